@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Sealing: libsodium AEAD over everything but the clear header, which is authenticated too. Keys derive from the
+ * pre-shared key, the sender and its epoch; the nonce is the packet counter. Unsealed (key_count 0) a keyed
+ * 8-byte check under a public key stands in the tag's place: it finds corruption, it proves nothing.
+ * PROTOCOL.md "Sealing". libsodium only here and in digest.c.
+ */
+#ifndef CTSYNCD_SEAL_H
+#define CTSYNCD_SEAL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "digest.h"
+#include "engine.h"
+#include "wire.h"
+
+/* A cache of derived keys of one sender and epoch, and its key id. Zero-initialised = empty. */
+struct seal_key {
+	bool valid;
+	uint8_t id; /* key id on the wire: 1..255, derived from the pre-shared key so that both ends agree */
+	uint8_t key[32];
+	uint64_t sender, epoch;
+};
+
+struct seal {
+	uint8_t psk[ENGINE_KEYS_MAX][32];
+	uint8_t id[ENGINE_KEYS_MAX];
+	unsigned int count; /* 0 = unsealed */
+	uint8_t group[DIGEST_KEY_LEN];  /* hash key of tables, the same on all nodes of the group */
+	uint8_t digest[DIGEST_KEY_LEN]; /* hash key of digests */
+	struct seal_key own;
+};
+
+/* Derives ids and group keys from the first key (a public constant when unsealed). NOTE on rotation: the hash
+ * keys come from the last configured key so that adding a new first key keeps the tables as they are; see PROTOCOL.md. */
+void seal_init(struct seal *s, const uint8_t (*psk)[32], unsigned int count);
+
+/* Replaces the pre-shared keys; group and digest stay (the tables were built with them). */
+void seal_rekey(struct seal *s, const uint8_t (*psk)[32], unsigned int count);
+
+/* Wipes the keys. */
+void seal_fini(struct seal *s);
+
+/* Length of the trailer: 16 sealed, 8 unsealed. */
+size_t seal_tag_len(const struct seal *s);
+
+/* Seals pkt in place: WIRE_HEAD_LEN bytes of header (already written, h is the same) and body up to len; the tag
+ * goes behind. Returns the total length. */
+size_t seal_close(struct seal *s, const struct wire_head *h, uint8_t *pkt, size_t len);
+
+/* Authenticates and opens pkt in place. *cache speeds up repeated calls for one peer (may be NULL). Returns the length of
+ * header and body without the tag, or -DROP_KEY, -DROP_AUTH, -DROP_SHORT. */
+int seal_open(const struct seal *s, struct seal_key *cache, const struct wire_head *h, uint8_t *pkt, size_t len);
+
+/* Replay window over packet counters, checked after authentication. */
+#define SEAL_WINDOW_BITS 4096
+struct seal_window {
+	uint64_t top;   /* highest counter accepted */
+	uint64_t floor; /* counters up to here are refused */
+	uint64_t bits[SEAL_WINDOW_BITS / 64];
+};
+
+/* Forgets everything; counters up to floor are refused. */
+void seal_window_reset(struct seal_window *w, uint64_t floor);
+
+/* Returns true and remembers counter if it is new; false if seen, too old or at most floor. */
+bool seal_window_take(struct seal_window *w, uint64_t counter);
+
+#endif
