@@ -116,7 +116,8 @@ struct wire_hack {
 
 struct wire_data { /* followed by records */
 	uint64_t from, to, head, dropped;
-	uint64_t digest; /* only with WIRE_F_DIGEST */
+	uint64_t digest; /* 0 without WIRE_F_DIGEST */
+	/* fixed length, so that a sender may write it again over itself once `to` is known */
 };
 
 struct wire_gap { /* versions (from, to] are missing */

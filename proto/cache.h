@@ -20,7 +20,15 @@
 
 #define CACHE_NONE UINT32_MAX
 
-enum cache_list { CACHE_LIST_NONE, CACHE_LIST_VERSION, CACHE_LIST_WORK, CACHE_LIST_TOMB, CACHE_LIST_COUNT };
+enum cache_list {
+	CACHE_LIST_NONE,
+	CACHE_LIST_VERSION, /* local half: flows and tombstones in version order */
+	CACHE_LIST_WORK,    /* kernel writes to do */
+	CACHE_LIST_TOMB,    /* mirror: remembered deletions */
+	CACHE_LIST_LATER,   /* due after a fixed wait */
+	CACHE_LIST_AGE,     /* due after another fixed wait */
+	CACHE_LIST_COUNT
+};
 
 struct rec {
 	uint32_t hnext, prev, next; /* indices, CACHE_NONE = end; the cache's own */
