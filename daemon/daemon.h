@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The daemon's one object, shared by main.c (start, reload, stop), pump.c (the loop's turn), note.c (log lines, status line)
+ * and verbs.c (what each verb does). Modules below these (kern, link, ctl, conf, log, state) do not see it.
+ */
+#ifndef CTSYNCD_DAEMON_H
+#define CTSYNCD_DAEMON_H
+
+#include <ev.h>
+#include <limits.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <time.h>
+
+#include "conf.h"
+#include "ctl.h"
+#include "engine.h"
+#include "kern.h"
+#include "link.h"
+#include "log.h"
+#include "state.h"
+#include "util.h"
+
+struct verbs; /* verbs.c's own */
+
+/* Watchers of the loop; main.c and pump.c only. */
+struct daemon_watch {
+	ev_io kern_events, kern_dump, link[LINK_LINKS_MAX + 1]; /* rtnetlink's is the last of link[] */
+	unsigned int link_count;
+	ev_signal term, intr, hup;
+	ev_prepare prepare;
+	ev_check check;
+	ev_idle again;      /* active while a turn left work over */
+	ev_timer deadline;  /* engine_deadline */
+	ev_timer minute;    /* kernel timeouts are read again */
+	ev_timer status;    /* status line, at most one a second */
+	ev_timer watchdog;
+};
+
+struct daemon {
+	struct conf conf;                /* in force */
+	char conf_path[PATH_MAX];
+	struct engine_conf engine_conf;  /* what the engine was last given, keys included */
+	struct log *log;
+	struct ev_loop *loop;
+	struct engine *engine;
+	struct kern *kern;
+	struct links *links;
+	struct ctl *ctl;
+	struct verbs *verbs;
+
+	struct state state;              /* lock, state file */
+	int state_err;                   /* 0, or -errno: the role could not be saved */
+	uint64_t epoch;
+	usec_t started_at;               /* monotonic */
+	time_t started_wall;
+	usec_t now;                      /* the clock of this turn, read once */
+	usec_t flows_at;                 /* when the status line's flow counts were read */
+
+	bool stopping;                   /* SIGTERM, SIGINT or the shutdown verb: leave the loop */
+	bool root;                       /* still root: no user to drop to */
+	bool dump_wanted;                /* OP_DUMP came while a dump was running */
+	char status[256];                /* last STATUS= line */
+	uint64_t turns, turns_left_over; /* loop turns; those that left work for the next */
+	struct daemon_watch watch;
+};
+
+/* Monotonic clock, microseconds. Inside a turn use d->now. */
+usec_t daemon_now(void);
+
+/* ---- main.c ---- */
+/* Reads the configuration again; what is live takes effect at once, what needs a restart is named in the log and keeps its old value.
+ * Returns 0, or -errno / -EX_CONFIG with every error as a line on err; the old configuration then stays in force. */
+int daemon_reload(struct daemon *d, FILE *err);
+
+/* Ends the loop after this turn: BYE to every peer, exit 0. */
+void daemon_stop(struct daemon *d);
+
+/* ---- pump.c ---- */
+/* Moves the engine's outputs, each with a budget. Called once a turn. */
+void pump(struct daemon *d);
+
+/* Sends all that is queued, up to a limit; for BYE at the end. */
+void pump_drain(struct daemon *d);
+
+/* Starts and stops the watchers of kernel, links, timers. */
+void pump_start(struct daemon *d);
+void pump_stop(struct daemon *d);
+
+/* Tells the engine what changed in engine_conf, only if something did (dgram_max, window, timeouts, keys, ...). */
+void pump_reconf(struct daemon *d, const struct engine_conf *conf);
+
+/* ---- note.c ---- */
+/* Drains engine_note: log lines, and the role into the state file. A verb that changes the role calls this after
+ * engine_cmd and before it answers; d->state_err then says whether the role was saved. */
+void notes_drain(struct daemon *d);
+
+/* Writes "primary, ready; 1 peer up; 1234 local, 0 remote flows" into buf. */
+void status_line(const struct daemon *d, char *buf, size_t len);
+
+/* ---- verbs.c ---- */
+/* Makes d->verbs. Returns 0 or -ENOMEM. Called before ctl_open. */
+int verbs_init(struct daemon *d);
+/* Frees it; called after ctl_close. */
+void verbs_fini(struct daemon *d);
+/* struct ctl_ops; arg is the struct daemon. */
+void verbs_request(void *arg, struct ctl_client *c, int argc, char **argv);
+void verbs_more(void *arg, struct ctl_client *c);
+void verbs_gone(void *arg, struct ctl_client *c);
+/* After each turn's pump: answers clients that wait for engine_commit()->running to end, and their progress. Cheap when nobody waits. */
+void verbs_after_pump(struct daemon *d);
+
+#endif
