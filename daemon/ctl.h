@@ -15,9 +15,15 @@
 #include "log.h"
 #include "util.h"
 
-#define CTL_CLIENTS_MAX 64
-#define CTL_IDLE_MS 10000 /* a client that does not send its line, or does not read, is closed after this */
-#define CTL_BUFFER_MAX 65536 /* reply bytes waiting for a client; a stream pauses above it */
+#define CTL_CLIENTS_MAX 128
+/* Of these, clients that may not change anything: root always finds a place. */
+#define CTL_READERS_MAX 96
+/* A client that does not send its line, or does not read, is closed after this. */
+#define CTL_IDLE_MS 10000
+/* Reply bytes waiting for a client. A stream pauses above the first; above the second the client is dropped: an answer
+ * that does not stream must fit. */
+#define CTL_BUFFER_MAX 65536
+#define CTL_REPLY_MAX 262144
 
 struct ctl;
 struct ctl_client;
@@ -28,7 +34,7 @@ struct ctl_ops {
 	void (*request)(void *arg, struct ctl_client *c, int argc, char **argv);
 	/* Called while a client has room and ctl_stream_set was called: put more, or ctl_end. */
 	void (*more)(void *arg, struct ctl_client *c);
-	/* The client is gone; forget it. */
+	/* The client went before ctl_end was called (never after it); forget it and what ctl_stream_get gives. */
 	void (*gone)(void *arg, struct ctl_client *c);
 };
 
@@ -36,12 +42,14 @@ struct ctl_conf {
 	const char *path;
 	const char *group; /* may be empty */
 	bool read_all;
+	unsigned int idle_ms; /* 0 = CTL_IDLE_MS; tests shorten it. Fixed at ctl_open */
 };
 
 /* Binds the socket (replaces a stale one; the daemon's lock says that no other runs). Returns 0 or -errno. */
-int ctl_open(struct ctl **ctl, const struct ctl_conf *conf, const struct ctl_ops *ops, void *arg, struct ev_loop *loop,
-	     struct log *log);
-void ctl_close(struct ctl *ctl); /* flushes what it can without blocking, unlinks the path */
+int ctl_open(struct ctl **ctl, const struct ctl_conf *conf, const struct ctl_ops *ops, void *arg,
+	     struct ev_loop *loop, struct log *log);
+/* Flushes what it can without blocking, unlinks the path. Not from inside an op. */
+void ctl_close(struct ctl *ctl);
 
 /* Changes who may do what. */
 int ctl_reconf(struct ctl *ctl, const struct ctl_conf *conf);
@@ -53,7 +61,8 @@ void ctl_put_line(struct ctl_client *c, const char *text);
 void ctl_put_progress(struct ctl_client *c, unsigned long long done, unsigned long long total);
 void ctl_put_err(struct ctl_client *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void ctl_end(struct ctl_client *c, enum ctl_exit status);
-void ctl_stream_set(struct ctl_client *c, void *state); /* go on with ops->more; state is the owner's */
+/* Go on with ops->more; state is the owner's. */
+void ctl_stream_set(struct ctl_client *c, void *state);
 void *ctl_stream_get(const struct ctl_client *c);
 bool ctl_has_room(const struct ctl_client *c);
 /* The peer's uid and pid, for the log. */
@@ -61,7 +70,8 @@ void ctl_who(const struct ctl_client *c, uid_t *uid, pid_t *pid);
 
 struct ctl_stats {
 	unsigned int clients;
-	unsigned long long accepted, refused, timeouts, requests, denied;
+	/* refused: no place; evicted: made place for another; dropped: did not take its answer (gone, or CTL_REPLY_MAX) */
+	unsigned long long accepted, refused, timeouts, requests, denied, evicted, dropped;
 };
 void ctl_stats(const struct ctl *ctl, struct ctl_stats *s);
 
