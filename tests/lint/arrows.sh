@@ -1,0 +1,62 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+# Includes follow the arrows. proto/: engine -> peer, stream, own, patrol -> cache, wire, seal, digest -> flow; never
+# upward, never the daemon. daemon/: siblings never include each other; main, pump, verbs and what belongs to them see
+# all; everything may use log. Libraries have one door each.
+. "$(dirname "$0")/_lib.sh"
+
+# What a file may include with "": file pattern, then headers. The first line that matches counts.
+rules() {
+	cat <<-'END'
+	include/wire.h          flow.h util.h
+	include/engine.h        flow.h util.h wire.h
+	include/*               util.h flow.h
+	proto/flow*             flow.h util.h
+	proto/wire*             wire.h flow.h util.h
+	proto/digest*           digest.h flow.h util.h wire.h
+	proto/cache*            cache.h cache_priv.h digest.h flow.h wire.h util.h
+	proto/seal*             seal.h digest.h engine.h wire.h util.h
+	proto/*                 engine_priv.h engine.h cache.h digest.h flow.h seal.h wire.h util.h
+	daemon/log.*            log.h util.h
+	daemon/words.*          words.h ctl.h util.h
+	daemon/kern*            kern.h kern_priv.h kern_msg.h engine.h flow.h log.h util.h
+	daemon/link*            link.h link_priv.h engine.h log.h util.h wire.h
+	daemon/ctl*             ctl.h ctl_rights.h words.h log.h util.h
+	daemon/conf*            conf.h conf_table.h conf_priv.h link.h log.h engine.h ctl.h wire.h util.h
+	daemon/cli/*            ctl.h words.h util.h render.h cli.h tree.h keygen.h
+	END
+}
+
+allowed_for() { # file
+	rules | while read -r pattern allowed; do
+		# shellcheck disable=SC2254 # a pattern is meant
+		case $1 in $pattern) echo "$allowed"; break ;; esac
+	done
+}
+
+for f in $(files 'include/*.h' 'proto/*.[ch]' 'daemon/*.[ch]' 'daemon/cli/*.[ch]'); do
+	allowed=$(allowed_for "$f")
+	[ -n "$allowed" ] || continue # main and what belongs to it
+	while IFS=: read -r line text; do
+		name=$(sed 's/.*"\(.*\)".*/\1/; s|.*/||' <<<"$text")
+		case " $allowed " in
+		*" $name "*) ;;
+		*) bad "$f:$line: may not include $name" ;;
+		esac
+	done < <(grep -nE '^#include "' "$f")
+done
+
+# One door per library: header, files that may open it.
+door() { # regex of the header, regex of files
+	local hit
+	while IFS= read -r hit; do
+		[[ ${hit%%:*} =~ $2 ]] || bad "$hit: this library has one door, $2"
+	done < <(grep -nE "^#include <($1)" $(files 'include/*.h' 'proto/*.[ch]' 'daemon/*.[ch]' 'daemon/cli/*.[ch]') \
+		/dev/null)
+}
+door 'libmnl|libnetfilter_conntrack|linux/netfilter' '^daemon/kern'
+door 'libconfig' '^daemon/conf'
+door 'sodium' '^(proto/(seal|digest)|daemon/(main|conf|keys|state|cli/keygen))'
+door 'jansson' '^daemon/cli/'
+door 'ev\.h' '^daemon/(main|daemon|pump|loop|verbs|ctl|notify)'
+finish
