@@ -56,4 +56,10 @@ int conf_keys(const struct conf *conf, uint8_t keys[ENGINE_KEYS_MAX][32], FILE *
 /* Names of the keys that differ between two configurations but need a restart, comma separated; empty if none. */
 void conf_restart_keys(const struct conf *a, const struct conf *b, char *out, size_t len);
 
+/* Copies the keys that are live from src to dst, leaves the others. */
+void conf_copy_live(struct conf *dst, const struct conf *src);
+
+/* Prints the table of keys as roff for ctsyncd.conf(5); a test compares it with the page. */
+void conf_print_keys(FILE *out);
+
 #endif

@@ -1,0 +1,445 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The one table of configuration keys, and what follows from it alone: defaults, printing, the comparison of two
+ * configurations, the table in ctsyncd.conf(5). conf.c reads files by it. A new key is a field in struct conf, a row here, and
+ * the page made anew by `ctsyncd --print-keys`.
+ *
+ * Rows of one section stand together and sections nest one level deep, so printing needs no stack. Keys of a link
+ * have rows like all others; their fields live in struct conf_link_text, the link as a file writes it, and conf.c turns that into addresses.
+ */
+#include "conf_table.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "util.h"
+
+#define FIELD(f) .at = offsetof(struct conf, f), .size = sizeof(((struct conf *)NULL)->f)
+#define LINK_FIELD(f)                                                                              \
+	.in_link = true, .at = offsetof(struct conf_link_text, f), .size = sizeof(((struct conf_link_text *)NULL)->f)
+#define STR_RANGE(lo, f) .min = (lo), .max = sizeof(((struct conf *)NULL)->f) - 1
+
+static const struct conf_word standby_words[] = { { "hot", true }, { "cache", false }, { NULL, 0 } };
+static const struct conf_word seal_words[] = { { "none", false }, { NULL, 0 } };
+static const struct conf_word target_words[] = { { "auto", 0 }, { "stderr", 0 }, { "syslog", 0 }, { NULL, 0 } };
+static const struct conf_word level_words[] = {
+	{ "err", LOG_LVL_ERR }, { "warn", LOG_LVL_WARN }, { "info", LOG_LVL_INFO }, { "debug", LOG_LVL_DEBUG }, { NULL, 0 },
+};
+
+static const struct conf_key table[] = {
+	{ .path = "node", .type = CONF_STR, FIELD(node), STR_RANGE(1, node), .required = true,
+	  .example = "node = \"fw1\"; with this node's own name",
+	  .help = "Name of this node: letters, digits, dot, dash and underscore. No two nodes of a group share one." },
+	{ .path = "standby", .type = CONF_WORD, FIELD(hot), .words = standby_words, .num = true,
+	  .help = "What a backup does with the flows that it receives: write them into its kernel as they arrive, or keep "
+		  "them in memory until a promote or commit." },
+	{ .path = "user", .type = CONF_STR, FIELD(user), STR_RANGE(1, user), .str = "ctsyncd",
+	  .help = "User to become when started by root. If there is none of this name the daemon stays root and says so." },
+
+	{ .path = "sync.seal", .type = CONF_WORD, FIELD(sealed), .words = seal_words, .num = true, .omit_empty = true,
+	  .help = "Only \"none\" may be given: datagrams are neither encrypted nor authenticated. Stands in place of "
+		  "sync.key_files; one of the two must be there." },
+	{ .path = "sync.key_files", .type = CONF_STRS, .at = offsetof(struct conf, key_files),
+	  .size = sizeof(((struct conf *)NULL)->key_files[0]), .count_at = offsetof(struct conf, key_count), .min = 1,
+	  .max = ENGINE_KEYS_MAX, .live = true, .omit_empty = true,
+	  .help = "Files with the keys that seal datagrams, the same on all nodes: 32 bytes or 64 hexadecimal digits, not "
+		  "readable by others. The first seals, each opens, so that a key is exchanged on running nodes." },
+	{ .path = "sync.heartbeat_ms", .type = CONF_NUM, FIELD(heartbeat_ms), .min = 10, .max = 10000, .num = 200, .live = true,
+	  .help = "Pause between heartbeats, milliseconds." },
+	{ .path = "sync.dead_ms", .type = CONF_NUM, FIELD(dead_ms), .min = 50, .max = 60000, .num = 1000, .live = true,
+	  .help = "A peer that was not heard for so long is down, milliseconds. At least twice sync.heartbeat_ms." },
+	{ .path = "sync.socket_buffer", .type = CONF_NUM, FIELD(socket_buffer_len), .min = 65536, .max = 536870912,
+	  .num = 8388608, .help = "Receive buffer of the socket of a link, bytes." },
+	{ .path = "sync.links", .type = CONF_LINKS, .at = offsetof(struct conf, links),
+	  .size = sizeof(((struct conf *)NULL)->links[0]), .count_at = offsetof(struct conf, link_count), .min = 1,
+	  .max = LINK_LINKS_MAX, .required = true,
+	  .example = "links = ( { interface = \"eth1\"; local = \"192.168.100.1\"; peers = [ \"192.168.100.2\" ]; } );",
+	  .help = "Links to the peers, each a group of the keys below. A link has either peers or group." },
+	{ .path = "sync.links.interface", .type = CONF_STR, LINK_FIELD(interface), .max = IF_NAMESIZE - 1, .str = "",
+	  .omit_empty = true,
+	  .help = "Interface of the link. Without it the routing table decides, and nothing is known of its state and MTU." },
+	{ .path = "sync.links.local", .type = CONF_STR, LINK_FIELD(local), .min = 1, .max = CONF_ADDR_MAX - 1, .required = true,
+	  .example = "local = \"192.168.100.1\"; with an address of this node on the link",
+	  .help = "Address of this node on the link, IPv4 or IPv6. A link-local one takes the link's interface as its scope." },
+	{ .path = "sync.links.peers", .type = CONF_STRS, .in_link = true, .at = offsetof(struct conf_link_text, peers),
+	  .size = CONF_ADDR_MAX, .count_at = offsetof(struct conf_link_text, peer_count), .min = 1, .max = LINK_PEERS_MAX,
+	  .omit_empty = true, .help = "Addresses of the other nodes on the link." },
+	{ .path = "sync.links.group", .type = CONF_STR, LINK_FIELD(group), .min = 1, .max = CONF_ADDR_MAX - 1, .str = "",
+	  .omit_empty = true, .help = "Multicast group that stands in place of peers." },
+	{ .path = "sync.links.ttl", .type = CONF_NUM, LINK_FIELD(ttl), .min = 1, .max = 255, .num = 0, .omit_empty = true,
+	  .help = "TTL or hop limit of multicast datagrams, 1 when not given; only with group." },
+	{ .path = "sync.links.port", .type = CONF_NUM, LINK_FIELD(port), .min = 1, .max = 65535, .num = 3780,
+	  .help = "UDP port, the same on all nodes." },
+
+	{ .path = "kernel.event_buffer", .type = CONF_NUM, FIELD(event_buffer_len), .min = 65536, .max = 1073741823,
+	  .num = 33554432, .help = "Receive buffer of the socket for kernel events, bytes. An event takes 640 of them." },
+
+	{ .path = "state.hold_s", .type = CONF_NUM, FIELD(hold_s), .min = 10, .max = 86400, .num = 600, .live = true,
+	  .help = "Timeout that a hot backup writes into the flows it holds for a peer, and renews at half; never more than "
+		  "the state's own. Longer than a restart of the peer's daemon takes." },
+	{ .path = "state.orphan_s", .type = CONF_NUM, FIELD(orphan_s), .min = 0, .max = 3600, .num = 60, .live = true,
+	  .help = "With standby = \"cache\": how long flows stay that a peer's earlier run left behind, for a promote." },
+	{ .path = "state.forced_wait_ms", .type = CONF_NUM, FIELD(forced_wait_ms), .min = 0, .max = 60000, .num = 5000,
+	  .live = true,
+	  .help = "How long a backup waits before it deletes a flow that the peer's kernel ended long before its time (an "
+		  "address was removed). A promote meanwhile keeps it." },
+	{ .path = "state.unclaimed_ms", .type = CONF_NUM, FIELD(unclaimed_ms), .min = 1000, .max = 3600000, .num = 60000,
+	  .live = true,
+	  .help = "After a restart of the daemon on a backup: entries that no peer claims become its own when no peer was heard "
+		  "for so long." },
+	{ .path = "state.flows_max", .type = CONF_NUM, FIELD(flows_max), .min = 1024, .max = 67108864, .num = 8388608,
+	  .live = true, .help = "Most flows held of this node, and most of each peer." },
+	{ .path = "state.tombstones_max", .type = CONF_NUM, FIELD(tombstones_max), .min = 1024, .max = 16777216,
+	  .num = 262144, .live = true,
+	  .help = "Most ended flows remembered for a peer that is away. Beyond it the peer compares tables when it comes back." },
+	{ .path = "state.walk_rate", .type = CONF_NUM, FIELD(walk_rate), .min = 100, .max = 1000000, .num = 20000, .live = true,
+	  .help = "Kernel writes a second for work in the background: renewing timeouts, lifting them after a promote." },
+
+	{ .path = "control.socket", .type = CONF_STR, FIELD(socket), STR_RANGE(2, socket), .str = CTL_SOCKET_DEFAULT,
+	  .help = "Path of the control socket. The lock and the kept role stand beside it, so its directory belongs under /run." },
+	{ .path = "control.group", .type = CONF_STR, FIELD(group), STR_RANGE(0, group), .str = "", .live = true,
+	  .help = "Members of this group may change things, like root. Empty: root alone." },
+	{ .path = "control.read_all", .type = CONF_BOOL, FIELD(read_all), .num = true, .live = true,
+	  .help = "Everybody may read status, counters and flows." },
+
+	{ .path = "log.target", .type = CONF_STR, FIELD(log_target), .str = "auto", .words = target_words,
+	  .help = "Where messages go; auto is the journal when standard error leads there, else standard error." },
+	{ .path = "log.level", .type = CONF_WORD, FIELD(log_level), .words = level_words, .num = LOG_LVL_INFO, .live = true,
+	  .help = "Least important messages that are still written." },
+};
+
+const struct conf_key *conf_table_at(size_t i)
+{
+	return i < ARRAY_LEN(table) ? &table[i] : NULL;
+}
+
+const struct conf_key *conf_table_find(const char *path)
+{
+	for (size_t i = 0; i < ARRAY_LEN(table); i++) {
+		if (!strcmp(table[i].path, path))
+			return &table[i];
+	}
+	return NULL;
+}
+
+static const char *field(const struct conf_key *k, const void *base)
+{
+	return (const char *)base + k->at;
+}
+
+void conf_table_set(const struct conf_key *k, void *base, uint32_t v)
+{
+	char *p = (char *)base + k->at;
+	bool b = v != 0;
+
+	if (k->size == sizeof(b))
+		memcpy(p, &b, sizeof(b));
+	else
+		memcpy(p, &v, sizeof(v));
+}
+
+uint32_t conf_table_get(const struct conf_key *k, const void *base)
+{
+	uint32_t v;
+	bool b;
+
+	if (k->size == sizeof(b)) {
+		memcpy(&b, field(k, base), sizeof(b));
+		return b;
+	}
+	memcpy(&v, field(k, base), sizeof(v));
+	return v;
+}
+
+void conf_table_defaults(void *base, bool in_link)
+{
+	for (size_t i = 0; i < ARRAY_LEN(table); i++) {
+		const struct conf_key *k = &table[i];
+
+		if (k->in_link != in_link)
+			continue;
+		if (k->type == CONF_NUM || k->type == CONF_BOOL || k->type == CONF_WORD)
+			conf_table_set(k, base, k->num);
+		else if (k->type == CONF_STR && k->str)
+			(void)snprintf((char *)base + k->at, k->size, "%s", k->str);
+	}
+}
+
+static void words_text(const struct conf_word *w, char *buf, size_t len)
+{
+	FILE *out = fmemopen(buf, len, "w");
+
+	if (!out)
+		return;
+	for (size_t i = 0; w[i].name; i++)
+		(void)fprintf(out, "%s\"%s\"", !i ? "" : w[i + 1].name ? ", " : " or ", w[i].name);
+	(void)fclose(out);
+}
+
+void conf_table_allowed(const struct conf_key *k, char *buf, size_t len)
+{
+	buf[0] = '\0';
+	if (k->words) {
+		words_text(k->words, buf, len);
+		return;
+	}
+	switch (k->type) {
+	case CONF_NUM:
+		(void)snprintf(buf, len, "%u to %u", k->min, k->max);
+		break;
+	case CONF_BOOL:
+		(void)snprintf(buf, len, "true or false");
+		break;
+	case CONF_STR:
+		(void)snprintf(buf, len, "a string of %u to %u characters", k->min, k->max);
+		break;
+	case CONF_STRS:
+		(void)snprintf(buf, len, "an array of %u to %u strings", k->min, k->max);
+		break;
+	case CONF_LINKS:
+		(void)snprintf(buf, len, "a list of %u to %u groups", k->min, k->max);
+		break;
+	case CONF_WORD:
+		break; /* has words */
+	}
+}
+
+void conf_addr_text(const struct sockaddr_storage *a, char *buf, size_t len)
+{
+	const struct sockaddr_in *in4 = (const void *)a;
+	const struct sockaddr_in6 *in6 = (const void *)a;
+	const void *addr = a->ss_family == AF_INET6 ? (const void *)&in6->sin6_addr : (const void *)&in4->sin_addr;
+
+	if (!inet_ntop(a->ss_family, addr, buf, (socklen_t)len))
+		buf[0] = '\0';
+}
+
+static void link_text(const struct link_conf *l, struct conf_link_text *t)
+{
+	const struct sockaddr_in *in4 = (const void *)&l->local;
+	const struct sockaddr_in6 *in6 = (const void *)&l->local;
+
+	*t = (struct conf_link_text){ .peer_count = l->peer_count };
+	memcpy(t->interface, l->interface, sizeof(t->interface));
+	conf_addr_text(&l->local, t->local, sizeof(t->local));
+	t->port = ntohs(l->local.ss_family == AF_INET6 ? in6->sin6_port : in4->sin_port);
+	for (unsigned int i = 0; i < l->peer_count; i++)
+		conf_addr_text(&l->peers[i], t->peers[i], sizeof(t->peers[i]));
+	if (l->group.ss_family) {
+		conf_addr_text(&l->group, t->group, sizeof(t->group));
+		t->ttl = l->ttl;
+	}
+}
+
+static void put_quoted(FILE *out, const char *s)
+{
+	(void)fputc('"', out);
+	for (; *s; s++) {
+		if (*s == '"' || *s == '\\')
+			(void)fputc('\\', out);
+		if ((unsigned char)*s < ' ')
+			(void)fprintf(out, "\\x%02x", (unsigned char)*s);
+		else
+			(void)fputc(*s, out);
+	}
+	(void)fputc('"', out);
+}
+
+static unsigned int count_of(const struct conf_key *k, const void *base)
+{
+	unsigned int n;
+
+	memcpy(&n, (const char *)base + k->count_at, sizeof(n));
+	return n;
+}
+
+static const char *word_of(const struct conf_key *k, const void *base)
+{
+	uint32_t v = conf_table_get(k, base);
+
+	for (size_t i = 0; k->words[i].name; i++) {
+		if ((uint32_t)k->words[i].value == v)
+			return k->words[i].name;
+	}
+	return NULL;
+}
+
+static bool is_empty(const struct conf_key *k, const void *base)
+{
+	switch (k->type) {
+	case CONF_NUM:
+		return conf_table_get(k, base) == 0;
+	case CONF_STR:
+		return !*field(k, base);
+	case CONF_STRS:
+		return count_of(k, base) == 0;
+	case CONF_WORD:
+		return !word_of(k, base);
+	default:
+		return false;
+	}
+}
+
+static const char *last_name(const char *path)
+{
+	const char *dot = strrchr(path, '.');
+
+	return dot ? dot + 1 : path;
+}
+
+static void print_key(const struct conf_key *k, const void *base, FILE *out, const char *indent)
+{
+	if (k->omit_empty && is_empty(k, base))
+		return;
+	(void)fprintf(out, "%s%s = ", indent, last_name(k->path));
+	switch (k->type) {
+	case CONF_NUM:
+		(void)fprintf(out, "%u", conf_table_get(k, base));
+		break;
+	case CONF_BOOL:
+		(void)fputs(conf_table_get(k, base) ? "true" : "false", out);
+		break;
+	case CONF_STR:
+		put_quoted(out, field(k, base));
+		break;
+	case CONF_WORD:
+		(void)fprintf(out, "\"%s\"", word_of(k, base) ?: "");
+		break;
+	case CONF_STRS:
+		for (unsigned int i = 0; i < count_of(k, base); i++) {
+			(void)fputs(i ? ", " : "[ ", out);
+			put_quoted(out, field(k, base) + i * k->size);
+		}
+		(void)fputs(" ]", out);
+		break;
+	case CONF_LINKS:
+		break; /* print_links */
+	}
+	(void)fputs(";\n", out);
+}
+
+static void print_links(const struct conf *conf, FILE *out)
+{
+	(void)fputs("\tlinks = (", out);
+	for (unsigned int i = 0; i < conf->link_count; i++) {
+		struct conf_link_text t;
+
+		link_text(&conf->links[i], &t);
+		(void)fputs(i ? ", {\n" : " {\n", out);
+		for (size_t j = 0; j < ARRAY_LEN(table); j++) {
+			if (table[j].in_link)
+				print_key(&table[j], &t, out, "\t\t");
+		}
+		(void)fputs("\t}", out);
+	}
+	(void)fputs(" );\n", out);
+}
+
+void conf_print(const struct conf *conf, FILE *out)
+{
+	const char *section = "";
+	size_t section_len = 0;
+
+	for (size_t i = 0; i < ARRAY_LEN(table); i++) {
+		const struct conf_key *k = &table[i];
+		const char *dot = strchr(k->path, '.');
+		size_t len = dot ? (size_t)(dot - k->path) : 0;
+
+		if (k->in_link)
+			continue;
+		if (len != section_len || strncmp(k->path, section, len)) {
+			if (section_len)
+				(void)fputs("};\n", out);
+			if (len)
+				(void)fprintf(out, "%.*s = {\n", (int)len, k->path);
+			section = k->path;
+			section_len = len;
+		}
+		if (k->type == CONF_LINKS)
+			print_links(conf, out);
+		else
+			print_key(k, conf, out, len ? "\t" : "");
+	}
+	if (section_len)
+		(void)fputs("};\n", out);
+}
+
+/* Does the field of k differ between a and b? Unused bytes of every field are zero. */
+static bool differs(const struct conf_key *k, const struct conf *a, const struct conf *b)
+{
+	size_t len = k->size;
+
+	if (k->type == CONF_STRS || k->type == CONF_LINKS) {
+		if (count_of(k, a) != count_of(k, b))
+			return true;
+		len *= k->max;
+	}
+	return memcmp(field(k, a), field(k, b), len) != 0;
+}
+
+void conf_restart_keys(const struct conf *a, const struct conf *b, char *out, size_t len)
+{
+	size_t at = 0;
+
+	out[0] = '\0';
+	for (size_t i = 0; i < ARRAY_LEN(table); i++) {
+		int n;
+
+		if (table[i].in_link || table[i].live || !differs(&table[i], a, b))
+			continue;
+		n = snprintf(out + at, len - at, "%s%s", at ? ", " : "", table[i].path);
+		if (n < 0 || (size_t)n >= len - at)
+			return;
+		at += (size_t)n;
+	}
+}
+
+void conf_copy_live(struct conf *dst, const struct conf *src)
+{
+	/* Keys can be exchanged while sealing is on; on and off is another matter (sync.seal). */
+	bool keep_keys = dst->sealed != src->sealed;
+
+	for (size_t i = 0; i < ARRAY_LEN(table); i++) {
+		const struct conf_key *k = &table[i];
+		bool many = k->type == CONF_STRS;
+
+		if (k->in_link || !k->live || (many && keep_keys))
+			continue;
+		memcpy((char *)dst + k->at, field(k, src), many ? k->size * k->max : k->size);
+		if (many)
+			memcpy((char *)dst + k->count_at, (const char *)src + k->count_at, sizeof(unsigned int));
+	}
+}
+
+static void roff_default(const struct conf_key *k, FILE *out)
+{
+	if (k->required)
+		(void)fputs("; must be given", out);
+	else if (k->omit_empty)
+		(void)fputs("; optional", out);
+	else if (k->type == CONF_NUM)
+		(void)fprintf(out, "; default %u", k->num);
+	else if (k->type == CONF_BOOL)
+		(void)fprintf(out, "; default %s", k->num ? "true" : "false");
+	else if (k->type == CONF_STR)
+		(void)fprintf(out, "; default \"%s\"", k->str);
+	else
+		for (size_t i = 0; k->words[i].name; i++) {
+			if ((uint32_t)k->words[i].value == k->num)
+				(void)fprintf(out, "; default \"%s\"", k->words[i].name);
+		}
+}
+
+void conf_print_keys(FILE *out)
+{
+	for (size_t i = 0; i < ARRAY_LEN(table); i++) {
+		char allowed[128];
+
+		conf_table_allowed(&table[i], allowed, sizeof(allowed));
+		(void)fprintf(out, ".TP\n.B %s\n(%s", table[i].path, allowed);
+		roff_default(&table[i], out);
+		(void)fprintf(out, "%s)\n%s\n", table[i].live ? "; live" : "", table[i].help);
+	}
+}
