@@ -21,6 +21,7 @@ struct seal_key {
 	bool valid;
 	uint8_t id; /* key id on the wire: 1..255, derived from the pre-shared key so that both ends agree */
 	uint8_t key[32];
+	uint32_t serial; /* struct seal.serial of the pre-shared key that it derives from */
 	uint64_t sender, epoch;
 };
 
@@ -28,9 +29,10 @@ struct seal {
 	uint8_t psk[ENGINE_KEYS_MAX][32];
 	uint8_t id[ENGINE_KEYS_MAX];
 	unsigned int count; /* 0 = unsealed */
+	uint32_t serial[ENGINE_KEYS_MAX], last_serial; /* a number for each key ever loaded: ids may collide */
 	uint8_t group[DIGEST_KEY_LEN];  /* hash key of tables, the same on all nodes of the group */
 	uint8_t digest[DIGEST_KEY_LEN]; /* hash key of digests */
-	struct seal_key own;
+	struct seal_key own; /* to seal with; unsealed: the check key */
 };
 
 /* Derives ids and group keys from the first key (a public constant when unsealed). NOTE on rotation: the hash
