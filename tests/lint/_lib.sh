@@ -7,6 +7,7 @@
 set -u
 export LC_ALL=C.UTF-8
 cd "${CTSYNCD_SRC:-$(dirname "$0")/../..}" || exit 2
+# shellcheck disable=SC2034 # the checks use it
 build=${CTSYNCD_BUILD:-$PWD/build}
 violations=0
 

@@ -1,11 +1,11 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-or-later
-# shellcheck over every shell script, a parser over every Python program; what has #! is executable.
+# Checks every shell script with shellcheck, Python programs with its parser; what has #! is executable.
 . "$(dirname "$0")/_lib.sh"
 
 command -v shellcheck >/dev/null || skip "needs shellcheck"
 mapfile -t list < <(scripts)
-bad_lines < <(shellcheck -S warning -f gcc -e SC1090,SC1091 "${list[@]}")
+bad_lines < <(shellcheck -S warning -f gcc -x -P SCRIPTDIR -e SC1090,SC1091 "${list[@]}")
 for f in $(files '*.py'); do
 	out=$(python3 -c 'import ast, sys; ast.parse(open(sys.argv[1]).read(), sys.argv[1])' "$f" 2>&1) ||
 		bad "$f:1: $(tail -n 1 <<<"$out")"
