@@ -2,9 +2,10 @@
 /*
  * Reads the configuration file by the table of conf_table.c. libconfig only here.
  *
- * Every problem of a file is told in one run, each as a line "FILE:LINE: key: what is wrong; what is allowed", because nobody
- * wants to mend a file one error at a time. A configuration is complete and checked, or it is not given to anybody:
- * conf_load() fills *conf only when there was no error. Unused bytes of a struct conf are zero, so fields compare by memcmp.
+ * Every problem of a file is told in one run, each as a line "FILE:LINE: key: what is wrong; what
+ * is allowed", because nobody wants to mend a file one error at a time. A configuration is complete
+ * and checked, or it is not given to anybody: conf_load() fills *conf only when there was no error.
+ * Unused bytes of a struct conf are zero, so fields compare by memcmp.
  */
 #include "conf.h"
 
@@ -32,7 +33,8 @@ struct parse {
 	struct conf conf;
 };
 
-/* One group being read: its setting (NULL = not in the file), where it stands, and where its fields go. */
+/* One group being read: its setting (NULL = not in the file), where it stands, and where its fields
+ * go. */
 struct scope {
 	config_setting_t *group;
 	const char *table_path; /* prefix in the table: "", "sync", "sync.links" */
@@ -40,11 +42,12 @@ struct scope {
 	void *base;
 };
 
-static void fail(struct parse *p, const config_setting_t *at, const char *path, const char *fmt, ...)
-	__attribute__((format(printf, 4, 5)));
+static void fail(struct parse *p, const config_setting_t *at, const char *path, const char *fmt,
+		 ...) __attribute__((format(printf, 4, 5)));
 
 /* at NULL: the problem has no line (something is missing). */
-static void fail(struct parse *p, const config_setting_t *at, const char *path, const char *fmt, ...)
+static void fail(struct parse *p, const config_setting_t *at, const char *path, const char *fmt,
+		 ...)
 {
 	const char *file = at ? config_setting_source_file(at) : NULL;
 	va_list ap;
@@ -96,7 +99,8 @@ static bool is_section(const char *path)
 
 /* ---- one value ---- */
 
-static void wrong_type(struct parse *p, const config_setting_t *s, const struct conf_key *k, const char *text)
+static void wrong_type(struct parse *p, const config_setting_t *s, const struct conf_key *k,
+		       const char *text)
 {
 	char allowed[128];
 
@@ -104,7 +108,8 @@ static void wrong_type(struct parse *p, const config_setting_t *s, const struct 
 	fail(p, s, text, "wrong type; allowed: %s", allowed);
 }
 
-static void read_num(struct parse *p, config_setting_t *s, const struct conf_key *k, const char *text, void *base)
+static void read_num(struct parse *p, config_setting_t *s, const struct conf_key *k,
+		     const char *text, void *base)
 {
 	int type = config_setting_type(s);
 	long long v;
@@ -121,12 +126,15 @@ static void read_num(struct parse *p, config_setting_t *s, const struct conf_key
 }
 
 /* Returns the string if it is one of the right length, else NULL and the error is told. */
-static const char *get_string(struct parse *p, config_setting_t *s, const char *text, size_t min, size_t max)
+static const char *get_string(struct parse *p, config_setting_t *s, const char *text, size_t min,
+			      size_t max)
 {
-	const char *v = config_setting_type(s) == CONFIG_TYPE_STRING ? config_setting_get_string(s) : NULL;
+	const char *v = config_setting_type(s) == CONFIG_TYPE_STRING ? config_setting_get_string(s)
+								     : NULL;
 
 	if (!v)
-		fail(p, s, text, "wrong type; allowed: a string of %zu to %zu characters", min, max);
+		fail(p, s, text, "wrong type; allowed: a string of %zu to %zu characters", min,
+		     max);
 	else if (strlen(v) < min || strlen(v) > max)
 		fail(p, s, text, "has %zu characters; allowed: %zu to %zu", strlen(v), min, max);
 	else
@@ -143,9 +151,11 @@ static const struct conf_word *find_word(const struct conf_word *w, const char *
 	return NULL;
 }
 
-static void read_word(struct parse *p, config_setting_t *s, const struct conf_key *k, const char *text, void *base)
+static void read_word(struct parse *p, config_setting_t *s, const struct conf_key *k,
+		      const char *text, void *base)
 {
-	const char *v = config_setting_type(s) == CONFIG_TYPE_STRING ? config_setting_get_string(s) : NULL;
+	const char *v = config_setting_type(s) == CONFIG_TYPE_STRING ? config_setting_get_string(s)
+								     : NULL;
 	const struct conf_word *w;
 	char allowed[128];
 
@@ -164,7 +174,8 @@ static void read_word(struct parse *p, config_setting_t *s, const struct conf_ke
 	}
 }
 
-static void read_string(struct parse *p, config_setting_t *s, const struct conf_key *k, const char *text, void *base)
+static void read_string(struct parse *p, config_setting_t *s, const struct conf_key *k,
+			const char *text, void *base)
 {
 	const char *v;
 
@@ -177,9 +188,12 @@ static void read_string(struct parse *p, config_setting_t *s, const struct conf_
 		(void)snprintf((char *)base + k->at, k->size, "%s", v);
 }
 
-static void read_strings(struct parse *p, config_setting_t *s, const struct conf_key *k, const char *text, void *base)
+static void read_strings(struct parse *p, config_setting_t *s, const struct conf_key *k,
+			 const char *text, void *base)
 {
-	unsigned int n = config_setting_is_array(s) || config_setting_is_list(s) ? (unsigned int)config_setting_length(s) : 0;
+	unsigned int n = config_setting_is_array(s) || config_setting_is_list(s)
+				 ? (unsigned int)config_setting_length(s)
+				 : 0;
 
 	if (n < k->min || n > k->max) {
 		wrong_type(p, s, k, text);
@@ -194,7 +208,8 @@ static void read_strings(struct parse *p, config_setting_t *s, const struct conf
 	memcpy((char *)base + k->count_at, &n, sizeof(n));
 }
 
-static void read_key(struct parse *p, config_setting_t *s, const struct conf_key *k, const char *text, void *base)
+static void read_key(struct parse *p, config_setting_t *s, const struct conf_key *k,
+		     const char *text, void *base)
 {
 	switch (k->type) {
 	case CONF_NUM:
@@ -222,7 +237,8 @@ static void read_key(struct parse *p, config_setting_t *s, const struct conf_key
 
 /* ---- groups ---- */
 
-static void unknown_key(struct parse *p, const config_setting_t *s, const struct scope *sc, const char *text)
+static void unknown_key(struct parse *p, const config_setting_t *s, const struct scope *sc,
+			const char *text)
 {
 	char known[512] = "";
 	size_t at = 0;
@@ -230,10 +246,12 @@ static void unknown_key(struct parse *p, const config_setting_t *s, const struct
 
 	for (size_t i = 0; (k = conf_table_at(i)) && at < sizeof(known); i++) {
 		if (is_inside(k->path, sc->table_path))
-			at += (size_t)snprintf(known + at, sizeof(known) - at, "%s%s", at ? ", " : "", last_name(k->path));
+			at += (size_t)snprintf(known + at, sizeof(known) - at, "%s%s",
+					       at ? ", " : "", last_name(k->path));
 	}
 	if (!*sc->table_path)
-		fail(p, s, text, "unknown key; allowed here: %s, sync, kernel, state, control, log", known);
+		fail(p, s, text, "unknown key; allowed here: %s, sync, kernel, state, control, log",
+		     known);
 	else
 		fail(p, s, text, "unknown key; allowed here: %s", known);
 }
@@ -272,7 +290,8 @@ static void read_group(struct parse *p, const struct scope *sc)
 		if (s)
 			read_key(p, s, k, text, sc->base);
 		else if (k->required)
-			fail(p, sc->group && *sc->text ? sc->group : NULL, text, "missing; write %s", k->example);
+			fail(p, sc->group && *sc->text ? sc->group : NULL, text,
+			     "missing; write %s", k->example);
 	}
 }
 
@@ -320,13 +339,15 @@ static bool addr_is_any(const struct sockaddr_storage *a)
 	const struct sockaddr_in6 *in6 = (const void *)a;
 
 	if (a->ss_family == AF_INET)
-		return in4->sin_addr.s_addr == htonl(INADDR_ANY) || in4->sin_addr.s_addr == htonl(INADDR_BROADCAST);
+		return in4->sin_addr.s_addr == htonl(INADDR_ANY) ||
+		       in4->sin_addr.s_addr == htonl(INADDR_BROADCAST);
 	return IN6_IS_ADDR_UNSPECIFIED(&in6->sin6_addr);
 }
 
-/* Reads one address of a link. name: its key; wants a multicast group or a host's address of the family of local. */
-static void read_addr(struct parse *p, const struct scope *sc, const char *name, const char *text, bool group,
-		      struct sockaddr_storage *out)
+/* Reads one address of a link. name: its key; wants a multicast group or a host's address of the
+ * family of local. */
+static void read_addr(struct parse *p, const struct scope *sc, const char *name, const char *text,
+		      bool group, struct sockaddr_storage *out)
 {
 	const struct conf_link_text *t = sc->base;
 	config_setting_t *s = member_or_group(sc, name);
@@ -335,12 +356,14 @@ static void read_addr(struct parse *p, const struct scope *sc, const char *name,
 
 	join(path, sizeof(path), sc->text, name);
 	if (!addr_parse(text, (uint16_t)t->port, out))
-		fail(p, s, path, "\"%s\" is no address; allowed: IPv4 or IPv6, no name, no %%scope", text);
+		fail(p, s, path, "\"%s\" is no address; allowed: IPv4 or IPv6, no name, no %%scope",
+		     text);
 	else if (group != addr_is_multicast(out))
 		fail(p, s, path, "\"%s\" is %s multicast address", text, group ? "no" : "a");
 	else if (addr_is_any(out))
 		fail(p, s, path, "\"%s\" names no host", text);
-	else if (addr_parse(t->local, (uint16_t)t->port, &local) && local.ss_family != out->ss_family)
+	else if (addr_parse(t->local, (uint16_t)t->port, &local) &&
+		 local.ss_family != out->ss_family)
 		fail(p, s, path, "\"%s\" and local are not of one family", text);
 	else if (strcmp(name, "local") && !strcmp(text, t->local))
 		fail(p, s, path, "\"%s\" is the local address", text);
@@ -359,7 +382,8 @@ static void resolve_group(struct parse *p, const struct scope *sc, struct link_c
 	const struct conf_link_text *t = sc->base;
 
 	if (t->peer_count)
-		fail(p, member_or_group(sc, "group"), sc->text, "has both peers and group; allowed: one of them");
+		fail(p, member_or_group(sc, "group"), sc->text,
+		     "has both peers and group; allowed: one of them");
 	read_addr(p, sc, "group", t->group, true, &l->group);
 	l->ttl = t->ttl ? (uint8_t)t->ttl : 1;
 }
@@ -370,7 +394,8 @@ static void resolve_peers(struct parse *p, const struct scope *sc, struct link_c
 	config_setting_t *s = member_or_group(sc, "peers");
 
 	if (!t->peer_count)
-		fail(p, sc->group, sc->text, "has neither peers nor group; write peers = [ \"192.168.100.2\" ];");
+		fail(p, sc->group, sc->text,
+		     "has neither peers nor group; write peers = [ \"192.168.100.2\" ];");
 	if (t->ttl)
 		fail(p, member_or_group(sc, "ttl"), sc->text, "ttl is for a link with group");
 	for (unsigned int i = 0; i < t->peer_count; i++) {
@@ -400,13 +425,15 @@ static void resolve_link(struct parse *p, const struct scope *sc, struct link_co
 	for (unsigned int i = 0; i < l->peer_count; i++)
 		scope |= needs_scope(&l->peers[i]);
 	if (scope && !*t->interface)
-		fail(p, sc->group, sc->text, "a link-local address or an IPv6 group needs the interface; write interface = \"eth1\";");
+		fail(p, sc->group, sc->text,
+		     "a link-local address or an IPv6 group needs the interface; write interface = \"eth1\";");
 }
 
 static void read_links(struct parse *p, config_setting_t *list)
 {
 	const struct conf_key *k = conf_table_find("sync.links");
-	unsigned int n = config_setting_is_list(list) ? (unsigned int)config_setting_length(list) : 0;
+	unsigned int n = config_setting_is_list(list) ? (unsigned int)config_setting_length(list)
+						      : 0;
 
 	if (n < k->min || n > k->max) {
 		wrong_type(p, list, k, "sync.links");
@@ -415,7 +442,10 @@ static void read_links(struct parse *p, config_setting_t *list)
 	for (unsigned int i = 0; i < n; i++) {
 		char text[PATH_LEN];
 		struct conf_link_text t = { 0 };
-		struct scope sc = { .group = config_setting_get_elem(list, i), .table_path = "sync.links", .text = text, .base = &t };
+		struct scope sc = { .group = config_setting_get_elem(list, i),
+				    .table_path = "sync.links",
+				    .text = text,
+				    .base = &t };
 		struct link_conf *l = &p->conf.links[i];
 
 		(void)snprintf(text, sizeof(text), "sync.links[%u]", i);
@@ -427,9 +457,11 @@ static void read_links(struct parse *p, config_setting_t *list)
 		read_group(p, &sc);
 		resolve_link(p, &sc, l);
 		for (unsigned int j = 0; j < i; j++) {
-			if (l->local.ss_family && !memcmp(&l->local, &p->conf.links[j].local, sizeof(l->local)) &&
+			if (l->local.ss_family &&
+			    !memcmp(&l->local, &p->conf.links[j].local, sizeof(l->local)) &&
 			    !strcmp(l->interface, p->conf.links[j].interface))
-				fail(p, sc.group, text, "has interface, local and port of sync.links[%u]", j);
+				fail(p, sc.group, text,
+				     "has interface, local and port of sync.links[%u]", j);
 		}
 	}
 	p->conf.link_count = n;
@@ -439,36 +471,41 @@ static void read_links(struct parse *p, config_setting_t *list)
 
 static void check_node(struct parse *p, const config_t *c)
 {
-	static const char allowed[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-";
+	static const char allowed[] =
+		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-";
 
 	if (p->conf.node[strspn(p->conf.node, allowed)])
-		fail(p, config_lookup(c, "node"), "node", "\"%s\"; allowed: letters, digits, dot, dash and underscore", p->conf.node);
+		fail(p, config_lookup(c, "node"), "node",
+		     "\"%s\"; allowed: letters, digits, dot, dash and underscore", p->conf.node);
 }
 
 /* What no single row can say. */
 static void check_whole(struct parse *p, const config_t *c)
 {
 	struct conf *conf = &p->conf;
-	config_setting_t *seal = config_lookup(c, "sync.seal"), *keys = config_lookup(c, "sync.key_files");
+	config_setting_t *seal = config_lookup(c, "sync.seal"),
+			 *keys = config_lookup(c, "sync.key_files");
 
 	check_node(p, c);
 	if (seal && keys)
-		fail(p, seal, "sync.seal", "is there together with key_files; allowed: one of them");
+		fail(p, seal, "sync.seal",
+		     "is there together with key_files; allowed: one of them");
 	if (!seal && !keys)
-		fail(p, NULL, "sync", "neither key_files nor seal is given; write key_files = [ \"/etc/ctsyncd/sync.key\" ]; "
-				      "or, to go without encryption and authentication, seal = \"none\";");
+		fail(p, NULL, "sync",
+		     "neither key_files nor seal is given; write key_files = [ \"/etc/ctsyncd/sync.key\" ]; "
+		     "or, to go without encryption and authentication, seal = \"none\";");
 	if (conf->key_count == 2 && !strcmp(conf->key_files[0], conf->key_files[1]))
 		fail(p, keys, "sync.key_files", "names one file twice");
 	if (conf->dead_ms < 2 * conf->heartbeat_ms) {
 		config_setting_t *dead = config_lookup(c, "sync.dead_ms");
 
 		fail(p, dead ? dead : config_lookup(c, "sync.heartbeat_ms"), "sync.dead_ms",
-		     "%u is less than twice sync.heartbeat_ms (%u); allowed: %u or more", conf->dead_ms, conf->heartbeat_ms,
-		     2 * conf->heartbeat_ms);
+		     "%u is less than twice sync.heartbeat_ms (%u); allowed: %u or more",
+		     conf->dead_ms, conf->heartbeat_ms, 2 * conf->heartbeat_ms);
 	}
 	if (conf->socket[0] != '/')
-		fail(p, config_lookup(c, "control.socket"), "control.socket", "\"%s\"; allowed: a path that starts with /",
-		     conf->socket);
+		fail(p, config_lookup(c, "control.socket"), "control.socket",
+		     "\"%s\"; allowed: a path that starts with /", conf->socket);
 }
 
 static void read_all(struct parse *p, const config_t *c)
@@ -477,7 +514,9 @@ static void read_all(struct parse *p, const config_t *c)
 	config_setting_t *links = config_lookup(c, "sync.links");
 
 	for (size_t i = 0; i < ARRAY_LEN(sections); i++) {
-		struct scope sc = { .table_path = sections[i], .text = sections[i], .base = &p->conf };
+		struct scope sc = { .table_path = sections[i],
+				    .text = sections[i],
+				    .base = &p->conf };
 
 		sc.group = *sections[i] ? config_lookup(c, sections[i]) : config_root_setting(c);
 		if (sc.group && !config_setting_is_group(sc.group))
@@ -525,7 +564,8 @@ int conf_load(struct conf *conf, const char *path, FILE *err)
 		const char *file = config_error_file(&c);
 
 		p.errors++;
-		(void)fprintf(err, "%s:%d: %s\n", file ? file : path, config_error_line(&c), config_error_text(&c));
+		(void)fprintf(err, "%s:%d: %s\n", file ? file : path, config_error_line(&c),
+			      config_error_text(&c));
 	}
 	if (!p.errors)
 		*conf = p.conf;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The configuration: libconfig only here. One table drives parse, defaults, check, print and the man page. */
+/* The configuration: libconfig only here. One table drives parse, defaults, check, print and the
+ * man page. */
 #ifndef CTSYNCD_CONF_H
 #define CTSYNCD_CONF_H
 
@@ -41,19 +42,23 @@ struct conf {
 	char user[32]; /* to drop to when started by root; default "ctsyncd" */
 };
 
-/* Reads path. Returns 0, or -EX_CONFIG with "file:line: what is wrong; what is allowed" on err (each problem a line). */
+/* Reads path. Returns 0, or -EX_CONFIG with "file:line: what is wrong; what is allowed" on err
+ * (each problem a line). */
 int conf_load(struct conf *conf, const char *path, FILE *err);
 
 /* Prints conf as a configuration file that loads to the same. */
 void conf_print(const struct conf *conf, FILE *out);
 
-/* Fills what comes from the file; not kernel_id, role, origin, dgram_max, window_len, timeouts, keys. */
+/* Fills what comes from the file; not kernel_id, role, origin, dgram_max, window_len, timeouts,
+ * keys. */
 void conf_engine(const struct conf *conf, struct engine_conf *out);
 
-/* Reads the key files into keys. Returns 0 or -errno with a message on err (readable by others, wrong length, missing). */
+/* Reads the key files into keys. Returns 0 or -errno with a message on err (readable by others,
+ * wrong length, missing). */
 int conf_keys(const struct conf *conf, uint8_t keys[ENGINE_KEYS_MAX][32], FILE *err);
 
-/* Names of the keys that differ between two configurations but need a restart, comma separated; empty if none. */
+/* Names of the keys that differ between two configurations but need a restart, comma separated;
+ * empty if none. */
 void conf_restart_keys(const struct conf *a, const struct conf *b, char *out, size_t len);
 
 /* Copies the keys that are live from src to dst, leaves the others. */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Reads the files that hold the sealing keys. A key is 32 bytes, or 64 hexadecimal digits and perhaps a newline. A file that others may read
- * is refused: a key that everybody on the machine can copy proves nothing. Keys never reach a log.
+ * Reads the files that hold the sealing keys. A key is 32 bytes, or 64 hexadecimal digits and
+ * perhaps a newline. A file that others may read is refused: a key that everybody on the machine
+ * can copy proves nothing. Keys never reach a log.
  */
 #include "conf.h"
 
@@ -58,7 +59,8 @@ static int read_key(int fd, const char *path, uint8_t key[KEY_LEN], FILE *err)
 		return -EINVAL;
 	}
 	if (st.st_mode & S_IRWXO) {
-		(void)fprintf(err, "%s: others may use it; make it private with: chmod 0640 %s\n", path, path);
+		(void)fprintf(err, "%s: others may use it; make it private with: chmod 0640 %s\n",
+			      path, path);
 		return -EPERM;
 	}
 	len = read(fd, buf, sizeof(buf));
@@ -71,8 +73,11 @@ static int read_key(int fd, const char *path, uint8_t key[KEY_LEN], FILE *err)
 	ok = decode(buf, (size_t)len, key);
 	explicit_bzero(buf, sizeof(buf));
 	if (!ok) {
-		(void)fprintf(err, "%s: %s%zd bytes are no key; allowed: 32 bytes or 64 hexadecimal digits; %s\n", path,
-			      (size_t)len == sizeof(buf) ? "more than " : "", len - ((size_t)len == sizeof(buf)), remedy);
+		(void)fprintf(
+			err,
+			"%s: %s%zd bytes are no key; allowed: 32 bytes or 64 hexadecimal digits; %s\n",
+			path, (size_t)len == sizeof(buf) ? "more than " : "",
+			len - ((size_t)len == sizeof(buf)), remedy);
 		return -EINVAL;
 	}
 	return 0;

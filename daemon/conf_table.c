@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The one table of configuration keys, and what follows from it alone: defaults, printing, the comparison of two
- * configurations, the table in ctsyncd.conf(5). conf.c reads files by it. A new key is a field in struct conf, a row here, and
- * the page made anew by `ctsyncd --print-keys`.
+ * The one table of configuration keys, and what follows from it alone: defaults, printing, the
+ * comparison of two configurations, the table in ctsyncd.conf(5). conf.c reads files by it. A new
+ * key is a field in struct conf, a row here, and the page made anew by `ctsyncd --print-keys`.
  *
- * Rows of one section stand together and sections nest one level deep, so printing needs no stack. Keys of a link
- * have rows like all others; their fields live in struct conf_link_text, the link as a file writes it, and conf.c turns that into addresses.
+ * Rows of one section stand together and sections nest one level deep, so printing needs no stack.
+ * Keys of a link have rows like all others; their fields live in struct conf_link_text, the link as
+ * a file writes it, and conf.c turns that into addresses.
  */
 #include "conf_table.h"
 
@@ -18,95 +19,249 @@
 
 #define FIELD(f) .at = offsetof(struct conf, f), .size = sizeof(((struct conf *)NULL)->f)
 #define LINK_FIELD(f)                                                                              \
-	.in_link = true, .at = offsetof(struct conf_link_text, f), .size = sizeof(((struct conf_link_text *)NULL)->f)
+	.in_link = true, .at = offsetof(struct conf_link_text, f),                                 \
+	.size = sizeof(((struct conf_link_text *)NULL)->f)
 #define STR_RANGE(lo, f) .min = (lo), .max = sizeof(((struct conf *)NULL)->f) - 1
 
-static const struct conf_word standby_words[] = { { "hot", true }, { "cache", false }, { NULL, 0 } };
+static const struct conf_word standby_words[] = { { "hot", true },
+						  { "cache", false },
+						  { NULL, 0 } };
 static const struct conf_word seal_words[] = { { "none", false }, { NULL, 0 } };
-static const struct conf_word target_words[] = { { "auto", 0 }, { "stderr", 0 }, { "syslog", 0 }, { NULL, 0 } };
+static const struct conf_word target_words[] = {
+	{ "auto", 0 }, { "stderr", 0 }, { "syslog", 0 }, { NULL, 0 }
+};
 static const struct conf_word level_words[] = {
-	{ "err", LOG_LVL_ERR }, { "warn", LOG_LVL_WARN }, { "info", LOG_LVL_INFO }, { "debug", LOG_LVL_DEBUG }, { NULL, 0 },
+	{ "err", LOG_LVL_ERR },
+	{ "warn", LOG_LVL_WARN },
+	{ "info", LOG_LVL_INFO },
+	{ "debug", LOG_LVL_DEBUG },
+	{ NULL, 0 },
 };
 
 static const struct conf_key table[] = {
-	{ .path = "node", .type = CONF_STR, FIELD(node), STR_RANGE(1, node), .required = true,
+	{ .path = "node",
+	  .type = CONF_STR,
+	  FIELD(node),
+	  STR_RANGE(1, node),
+	  .required = true,
 	  .example = "node = \"fw1\"; with this node's own name",
 	  .help = "Name of this node: letters, digits, dot, dash and underscore. No two nodes of a group share one." },
-	{ .path = "standby", .type = CONF_WORD, FIELD(hot), .words = standby_words, .num = true,
+	{ .path = "standby",
+	  .type = CONF_WORD,
+	  FIELD(hot),
+	  .words = standby_words,
+	  .num = true,
 	  .help = "What a backup does with the flows that it receives: write them into its kernel as they arrive, or keep "
 		  "them in memory until a promote or commit." },
-	{ .path = "user", .type = CONF_STR, FIELD(user), STR_RANGE(1, user), .str = "ctsyncd",
+	{ .path = "user",
+	  .type = CONF_STR,
+	  FIELD(user),
+	  STR_RANGE(1, user),
+	  .str = "ctsyncd",
 	  .help = "User to become when started by root. If there is none of this name the daemon stays root and says so." },
 
-	{ .path = "sync.seal", .type = CONF_WORD, FIELD(sealed), .words = seal_words, .num = true, .omit_empty = true,
+	{ .path = "sync.seal",
+	  .type = CONF_WORD,
+	  FIELD(sealed),
+	  .words = seal_words,
+	  .num = true,
+	  .omit_empty = true,
 	  .help = "Only \"none\" may be given: datagrams are neither encrypted nor authenticated. Stands in place of "
 		  "sync.key_files; one of the two must be there." },
-	{ .path = "sync.key_files", .type = CONF_STRS, .at = offsetof(struct conf, key_files),
-	  .size = sizeof(((struct conf *)NULL)->key_files[0]), .count_at = offsetof(struct conf, key_count), .min = 1,
-	  .max = ENGINE_KEYS_MAX, .live = true, .omit_empty = true,
+	{ .path = "sync.key_files",
+	  .type = CONF_STRS,
+	  .at = offsetof(struct conf, key_files),
+	  .size = sizeof(((struct conf *)NULL)->key_files[0]),
+	  .count_at = offsetof(struct conf, key_count),
+	  .min = 1,
+	  .max = ENGINE_KEYS_MAX,
+	  .live = true,
+	  .omit_empty = true,
 	  .help = "Files with the keys that seal datagrams, the same on all nodes: 32 bytes or 64 hexadecimal digits, not "
 		  "readable by others. The first seals, each opens, so that a key is exchanged on running nodes." },
-	{ .path = "sync.heartbeat_ms", .type = CONF_NUM, FIELD(heartbeat_ms), .min = 10, .max = 10000, .num = 200, .live = true,
+	{ .path = "sync.heartbeat_ms",
+	  .type = CONF_NUM,
+	  FIELD(heartbeat_ms),
+	  .min = 10,
+	  .max = 10000,
+	  .num = 200,
+	  .live = true,
 	  .help = "Pause between heartbeats, milliseconds." },
-	{ .path = "sync.dead_ms", .type = CONF_NUM, FIELD(dead_ms), .min = 50, .max = 60000, .num = 1000, .live = true,
+	{ .path = "sync.dead_ms",
+	  .type = CONF_NUM,
+	  FIELD(dead_ms),
+	  .min = 50,
+	  .max = 60000,
+	  .num = 1000,
+	  .live = true,
 	  .help = "A peer that was not heard for so long is down, milliseconds. At least twice sync.heartbeat_ms." },
-	{ .path = "sync.socket_buffer", .type = CONF_NUM, FIELD(socket_buffer_len), .min = 65536, .max = 536870912,
-	  .num = 8388608, .help = "Receive buffer of the socket of a link, bytes." },
-	{ .path = "sync.links", .type = CONF_LINKS, .at = offsetof(struct conf, links),
-	  .size = sizeof(((struct conf *)NULL)->links[0]), .count_at = offsetof(struct conf, link_count), .min = 1,
-	  .max = LINK_LINKS_MAX, .required = true,
-	  .example = "links = ( { interface = \"eth1\"; local = \"192.168.100.1\"; peers = [ \"192.168.100.2\" ]; } );",
+	{ .path = "sync.socket_buffer",
+	  .type = CONF_NUM,
+	  FIELD(socket_buffer_len),
+	  .min = 65536,
+	  .max = 536870912,
+	  .num = 8388608,
+	  .help = "Receive buffer of the socket of a link, bytes." },
+	{ .path = "sync.links",
+	  .type = CONF_LINKS,
+	  .at = offsetof(struct conf, links),
+	  .size = sizeof(((struct conf *)NULL)->links[0]),
+	  .count_at = offsetof(struct conf, link_count),
+	  .min = 1,
+	  .max = LINK_LINKS_MAX,
+	  .required = true,
+	  .example =
+		  "links = ( { interface = \"eth1\"; local = \"192.168.100.1\"; peers = [ \"192.168.100.2\" ]; } );",
 	  .help = "Links to the peers, each a group of the keys below. A link has either peers or group." },
-	{ .path = "sync.links.interface", .type = CONF_STR, LINK_FIELD(interface), .max = IF_NAMESIZE - 1, .str = "",
+	{ .path = "sync.links.interface",
+	  .type = CONF_STR,
+	  LINK_FIELD(interface),
+	  .max = IF_NAMESIZE - 1,
+	  .str = "",
 	  .omit_empty = true,
 	  .help = "Interface of the link. Without it the routing table decides, and nothing is known of its state and MTU." },
-	{ .path = "sync.links.local", .type = CONF_STR, LINK_FIELD(local), .min = 1, .max = CONF_ADDR_MAX - 1, .required = true,
+	{ .path = "sync.links.local",
+	  .type = CONF_STR,
+	  LINK_FIELD(local),
+	  .min = 1,
+	  .max = CONF_ADDR_MAX - 1,
+	  .required = true,
 	  .example = "local = \"192.168.100.1\"; with an address of this node on the link",
 	  .help = "Address of this node on the link, IPv4 or IPv6. A link-local one takes the link's interface as its scope." },
-	{ .path = "sync.links.peers", .type = CONF_STRS, .in_link = true, .at = offsetof(struct conf_link_text, peers),
-	  .size = CONF_ADDR_MAX, .count_at = offsetof(struct conf_link_text, peer_count), .min = 1, .max = LINK_PEERS_MAX,
-	  .omit_empty = true, .help = "Addresses of the other nodes on the link." },
-	{ .path = "sync.links.group", .type = CONF_STR, LINK_FIELD(group), .min = 1, .max = CONF_ADDR_MAX - 1, .str = "",
-	  .omit_empty = true, .help = "Multicast group that stands in place of peers." },
-	{ .path = "sync.links.ttl", .type = CONF_NUM, LINK_FIELD(ttl), .min = 1, .max = 255, .num = 0, .omit_empty = true,
+	{ .path = "sync.links.peers",
+	  .type = CONF_STRS,
+	  .in_link = true,
+	  .at = offsetof(struct conf_link_text, peers),
+	  .size = CONF_ADDR_MAX,
+	  .count_at = offsetof(struct conf_link_text, peer_count),
+	  .min = 1,
+	  .max = LINK_PEERS_MAX,
+	  .omit_empty = true,
+	  .help = "Addresses of the other nodes on the link." },
+	{ .path = "sync.links.group",
+	  .type = CONF_STR,
+	  LINK_FIELD(group),
+	  .min = 1,
+	  .max = CONF_ADDR_MAX - 1,
+	  .str = "",
+	  .omit_empty = true,
+	  .help = "Multicast group that stands in place of peers." },
+	{ .path = "sync.links.ttl",
+	  .type = CONF_NUM,
+	  LINK_FIELD(ttl),
+	  .min = 1,
+	  .max = 255,
+	  .num = 0,
+	  .omit_empty = true,
 	  .help = "TTL or hop limit of multicast datagrams, 1 when not given; only with group." },
-	{ .path = "sync.links.port", .type = CONF_NUM, LINK_FIELD(port), .min = 1, .max = 65535, .num = 3780,
+	{ .path = "sync.links.port",
+	  .type = CONF_NUM,
+	  LINK_FIELD(port),
+	  .min = 1,
+	  .max = 65535,
+	  .num = 3780,
 	  .help = "UDP port, the same on all nodes." },
 
-	{ .path = "kernel.event_buffer", .type = CONF_NUM, FIELD(event_buffer_len), .min = 65536, .max = 1073741823,
-	  .num = 33554432, .help = "Receive buffer of the socket for kernel events, bytes. An event takes 640 of them." },
+	{ .path = "kernel.event_buffer",
+	  .type = CONF_NUM,
+	  FIELD(event_buffer_len),
+	  .min = 65536,
+	  .max = 1073741823,
+	  .num = 33554432,
+	  .help = "Receive buffer of the socket for kernel events, bytes. An event takes 640 of them." },
 
-	{ .path = "state.hold_s", .type = CONF_NUM, FIELD(hold_s), .min = 10, .max = 86400, .num = 600, .live = true,
+	{ .path = "state.hold_s",
+	  .type = CONF_NUM,
+	  FIELD(hold_s),
+	  .min = 10,
+	  .max = 86400,
+	  .num = 600,
+	  .live = true,
 	  .help = "Timeout that a hot backup writes into the flows it holds for a peer, and renews at half; never more than "
 		  "the state's own. Longer than a restart of the peer's daemon takes." },
-	{ .path = "state.orphan_s", .type = CONF_NUM, FIELD(orphan_s), .min = 0, .max = 3600, .num = 60, .live = true,
+	{ .path = "state.orphan_s",
+	  .type = CONF_NUM,
+	  FIELD(orphan_s),
+	  .min = 0,
+	  .max = 3600,
+	  .num = 60,
+	  .live = true,
 	  .help = "With standby = \"cache\": how long flows stay that a peer's earlier run left behind, for a promote." },
-	{ .path = "state.forced_wait_ms", .type = CONF_NUM, FIELD(forced_wait_ms), .min = 0, .max = 60000, .num = 5000,
+	{ .path = "state.forced_wait_ms",
+	  .type = CONF_NUM,
+	  FIELD(forced_wait_ms),
+	  .min = 0,
+	  .max = 60000,
+	  .num = 5000,
 	  .live = true,
 	  .help = "How long a backup waits before it deletes a flow that the peer's kernel ended long before its time (an "
 		  "address was removed). A promote meanwhile keeps it." },
-	{ .path = "state.unclaimed_ms", .type = CONF_NUM, FIELD(unclaimed_ms), .min = 1000, .max = 3600000, .num = 60000,
+	{ .path = "state.unclaimed_ms",
+	  .type = CONF_NUM,
+	  FIELD(unclaimed_ms),
+	  .min = 1000,
+	  .max = 3600000,
+	  .num = 60000,
 	  .live = true,
 	  .help = "After a restart of the daemon on a backup: entries that no peer claims become its own when no peer was heard "
 		  "for so long." },
-	{ .path = "state.flows_max", .type = CONF_NUM, FIELD(flows_max), .min = 1024, .max = 67108864, .num = 8388608,
-	  .live = true, .help = "Most flows held of this node, and most of each peer." },
-	{ .path = "state.tombstones_max", .type = CONF_NUM, FIELD(tombstones_max), .min = 1024, .max = 16777216,
-	  .num = 262144, .live = true,
+	{ .path = "state.flows_max",
+	  .type = CONF_NUM,
+	  FIELD(flows_max),
+	  .min = 1024,
+	  .max = 67108864,
+	  .num = 8388608,
+	  .live = true,
+	  .help = "Most flows held of this node, and most of each peer." },
+	{ .path = "state.tombstones_max",
+	  .type = CONF_NUM,
+	  FIELD(tombstones_max),
+	  .min = 1024,
+	  .max = 16777216,
+	  .num = 262144,
+	  .live = true,
 	  .help = "Most ended flows remembered for a peer that is away. Beyond it the peer compares tables when it comes back." },
-	{ .path = "state.walk_rate", .type = CONF_NUM, FIELD(walk_rate), .min = 100, .max = 1000000, .num = 20000, .live = true,
+	{ .path = "state.walk_rate",
+	  .type = CONF_NUM,
+	  FIELD(walk_rate),
+	  .min = 100,
+	  .max = 1000000,
+	  .num = 20000,
+	  .live = true,
 	  .help = "Kernel writes a second for work in the background: renewing timeouts, lifting them after a promote." },
 
-	{ .path = "control.socket", .type = CONF_STR, FIELD(socket), STR_RANGE(2, socket), .str = CTL_SOCKET_DEFAULT,
+	{ .path = "control.socket",
+	  .type = CONF_STR,
+	  FIELD(socket),
+	  STR_RANGE(2, socket),
+	  .str = CTL_SOCKET_DEFAULT,
 	  .help = "Path of the control socket. The lock and the kept role stand beside it, so its directory belongs under /run." },
-	{ .path = "control.group", .type = CONF_STR, FIELD(group), STR_RANGE(0, group), .str = "", .live = true,
+	{ .path = "control.group",
+	  .type = CONF_STR,
+	  FIELD(group),
+	  STR_RANGE(0, group),
+	  .str = "",
+	  .live = true,
 	  .help = "Members of this group may change things, like root. Empty: root alone." },
-	{ .path = "control.read_all", .type = CONF_BOOL, FIELD(read_all), .num = true, .live = true,
+	{ .path = "control.read_all",
+	  .type = CONF_BOOL,
+	  FIELD(read_all),
+	  .num = true,
+	  .live = true,
 	  .help = "Everybody may read status, counters and flows." },
 
-	{ .path = "log.target", .type = CONF_STR, FIELD(log_target), .str = "auto", .words = target_words,
+	{ .path = "log.target",
+	  .type = CONF_STR,
+	  FIELD(log_target),
+	  .str = "auto",
+	  .words = target_words,
 	  .help = "Where messages go; auto is the journal when standard error leads there, else standard error." },
-	{ .path = "log.level", .type = CONF_WORD, FIELD(log_level), .words = level_words, .num = LOG_LVL_INFO, .live = true,
+	{ .path = "log.level",
+	  .type = CONF_WORD,
+	  FIELD(log_level),
+	  .words = level_words,
+	  .num = LOG_LVL_INFO,
+	  .live = true,
 	  .help = "Least important messages that are still written." },
 };
 
@@ -210,7 +365,8 @@ void conf_addr_text(const struct sockaddr_storage *a, char *buf, size_t len)
 {
 	const struct sockaddr_in *in4 = (const void *)a;
 	const struct sockaddr_in6 *in6 = (const void *)a;
-	const void *addr = a->ss_family == AF_INET6 ? (const void *)&in6->sin6_addr : (const void *)&in4->sin_addr;
+	const void *addr = a->ss_family == AF_INET6 ? (const void *)&in6->sin6_addr
+						    : (const void *)&in4->sin_addr;
 
 	if (!inet_ntop(a->ss_family, addr, buf, (socklen_t)len))
 		buf[0] = '\0';
@@ -409,7 +565,8 @@ void conf_copy_live(struct conf *dst, const struct conf *src)
 			continue;
 		memcpy((char *)dst + k->at, field(k, src), many ? k->size * k->max : k->size);
 		if (many)
-			memcpy((char *)dst + k->count_at, (const char *)src + k->count_at, sizeof(unsigned int));
+			memcpy((char *)dst + k->count_at, (const char *)src + k->count_at,
+			       sizeof(unsigned int));
 	}
 }
 

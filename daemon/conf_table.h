@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The table of configuration keys, private to conf*.c: everything that is known of a key stands in its row and nowhere else.
+ * The table of configuration keys, private to conf*.c: everything that is known of a key stands in
+ * its row and nowhere else.
  */
 #ifndef CTSYNCD_CONF_TABLE_H
 #define CTSYNCD_CONF_TABLE_H
@@ -15,7 +16,8 @@ enum conf_type {
 	CONF_STR,   /* char[size]; min and max are its length */
 	CONF_WORD,  /* one of words; int or bool by size */
 	CONF_STRS,  /* char[max][size] and a count; min and max are how many */
-	CONF_LINKS, /* the list of links; keys inside follow as PATH.x and fill a struct conf_link_text */
+	CONF_LINKS, /* the list of links; keys inside follow as PATH.x and fill a struct
+		       conf_link_text */
 };
 
 struct conf_word {

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The daemon's one object, shared by main.c (start, reload, stop), pump.c (the loop's turn), note.c (log lines, status line)
- * and verbs.c (what each verb does). Modules below these (kern, link, ctl, conf, log, state) do not see it.
+ * The daemon's one object, shared by main.c (start, reload, stop), pump.c (the loop's turn), note.c
+ * (log lines, status line) and verbs.c (what each verb does). Modules below these (kern, link, ctl,
+ * conf, log, state) do not see it.
  */
 #ifndef CTSYNCD_DAEMON_H
 #define CTSYNCD_DAEMON_H
@@ -26,22 +27,23 @@ struct verbs; /* verbs.c's own */
 
 /* Watchers of the loop; main.c and pump.c only. */
 struct daemon_watch {
-	ev_io kern_events, kern_dump, link[LINK_LINKS_MAX + 1]; /* rtnetlink's is the last of link[] */
+	ev_io kern_events, kern_dump,
+		link[LINK_LINKS_MAX + 1]; /* rtnetlink's is the last of link[] */
 	unsigned int link_count;
 	ev_signal term, intr, hup;
 	ev_prepare prepare;
 	ev_check check;
-	ev_idle again;      /* active while a turn left work over */
-	ev_timer deadline;  /* engine_deadline */
-	ev_timer minute;    /* kernel timeouts are read again */
-	ev_timer status;    /* status line, at most one a second */
+	ev_idle again;     /* active while a turn left work over */
+	ev_timer deadline; /* engine_deadline */
+	ev_timer minute;   /* kernel timeouts are read again */
+	ev_timer status;   /* status line, at most one a second */
 	ev_timer watchdog;
 };
 
 struct daemon {
-	struct conf conf;                /* in force */
+	struct conf conf; /* in force */
 	char conf_path[PATH_MAX];
-	struct engine_conf engine_conf;  /* what the engine was last given, keys included */
+	struct engine_conf engine_conf; /* what the engine was last given, keys included */
 	struct log *log;
 	struct ev_loop *loop;
 	struct engine *engine;
@@ -50,13 +52,13 @@ struct daemon {
 	struct ctl *ctl;
 	struct verbs *verbs;
 
-	struct state state;              /* lock, state file */
-	int state_err;                   /* 0, or -errno: the role could not be saved */
+	struct state state; /* lock, state file */
+	int state_err;      /* 0, or -errno: the role could not be saved */
 	uint64_t epoch;
-	usec_t started_at;               /* monotonic */
+	usec_t started_at; /* monotonic */
 	time_t started_wall;
-	usec_t now;                      /* the clock of this turn, read once */
-	usec_t flows_at;                 /* when the status line's flow counts were read */
+	usec_t now;      /* the clock of this turn, read once */
+	usec_t flows_at; /* when the status line's flow counts were read */
 
 	bool stopping;                   /* SIGTERM, SIGINT or the shutdown verb: leave the loop */
 	bool root;                       /* still root: no user to drop to */
@@ -70,8 +72,9 @@ struct daemon {
 usec_t daemon_now(void);
 
 /* ---- main.c ---- */
-/* Reads the configuration again; what is live takes effect at once, what needs a restart is named in the log and keeps its old value.
- * Returns 0, or -errno / -EX_CONFIG with every error as a line on err; the old configuration then stays in force. */
+/* Reads the configuration again; what is live takes effect at once, what needs a restart is named
+ * in the log and keeps its old value. Returns 0, or -errno / -EX_CONFIG with every error as a line
+ * on err; the old configuration then stays in force. */
 int daemon_reload(struct daemon *d, FILE *err);
 
 /* Ends the loop after this turn: BYE to every peer, exit 0. */
@@ -88,12 +91,14 @@ void pump_drain(struct daemon *d);
 void pump_start(struct daemon *d);
 void pump_stop(struct daemon *d);
 
-/* Tells the engine what changed in engine_conf, only if something did (dgram_max, window, timeouts, keys, ...). */
+/* Tells the engine what changed in engine_conf, only if something did (dgram_max, window, timeouts,
+ * keys, ...). */
 void pump_reconf(struct daemon *d, const struct engine_conf *conf);
 
 /* ---- note.c ---- */
-/* Drains engine_note: log lines, and the role into the state file. A verb that changes the role calls this after
- * engine_cmd and before it answers; d->state_err then says whether the role was saved. */
+/* Drains engine_note: log lines, and the role into the state file. A verb that changes the role
+ * calls this after engine_cmd and before it answers; d->state_err then says whether the role was
+ * saved. */
 void notes_drain(struct daemon *d);
 
 /* Writes "primary, ready; 1 peer up; 1234 local, 0 remote flows" into buf. */
@@ -108,7 +113,8 @@ void verbs_fini(struct daemon *d);
 void verbs_request(void *arg, struct ctl_client *c, int argc, char **argv);
 void verbs_more(void *arg, struct ctl_client *c);
 void verbs_gone(void *arg, struct ctl_client *c);
-/* After each turn's pump: answers clients that wait for engine_commit()->running to end, and their progress. Cheap when nobody waits. */
+/* After each turn's pump: answers clients that wait for engine_commit()->running to end, and their
+ * progress. Cheap when nobody waits. */
 void verbs_after_pump(struct daemon *d);
 
 #endif

@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Logging for operators. One line per message, to one of three places: the journal (stderr, lines start with <level>), plain
- * stderr (lines start with date and level) or syslog(3).
+ * Logging for operators. One line per message, to one of three places: the journal (stderr, lines
+ * start with <level>), plain stderr (lines start with date and level) or syslog(3).
  *
- * A fault that repeats must not flood: every call site, told apart by the address of its format, may write SITE_BURST lines in
- * SITE_WINDOW_S seconds. What is held back is counted, and the count is told by the first message of any site after the window
- * and by log_free(). Debug lines are not limited: who asks for them wants them all.
+ * A fault that repeats must not flood: every call site, told apart by the address of its format,
+ * may write SITE_BURST lines in SITE_WINDOW_S seconds. What is held back is counted, and the count
+ * is told by the first message of any site after the window and by log_free(). Debug lines are not
+ * limited: who asks for them wants them all.
  *
- * A reader of stderr that has stopped must not stop the daemon: a line that would block is dropped and counted like the others.
+ * A reader of stderr that has stopped must not stop the daemon: a line that would block is dropped
+ * and counted like the others.
  */
 #include "log.h"
 
@@ -44,9 +46,9 @@ struct log {
 	enum target target;
 	enum log_level level;
 	struct site sites[SITES_MAX];
-	unsigned int next_site; /* the slot to take when all are in use */
+	unsigned int next_site;  /* the slot to take when all are in use */
 	unsigned int held_sites; /* sites with held != 0 */
-	unsigned long lost;     /* lines that stderr did not take */
+	unsigned long lost;      /* lines that stderr did not take */
 };
 
 static const struct {
@@ -59,7 +61,8 @@ static const struct {
 	{ "debug", LOG_LVL_DEBUG },
 };
 
-/* Is stderr a stream of the journal? systemd puts its device and inode into JOURNAL_STREAM (sd-journal(3)). */
+/* Is stderr a stream of the journal? systemd puts its device and inode into JOURNAL_STREAM
+ * (sd-journal(3)). */
 static bool stderr_is_journal(void)
 {
 	const char *env = getenv("JOURNAL_STREAM");
@@ -134,15 +137,17 @@ static void put_stderr(struct log *log, enum log_level level, const char *text)
 
 		if (!clock_gettime(CLOCK_REALTIME, &ts) && localtime_r(&ts.tv_sec, &tm))
 			(void)strftime(date, sizeof(date), "%Y-%m-%dT%H:%M:%S", &tm);
-		(void)snprintf(head, sizeof(head), "%s.%03ld %s ", date, ts.tv_nsec / 1000000, log_level_name(level));
+		(void)snprintf(head, sizeof(head), "%s.%03ld %s ", date, ts.tv_nsec / 1000000,
+			       log_level_name(level));
 	}
 	struct iovec iov[] = {
 		{ .iov_base = head, .iov_len = strlen(head) },
 		{ .iov_base = (char *)(uintptr_t)text, .iov_len = strlen(text) },
-		{ .iov_base = (char *)(uintptr_t)"\n", .iov_len = 1 },
+		{ .iov_base = (char *)(uintptr_t) "\n", .iov_len = 1 },
 	};
 
-	if (poll(&pfd, 1, 0) != 1 || !(pfd.revents & POLLOUT) || writev(STDERR_FILENO, iov, ARRAY_LEN(iov)) < 0)
+	if (poll(&pfd, 1, 0) != 1 || !(pfd.revents & POLLOUT) ||
+	    writev(STDERR_FILENO, iov, ARRAY_LEN(iov)) < 0)
 		log->lost++;
 }
 
@@ -160,7 +165,8 @@ static void tell_held(struct log *log, struct site *s)
 
 	if (!s->held)
 		return;
-	(void)snprintf(text, sizeof(text), "log: %u lines held back in %d s, the last: %s", s->held, SITE_WINDOW_S, s->last);
+	(void)snprintf(text, sizeof(text), "log: %u lines held back in %d s, the last: %s", s->held,
+		       SITE_WINDOW_S, s->last);
 	put(log, s->level, text);
 	s->held = 0;
 	log->held_sites--;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What a run leaves behind for the next one, beside the control socket: SOCKET.lock (held by flock, so that a stale file never
- * stops a start) and SOCKET.state (role and boot id). Both live under /run: a reboot forgets them, as it should (PROTOCOL.md, R46).
- * Also here: the runtime directory and giving up root, because both decide who may write these files.
+ * What a run leaves behind for the next one, beside the control socket: SOCKET.lock (held by flock,
+ * so that a stale file never stops a start) and SOCKET.state (role and boot id). Both live under
+ * /run: a reboot forgets them, as it should (PROTOCOL.md, R46). Also here: the runtime directory
+ * and giving up root, because both decide who may write these files.
  */
 #ifndef CTSYNCD_STATE_H
 #define CTSYNCD_STATE_H
@@ -23,16 +24,18 @@ struct state {
 	char boot_id[STATE_BOOT_ID_LEN + 1];
 };
 
-/* Makes the directory of the socket if it is missing and gives it to user (when root and user exists).
- * Returns 0 or -errno. */
+/* Makes the directory of the socket if it is missing and gives it to user (when root and user
+ * exists). Returns 0 or -errno. */
 int state_dir(const char *socket, const char *user);
 
-/* Takes the lock. Returns 0; -EWOULDBLOCK with *holder = the pid of who holds it (0 unknown); or another -errno. */
+/* Takes the lock. Returns 0; -EWOULDBLOCK with *holder = the pid of who holds it (0 unknown); or
+ * another -errno. */
 int state_lock(struct state *s, const char *socket, pid_t *holder);
 void state_unlock(struct state *s);
 
-/* Reads the state file: ORIGIN_BOOT and ROLE_BACKUP when there is none of this boot, else ORIGIN_RESTART and the role kept.
- * Returns 0, or -errno if the file is there but cannot be read: then role and origin are those of a boot's first start. */
+/* Reads the state file: ORIGIN_BOOT and ROLE_BACKUP when there is none of this boot, else
+ * ORIGIN_RESTART and the role kept. Returns 0, or -errno if the file is there but cannot be read:
+ * then role and origin are those of a boot's first start. */
 int state_load(const struct state *s, enum engine_role *role, enum engine_origin *origin);
 
 /* Writes the role, atomically (a new file, synced, renamed over the old). Returns 0 or -errno. */
@@ -41,8 +44,8 @@ int state_save(const struct state *s, enum engine_role role);
 /* Gives lock and state file to user. Returns 0 or -errno. */
 int state_give(const struct state *s, uid_t uid, gid_t gid);
 
-/* Becomes user for good, keeping CAP_NET_ADMIN alone. Returns 0, -ENOENT when there is no such user (nothing changed), or another
- * -errno (the process must not go on). */
+/* Becomes user for good, keeping CAP_NET_ADMIN alone. Returns 0, -ENOENT when there is no such user
+ * (nothing changed), or another -errno (the process must not go on). */
 int state_drop(struct state *s, const char *user);
 
 #endif
