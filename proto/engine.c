@@ -1,0 +1,571 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The engine's doors: inputs are pushed, outputs are pulled, time is an argument. Here are the receive ladder, the order in
+ * which things are sent, the handshake's sending half and the timers; the work is done by stream.c, peer.c, own.c and
+ * patrol.c. No call goes outward, so any harness can drive it and the same inputs give the same outputs.
+ */
+#include "engine_priv.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+void engine_conf_default(struct engine_conf *conf)
+{
+	*conf = (struct engine_conf){
+		.hot = true,
+		.dgram_max = 1472,
+		.window_len = 512 << 10,
+		.flows_max = 8 << 20,
+		.tombstones_max = 256 << 10,
+		.hold_s = 600,
+		.orphan_s = 60,
+		.forced_wait_ms = 5000,
+		.unclaimed_ms = 60000,
+		.heartbeat_ms = 200,
+		.dead_ms = 1000,
+		.walk_rate = 20000,
+	};
+	flow_timeouts_default(&conf->timeouts);
+}
+
+static uint64_t node_id(const char *name)
+{
+	static const uint8_t zero[DIGEST_KEY_LEN];
+
+	return digest_hash(zero, name, strlen(name));
+}
+
+uint64_t engine_challenge(struct engine *e)
+{
+	uint8_t in[40];
+
+	memcpy(in, e->seed, 32);
+	e->challenge_count++;
+	memcpy(in + 32, &e->challenge_count, 8);
+	return digest_hash(e->seed, in, sizeof(in));
+}
+
+struct engine *engine_new(const struct engine_conf *conf, uint64_t epoch, const uint8_t seed[32], usec_t now)
+{
+	struct engine *e = calloc(1, sizeof(*e));
+
+	assert(epoch && conf->node[0]);
+	if (!e)
+		return NULL;
+	e->conf = *conf;
+	e->id = node_id(conf->node);
+	e->epoch = epoch;
+	e->role = conf->role;
+	e->now = e->started_at = e->hello_at = now;
+	memcpy(e->seed, seed, sizeof(e->seed));
+	seal_init(&e->seal, conf->key, conf->key_count);
+	e->local = cache_new(e->seal.group, e->seal.digest);
+	e->strays = cache_new(e->seal.group, e->seal.digest);
+	if (!e->local || !e->strays) {
+		engine_free(e);
+		return NULL;
+	}
+	e->dump.wanted = true;
+	e->dump.at = now;
+	e->patrol.round_s = 10;
+	e->patrol.tokens_at = e->patrol.walked_at = now;
+	return e;
+}
+
+void engine_free(struct engine *e)
+{
+	if (!e)
+		return;
+	for (unsigned int i = 0; i < ENGINE_PEERS_MAX; i++)
+		if (e->peers[i].used)
+			cache_free(e->peers[i].mirror);
+	if (e->local)
+		cache_free(e->local);
+	if (e->strays)
+		cache_free(e->strays);
+	seal_fini(&e->seal);
+	free(e);
+}
+
+void engine_reconf(struct engine *e, const struct engine_conf *conf, usec_t now)
+{
+	struct engine_conf old = e->conf;
+
+	e->conf = *conf;
+	memcpy(e->conf.node, old.node, sizeof(old.node));
+	e->conf.hot = old.hot;
+	e->conf.kernel_id = old.kernel_id;
+	e->conf.role = old.role;
+	e->conf.origin = old.origin;
+	if (old.key_count != conf->key_count || memcmp(old.key, conf->key, sizeof(old.key)))
+		seal_rekey(&e->seal, conf->key, conf->key_count);
+	e->now = now;
+}
+
+void note_put(struct engine *e, enum engine_note_type type, const struct peer *p, uint64_t arg0, uint64_t arg1)
+{
+	struct engine_note *n;
+
+	if (e->note_count == NOTES_MAX) { /* nobody reads: the oldest goes */
+		e->note_at++;
+		e->note_count--;
+	}
+	n = &e->notes[(e->note_at + e->note_count++) % NOTES_MAX];
+	*n = (struct engine_note){ .type = type, .arg0 = arg0, .arg1 = arg1 };
+	if (p)
+		memcpy(n->peer, p->name, sizeof(n->peer));
+}
+
+bool engine_note(struct engine *e, struct engine_note *note)
+{
+	if (!e->note_count)
+		return false;
+	*note = e->notes[e->note_at++ % NOTES_MAX];
+	e->note_count--;
+	return true;
+}
+
+bool peer_hears(const struct engine *e, const struct peer *p)
+{
+	return p->heard_at && !p->bye && e->now < p->heard_at + e->conf.dead_ms * USEC_PER_MS;
+}
+
+bool peer_is_up(const struct engine *e, const struct peer *p)
+{
+	return peer_hears(e, p) && p->hears_us_at &&
+	       e->now < p->hears_us_at + e->conf.dead_ms * USEC_PER_MS;
+}
+
+/* ---- In: the kernel ---- */
+
+void engine_kern(struct engine *e, enum engine_kern_event event, const struct flow *flow, uint32_t portid, usec_t now)
+{
+	e->now = now;
+	switch (event) {
+	case KERN_NEW:
+		e->count.events_new++;
+		own_event(e, event, flow, portid, now);
+		break;
+	case KERN_UPDATE:
+		e->count.events_update++;
+		own_event(e, event, flow, portid, now);
+		break;
+	case KERN_DESTROY:
+		e->count.events_destroy++;
+		own_event(e, event, flow, portid, now);
+		break;
+	case KERN_DUMP:
+		own_dump_flow(e, flow, now);
+		break;
+	case KERN_DUMP_END:
+	case KERN_DUMP_FAIL:
+		own_dump_end(e, event == KERN_DUMP_END, now);
+		break;
+	case KERN_OVERRUN:
+		e->count.overruns++;
+		note_put(e, NOTE_OVERRUN, NULL, e->count.overruns, 0);
+		if (!e->dump.wanted)
+			e->dump.at = now + OVERRUN_WAIT_MS * USEC_PER_MS;
+		e->dump.wanted = true;
+		break;
+	}
+}
+
+/* ---- In: the network ---- */
+
+static int recv_hello(struct engine *e, const struct wire_head *h, struct wire_buf *b, unsigned int endpoint)
+{
+	struct wire_hello m;
+
+	wire_get_hello(b, &m);
+	if (b->err)
+		return b->err == WIRE_EVALUE ? -DROP_VALUE : -DROP_SHORT;
+	for (unsigned int i = 0; i < HACKS_MAX; i++) {
+		struct hack *k = &e->hacks[i];
+
+		if (k->due && k->epoch != h->epoch)
+			continue;
+		*k = (struct hack){ true, (uint8_t)endpoint, h->epoch, m.challenge };
+		break;
+	}
+	return 0;
+}
+
+static int recv_report(struct engine *e, struct peer *p, struct wire_buf *b, usec_t now)
+{
+	struct wire_report m;
+
+	wire_get_report(b, &m);
+	if (b->err)
+		return b->err == WIRE_EVALUE ? -DROP_VALUE : -DROP_SHORT;
+	stream_report(e, p, &m, now);
+	return 0;
+}
+
+static int recv_ask(struct engine *e, struct peer *p, struct wire_buf *b)
+{
+	struct wire_ask m;
+
+	wire_get_ask(b, &m);
+	if (b->err)
+		return b->err == WIRE_EVALUE ? -DROP_VALUE : -DROP_SHORT;
+	return stream_ask(e, p, &m);
+}
+
+static int recv_message(struct engine *e, struct peer *p, uint8_t type, uint8_t flags, struct wire_buf *b, usec_t now)
+{
+	switch (type) {
+	case WIRE_DATA:
+		return peer_data(e, p, flags, b, now);
+	case WIRE_REPORT:
+		return recv_report(e, p, b, now);
+	case WIRE_LIST:
+		return peer_list(e, p, b, now);
+	case WIRE_VECTOR:
+		return peer_vector(e, p, b, now);
+	case WIRE_ASK:
+		return recv_ask(e, p, b);
+	case WIRE_BYE:
+		p->bye = true;
+		p->up = false;
+		note_put(e, NOTE_PEER_BYE, p, 0, 0);
+		return 0;
+	default:
+		return -DROP_TYPE;
+	}
+}
+
+/* Datagrams of an epoch that was not agreed change nothing but the time of our next HELLO (R31). */
+static int recv_unknown(struct engine *e, usec_t now)
+{
+	if (now >= e->hello_sent_at + HELLO_LIMIT_MS * USEC_PER_MS)
+		e->hello_now = true;
+	return -DROP_EPOCH;
+}
+
+static void peer_heard(struct engine *e, struct peer *p, uint8_t type, uint8_t flags, unsigned int endpoint, size_t len,
+		       usec_t now)
+{
+	bool primary = flags & WIRE_F_PRIMARY;
+
+	p->heard_at = now;
+	p->endpoints |= 1U << endpoint;
+	p->unreported_len += (uint32_t)len;
+	if (type != WIRE_BYE)
+		p->bye = false;
+	if (type == WIRE_ASK || type == WIRE_BYE)
+		return; /* carry no role */
+	if (primary && !p->primary)
+		own_claims(e, now);
+	p->primary = primary;
+	p->complete = flags & WIRE_F_COMPLETE;
+}
+
+static int recv_body(struct engine *e, struct peer *p, const struct wire_head *h, unsigned int endpoint, uint8_t *pkt, size_t len,
+		     usec_t now)
+{
+	struct wire_buf b;
+	uint8_t type, flags;
+	int rc;
+
+	wire_init(&b, pkt, len);
+	b.at = WIRE_HEAD_LEN;
+	type = wire_get_u8(&b);
+	flags = wire_get_u8(&b);
+	if (b.err)
+		return -DROP_SHORT;
+	if (type == WIRE_HACK) {
+		struct wire_hack m;
+
+		wire_get_hack(&b, &m);
+		return b.err ? -DROP_SHORT : peer_hack(e, h, &m, endpoint, now);
+	}
+	if (!p || p->epoch != h->epoch) {
+		rc = recv_unknown(e, now);
+		return type == WIRE_HELLO ? recv_hello(e, h, &b, endpoint) : rc;
+	}
+	if (!seal_window_take(&p->window, h->counter))
+		return -DROP_REPLAY;
+	peer_heard(e, p, type == WIRE_HELLO ? WIRE_BYE : type, flags, endpoint, len, now);
+	if (type == WIRE_HELLO)
+		return recv_hello(e, h, &b, endpoint);
+	rc = recv_message(e, p, type, flags, &b, now);
+	peer_tick(e, p, now);
+	return rc;
+}
+
+static int recv_open(struct engine *e, unsigned int endpoint, uint8_t *pkt, size_t len, usec_t now)
+{
+	struct wire_head h;
+	struct wire_buf b;
+	struct peer *p;
+	int rc;
+
+	wire_init(&b, pkt, len);
+	rc = wire_get_head(&b, &h);
+	if (rc)
+		return rc == -WIRE_EMAGIC ? -DROP_MAGIC : rc == -WIRE_EVERSION ? -DROP_VERSION : -DROP_SHORT;
+	p = peer_find(e, h.sender);
+	rc = seal_open(&e->seal, p && p->epoch == h.epoch ? &p->key : NULL, &h, pkt, len);
+	if (rc < 0)
+		return rc;
+	if (h.sender == e->id) {
+		if (h.epoch != e->epoch)
+			note_put(e, NOTE_NAME_CLASH, NULL, 0, 0);
+		return -DROP_SELF;
+	}
+	return recv_body(e, p, &h, endpoint, pkt, (size_t)rc, now);
+}
+
+int engine_recv(struct engine *e, unsigned int endpoint, uint8_t *pkt, size_t len, usec_t now)
+{
+	int rc;
+
+	assert(endpoint < ENGINE_ENDPOINTS_MAX);
+	e->now = now;
+	rc = recv_open(e, endpoint, pkt, len, now);
+	if (rc < 0) {
+		assert(-rc < DROP_COUNT);
+		e->count.drops[-rc]++;
+		return rc;
+	}
+	e->count.dgrams_received++;
+	e->count.bytes_received += len;
+	return 0;
+}
+
+/* ---- In: time ---- */
+
+static void dump_schedule(struct engine *e, usec_t now)
+{
+	usec_t pause;
+
+	if (e->dump.wanted || e->dump.running || e->dump.sweeping || !e->mute)
+		return;
+	pause = max_u64(MUTE_DUMP_MS * USEC_PER_MS, e->dump.took_us * MUTE_DUMP_SHARE);
+	if (now < e->dump.ended_at + pause)
+		return;
+	e->dump.wanted = true;
+	e->dump.at = now;
+}
+
+static bool peer_lacking(const struct engine *e)
+{
+	bool any = false;
+
+	for (unsigned int i = 0; i < ENGINE_PEERS_MAX; i++) {
+		if (!e->peers[i].used)
+			continue;
+		any = true;
+		if (!peer_is_up(e, &e->peers[i]))
+			return true;
+	}
+	return !any;
+}
+
+void engine_tick(struct engine *e, usec_t now)
+{
+	e->now = now;
+	for (unsigned int i = 0; i < ENGINE_PEERS_MAX; i++)
+		if (e->peers[i].used)
+			peer_tick(e, &e->peers[i], now);
+	stream_trim(e);
+	own_tick(e, now);
+	dump_schedule(e, now);
+	patrol_tick(e, now);
+}
+
+usec_t engine_deadline(const struct engine *e)
+{
+	usec_t at = min_u64(e->hello_at, patrol_deadline(e, e->now));
+
+	if (e->hello_now || e->note_count || stream_pending(e))
+		return e->now;
+	if (e->peer_count)
+		at = min_u64(at, e->beat_at);
+	for (unsigned int i = 0; i < ENGINE_PEERS_MAX; i++) {
+		const struct peer *p = &e->peers[i];
+
+		if (!p->used)
+			continue;
+		at = min_u64(at, peer_deadline(e, p));
+		if (p->answer.at < p->answer.count || p->ask_count)
+			return e->now;
+	}
+	if (!e->dump.wanted && !e->dump.running && e->mute)
+		at = min_u64(at, e->dump.ended_at + max_u64(MUTE_DUMP_MS * USEC_PER_MS,
+							      e->dump.took_us * MUTE_DUMP_SHARE));
+	return max_u64(at, e->now);
+}
+
+/* ---- In: verbs ---- */
+
+static void role_set(struct engine *e, enum engine_role role)
+{
+	if (e->role != role)
+		note_put(e, NOTE_ROLE, NULL, role, 0);
+	e->role = role;
+	e->beat_at = 0; /* tell the peers at once */
+}
+
+static void flush_local(struct engine *e, usec_t now)
+{
+	cache_clear(e->local);
+	e->mute = 0;
+	e->dropped = ++e->head; /* who held any of it compares buckets */
+	e->tomb_at = e->head;
+	e->complete = false;
+	e->dump.wanted = true;
+	e->dump.at = now;
+}
+
+static void each_peer(struct engine *e, void (*fn)(struct engine *, struct peer *, usec_t), usec_t now)
+{
+	for (unsigned int i = 0; i < ENGINE_PEERS_MAX; i++)
+		if (e->peers[i].used)
+			fn(e, &e->peers[i], now);
+}
+
+void engine_cmd(struct engine *e, enum engine_cmd cmd, usec_t now)
+{
+	e->now = now;
+	switch (cmd) {
+	case CMD_PROMOTE:
+		role_set(e, ROLE_PRIMARY);
+		patrol_commit(e, true, now);
+		break;
+	case CMD_COMMIT:
+		patrol_commit(e, false, now);
+		break;
+	case CMD_DEMOTE:
+		role_set(e, ROLE_BACKUP);
+		e->patrol.adopt_to = 0;
+		own_claims(e, now);
+		break;
+	case CMD_RESYNC:
+		each_peer(e, peer_resync, now);
+		break;
+	case CMD_FLUSH_LOCAL:
+		flush_local(e, now);
+		break;
+	case CMD_FLUSH_REMOTE:
+		each_peer(e, peer_forget, now);
+		break;
+	case CMD_BYE:
+		e->bye = true;
+		break;
+	}
+}
+
+/* ---- Out: the network ---- */
+
+static bool put_bye(struct engine *e, struct wire_buf *b)
+{
+	if (!e->bye)
+		return false;
+	e->bye = false;
+	wire_put_u8(b, WIRE_BYE);
+	wire_put_u8(b, 0);
+	return true;
+}
+
+static bool put_hack(struct engine *e, struct wire_buf *b, uint32_t *to)
+{
+	for (unsigned int i = 0; i < HACKS_MAX; i++) {
+		struct hack *k = &e->hacks[i];
+		struct wire_hack m = {
+			.your_epoch = k->epoch, .challenge = k->challenge, .head = e->head, .dropped = e->dropped,
+			.kernel_id = e->conf.kernel_id
+		};
+
+		if (!k->due)
+			continue;
+		k->due = false;
+		memcpy(m.name, e->conf.node, sizeof(m.name));
+		wire_put_hack(b, 0, &m);
+		*to = 1U << k->endpoint;
+		return true;
+	}
+	return false;
+}
+
+static bool put_hello(struct engine *e, struct wire_buf *b, usec_t now)
+{
+	struct wire_hello m = { .kernel_id = e->conf.kernel_id };
+
+	if (now < e->hello_at && !e->hello_now)
+		return false;
+	if (now >= e->challenge_at + CHALLENGE_MS * USEC_PER_MS || !e->challenge) {
+		e->challenge_old = e->challenge;
+		e->challenge = engine_challenge(e);
+		e->challenge_at = now;
+	}
+	m.challenge = e->challenge;
+	memcpy(m.name, e->conf.node, sizeof(m.name));
+	wire_put_hello(b, 0, &m);
+	e->hello_now = false;
+	e->hello_sent_at = now;
+	e->hello_at = now + (peer_lacking(e) ? HELLO_FAST_MS : HELLO_SLOW_MS) * USEC_PER_MS;
+	e->count.hellos_sent++;
+	return true;
+}
+
+static bool put_peer(struct engine *e, struct wire_buf *b, uint32_t *to, usec_t now)
+{
+	for (unsigned int i = 0; i < ENGINE_PEERS_MAX; i++) {
+		struct peer *p = &e->peers[i];
+
+		if (!p->used || !peer_send(e, p, b, now))
+			continue;
+		*to = p->endpoints;
+		return true;
+	}
+	return false;
+}
+
+size_t engine_send(struct engine *e, uint8_t *pkt, uint32_t *to, usec_t now)
+{
+	struct wire_head h = { .version = WIRE_VERSION, .sender = e->id, .epoch = e->epoch };
+	struct wire_buf b, head;
+	size_t len;
+
+	e->now = now;
+	*to = ENGINE_TO_ALL;
+	wire_init(&b, pkt, e->conf.dgram_max - seal_tag_len(&e->seal));
+	b.at = WIRE_HEAD_LEN;
+	if (put_hack(e, &b, to) || put_hello(e, &b, now) || put_peer(e, &b, to, now))
+		len = b.at;
+	else
+		len = stream_send(e, pkt, to, now);
+	if (!len && put_bye(e, &b)) {
+		*to = ENGINE_TO_ALL;
+		len = b.at;
+	}
+	if (!len)
+		return 0;
+	h.counter = ++e->counter;
+	h.key_id = e->seal.count ? e->seal.id[0] : 0;
+	wire_init(&head, pkt, WIRE_HEAD_LEN);
+	wire_put_head(&head, &h);
+	assert(!b.err && !head.err);
+	len = seal_close(&e->seal, &h, pkt, len);
+	e->count.dgrams_sent++;
+	e->count.bytes_sent += len;
+	return len;
+}
+
+/* ---- Out: the kernel ---- */
+
+bool engine_op(struct engine *e, struct engine_op *op, usec_t now)
+{
+	e->now = now;
+	return patrol_op(e, op, now);
+}
+
+void engine_result(struct engine *e, const struct engine_op *op, int err, const struct flow *got, usec_t now)
+{
+	e->now = now;
+	patrol_result(e, op, err, got, now);
+}

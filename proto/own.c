@@ -1,0 +1,637 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Ownership: which entries of our kernel are ours to announce, which are copies of a peer's flows, and which are strays.
+ * Kept apart from replication (PROTOCOL.md rules R35 to R46). Three kinds of tables hold what our kernel tracks:
+ *   local half  own flows, announced in our stream;
+ *   mirrors     a record with F_KERN has a copy in our kernel (at most one mirror has it so), rec.written_s is the timer that we wrote;
+ *   strays      entries that nobody announces: leftovers that age, deletions that wait, entries of unknown origin after a
+ *               restart; and, in cache mode, orphans that are in no kernel but that a promote would commit.
+ * A key is own, copy or stray, never two of them. During a dump strays also remember what ended meanwhile (tombstones), because a dump's
+ * message may be older than the event that we have read.
+ */
+#include "engine_priv.h"
+
+#include <assert.h>
+#include <string.h>
+
+#define FORCED_LEFT_S 5 /* a flow that ends with more than this left did not expire */
+#define GC_LATE_S 62    /* the kernel's DESTROY may come so long after the expiry (kernel.md, 3) */
+
+struct key {
+	uint8_t p[FLOW_KEY_MAX];
+	size_t len;
+	uint32_t hash;
+};
+
+static void key_of(const struct engine *e, const struct flow *f, struct key *k)
+{
+	k->len = flow_key_pack(&f->key, k->p);
+	k->hash = cache_hash(e->local, k->p, k->len);
+}
+
+bool own_injects(const struct engine *e)
+{
+	return e->conf.hot || e->role == ROLE_PRIMARY;
+}
+
+uint32_t rec_full_timeout(const struct engine *e, const struct rec *r)
+{
+	struct flow f;
+
+	if (flow_unpack(r->body, r->len, &f))
+		return e->conf.timeouts.generic;
+	return flow_full_timeout(&e->conf.timeouts, &f);
+}
+
+uint32_t rec_hold(const struct engine *e, const struct rec *r)
+{
+	return (uint32_t)min_u64(rec_full_timeout(e, r), e->conf.hold_s);
+}
+
+struct rec *own_find(struct engine *e, const uint8_t *key, size_t keylen, uint32_t hash)
+{
+	struct rec *r = cache_find(e->local, key, keylen, hash);
+
+	return r && !r->tomb ? r : NULL;
+}
+
+struct rec *stray_find(struct engine *e, const uint8_t *key, size_t keylen, uint32_t hash)
+{
+	struct rec *r;
+
+	if (!cache_flows(e->strays))
+		return NULL;
+	r = cache_find(e->strays, key, keylen, hash);
+	return r && !r->tomb ? r : NULL;
+}
+
+struct rec *mirror_find(struct engine *e, const uint8_t *key, size_t keylen, uint32_t hash, bool any, struct peer **p)
+{
+	for (unsigned int i = 0; i < ENGINE_PEERS_MAX; i++) {
+		struct rec *r;
+
+		if (!e->peers[i].used || !cache_flows(e->peers[i].mirror))
+			continue;
+		r = cache_find(e->peers[i].mirror, key, keylen, hash);
+		if (!r || r->tomb || (!any && !(r->flags & F_KERN)))
+			continue;
+		*p = &e->peers[i];
+		return r;
+	}
+	return NULL;
+}
+
+/* ---- Copies and strays ---- */
+
+void copy_set(struct engine *e, struct peer *p, struct rec *r, uint32_t deadline_s)
+{
+	if (!(r->flags & F_KERN))
+		p->copies++;
+	if (r->flags & F_REFUSED)
+		e->refused--;
+	if (r->list == CACHE_LIST_LATER)
+		cache_list_del(p->mirror, r);
+	r->flags = (uint16_t)((r->flags & ~(F_STALE | F_CHECK | F_REFUSED)) | F_KERN);
+	r->written_s = deadline_s;
+	r->aux = e->dump.gen;
+}
+
+void copy_clear(struct peer *p, struct rec *r)
+{
+	assert(r->flags & F_KERN);
+	r->flags &= (uint16_t)~F_KERN;
+	p->copies--;
+}
+
+void stray_del(struct engine *e, struct rec *r)
+{
+	if (r->flags & F_UNKNOWN)
+		e->unclaimed--;
+	cache_del(e->strays, r);
+}
+
+struct rec *stray_put(struct engine *e, const struct rec *r, uint16_t flags, uint32_t deadline_s)
+{
+	struct rec *s = stray_find(e, r->body, r->keylen, r->hash);
+
+	if (s)
+		stray_del(e, s);
+	s = cache_put(e->strays, r->body, r->len, r->keylen, r->hash);
+	if (!s) {
+		e->count.flows_limit++;
+		return NULL;
+	}
+	cache_list_del(e->strays, s);
+	s->flags = flags;
+	s->written_s = deadline_s;
+	s->expire_s = r->expire_s;
+	s->gen = e->dump.gen;
+	s->aux = 0;
+	if (flags & F_UNKNOWN)
+		e->unclaimed++;
+	return s;
+}
+
+/* A stray that is due at an instant. The two waits are constant, so each list stays in order. */
+static void stray_wait(struct engine *e, struct rec *s, enum cache_list list, usec_t due)
+{
+	if (!s)
+		return;
+	s->aux = to_s(due) + 1;
+	cache_list_add(e->strays, s, list);
+}
+
+void own_dump_forget(struct engine *e, const uint8_t *key, size_t keylen, uint32_t hash, uint32_t id)
+{
+	struct rec *s;
+
+	if (!e->dump.running)
+		return;
+	s = cache_find(e->strays, key, keylen, hash);
+	if (s && !s->tomb)
+		return;
+	s = cache_put_tomb(e->strays, key, keylen, hash, WIRE_REC_DEAD);
+	if (!s)
+		return;
+	s->aux = id;
+	cache_list_add(e->strays, s, CACHE_LIST_TOMB);
+}
+
+/* ---- Own ---- */
+
+static void not_mute(struct engine *e, struct rec *r)
+{
+	if (r->flags & F_MUTE)
+		e->mute--;
+	r->flags &= (uint16_t)~F_MUTE;
+}
+
+/* The key stops being a copy or a stray, because it becomes ours. */
+static bool others_clear(struct engine *e, const uint8_t *key, size_t keylen, uint32_t hash)
+{
+	struct peer *p;
+	struct rec *r = NULL;
+
+	if (cache_flows(e->strays) || cache_tombs(e->strays))
+		r = cache_find(e->strays, key, keylen, hash);
+	if (r && r->tomb)
+		cache_del(e->strays, r);
+	else if (r)
+		stray_del(e, r);
+	r = mirror_find(e, key, keylen, hash, false, &p);
+	if (!r)
+		return false;
+	copy_clear(p, r);
+	r->flags &= (uint16_t)~(F_STALE | F_CHECK);
+	cache_list_del(p->mirror, r);
+	return true;
+}
+
+struct rec *own_adopt(struct engine *e, const uint8_t *body, size_t len, size_t keylen, uint32_t hash, uint32_t deadline_s,
+		      bool touched, usec_t now)
+{
+	uint8_t copy[FLOW_PACKED_MAX];
+	struct rec *r = cache_find(e->local, body, keylen, hash);
+	uint16_t sent = r ? r->flags & F_SENT : 0;
+
+	assert(!r || r->tomb);
+	assert(len <= sizeof(copy));
+	memcpy(copy, body, len); /* body may lie in a record that goes away now */
+	if (others_clear(e, copy, keylen, hash))
+		e->count.adopted++;
+	if (cache_flows(e->local) >= e->conf.flows_max) {
+		if (!e->count.flows_limit++)
+			note_put(e, NOTE_LIMIT, NULL, DROP_FLOWS, 0);
+		return NULL;
+	}
+	r = cache_put(e->local, copy, len, keylen, hash);
+	if (!r) {
+		e->count.flows_limit++;
+		return NULL;
+	}
+	r->flags = (uint16_t)(sent | (deadline_s ? F_ADOPTED : 0) | (touched ? F_TOUCHED : 0));
+	r->written_s = deadline_s;
+	r->expire_s = deadline_s;
+	r->gen = e->dump.gen;
+	r->aux = 0;
+	(void)now;
+	stream_changed(e, r);
+	return r;
+}
+
+static struct rec *adopt_flow(struct engine *e, const struct flow *f, const struct key *k, uint32_t deadline_s, bool touched,
+			      usec_t now)
+{
+	uint8_t body[FLOW_PACKED_MAX];
+	size_t len = flow_pack(f, body);
+	struct rec *r = own_adopt(e, body, len, k->len, k->hash, deadline_s, touched, now);
+
+	if (!r)
+		return NULL;
+	r->aux = f->id;
+	if (f->has & FLOW_HAS_TIMEOUT)
+		r->expire_s = to_s(now) + f->timeout_s;
+	return r;
+}
+
+void own_update(struct engine *e, struct rec *r, const struct flow *f, bool fresh, usec_t now)
+{
+	uint8_t body[FLOW_PACKED_MAX];
+	struct flow cur;
+	size_t len;
+
+	fresh = fresh || ((f->has & FLOW_HAS_ID) && r->aux && f->id != r->aux);
+	if (fresh || flow_unpack(r->body, r->len, &cur)) {
+		cur = *f;
+		r->flags &= (uint16_t)~F_ADOPTED;
+	} else {
+		flow_merge(&cur, f);
+	}
+	if (f->has & FLOW_HAS_ID)
+		r->aux = f->id;
+	if (f->has & FLOW_HAS_TIMEOUT)
+		r->expire_s = to_s(now) + f->timeout_s;
+	r->gen = e->dump.gen;
+	len = flow_pack(&cur, body);
+	if (len == r->len && !memcmp(body, r->body, len))
+		return;
+	r = cache_put(e->local, body, len, r->keylen, r->hash);
+	if (r)
+		stream_changed(e, r);
+	else
+		e->count.flows_limit++;
+}
+
+void own_yield(struct engine *e, struct rec *r)
+{
+	e->count.released++;
+	stream_ended(e, r, WIRE_REC_RELEASE);
+}
+
+static uint8_t end_type(const struct engine *e, const struct rec *r, const struct flow *f, bool organic, usec_t now)
+{
+	struct flow last;
+
+	if (!organic)
+		return WIRE_REC_DEAD;
+	if ((r->flags & F_ADOPTED) && !(r->flags & F_TOUCHED) && to_s(now) <= r->written_s + GC_LATE_S)
+		return WIRE_REC_RELEASE;
+	if (!f || !(f->has & FLOW_HAS_TIMEOUT) || f->timeout_s <= FORCED_LEFT_S)
+		return WIRE_REC_DEAD;
+	if (flow_unpack(r->body, r->len, &last))
+		return WIRE_REC_DEAD;
+	flow_merge(&last, f);
+	(void)e;
+	return flow_is_closing(&last) ? WIRE_REC_DEAD : WIRE_REC_FORCED;
+}
+
+/* A peer's flow that our kernel lost while the mirror has it: bring it back (R43). */
+static void reinject(struct engine *e, struct peer *p, struct rec *r)
+{
+	if (own_injects(e) && r->list == CACHE_LIST_NONE)
+		cache_list_add(p->mirror, r, CACHE_LIST_WORK);
+}
+
+void own_gone(struct engine *e, struct rec *r, const struct flow *f, bool organic, usec_t now)
+{
+	uint8_t key[FLOW_KEY_MAX];
+	size_t keylen = r->keylen;
+	uint32_t hash = r->hash;
+	struct peer *p;
+
+	memcpy(key, r->body, keylen);
+	stream_ended(e, r, end_type(e, r, f, organic, now));
+	r = mirror_find(e, key, keylen, hash, true, &p);
+	if (r)
+		reinject(e, p, r);
+}
+
+/* ---- Events ---- */
+
+static void event_end(struct engine *e, const struct flow *f, const struct key *k, uint32_t portid, usec_t now)
+{
+	struct rec *r = own_find(e, k->p, k->len, k->hash);
+	struct peer *p;
+
+	if (r && (f->has & FLOW_HAS_ID) && r->aux && f->id != r->aux)
+		return; /* an earlier incarnation's late word */
+	if (r) {
+		own_gone(e, r, f, portid == 0, now);
+	} else if ((r = stray_find(e, k->p, k->len, k->hash))) {
+		if (r->flags & F_KERN)
+			stray_del(e, r);
+	} else if ((r = mirror_find(e, k->p, k->len, k->hash, false, &p))) {
+		copy_clear(p, r);
+		reinject(e, p, r);
+	} else {
+		e->count.events_unknown++;
+	}
+	own_dump_forget(e, k->p, k->len, k->hash, f->has & FLOW_HAS_ID ? f->id : 0);
+}
+
+/* An UPDATE that lacks what only a whole message has: read the entry first. */
+static void event_partial(struct engine *e, const struct flow *f, const struct key *k)
+{
+	uint8_t body[FLOW_PACKED_MAX];
+	size_t len = flow_pack(f, body);
+	struct rec *s = cache_put(e->strays, body, len, k->len, k->hash);
+
+	e->count.events_unknown++;
+	if (!s)
+		return;
+	s->flags = F_KERN | F_CHECK;
+	s->gen = e->dump.gen;
+	cache_list_add(e->strays, s, CACHE_LIST_WORK);
+}
+
+static void event_set(struct engine *e, enum engine_kern_event event, const struct flow *f, const struct key *k, uint32_t portid,
+		      usec_t now)
+{
+	struct rec *r = own_find(e, k->p, k->len, k->hash);
+	struct peer *p = NULL;
+	struct flow cur = *f;
+
+	if (r) {
+		not_mute(e, r);
+		if (!portid) {
+			r->flags |= F_TOUCHED;
+			r->flags &= (uint16_t)~F_LIFT;
+		}
+		own_update(e, r, f, event == KERN_NEW, now);
+		return;
+	}
+	r = stray_find(e, k->p, k->len, k->hash);
+	if (!r || !(r->flags & F_KERN))
+		r = mirror_find(e, k->p, k->len, k->hash, false, &p);
+	if (r && portid && event == KERN_UPDATE)
+		return; /* somebody's tool wrote to a copy: no traffic */
+	if (r && event == KERN_UPDATE) {
+		if (!flow_unpack(r->body, r->len, &cur))
+			flow_merge(&cur, f);
+		adopt_flow(e, &cur, k, r->written_s, true, now);
+		return;
+	}
+	if (event == KERN_UPDATE && f->key.proto == 6 && !(f->has & FLOW_HAS_TCP)) {
+		event_partial(e, f, k);
+		return;
+	}
+	adopt_flow(e, &cur, k, 0, true, now);
+}
+
+void own_event(struct engine *e, enum engine_kern_event event, const struct flow *f, uint32_t portid, usec_t now)
+{
+	struct key k;
+
+	key_of(e, f, &k);
+	if (portid)
+		e->count.events_foreign++;
+	if (event == KERN_DESTROY)
+		event_end(e, f, &k, portid, now);
+	else
+		event_set(e, event, f, &k, portid, now);
+}
+
+/* ---- Dumps ---- */
+
+static void dump_own(struct engine *e, struct rec *r, const struct flow *f, usec_t now)
+{
+	uint32_t end_s = to_s(now) + f->timeout_s;
+
+	r->gen = e->dump.gen;
+	if (r->version > e->dump.start_version)
+		return; /* an event told us something newer */
+	if ((r->flags & F_ADOPTED) && end_s > r->written_s + 1) {
+		r->flags |= F_TOUCHED;
+		r->flags &= (uint16_t)~F_LIFT;
+	}
+	own_update(e, r, f, (f->has & FLOW_HAS_ID) && r->aux && f->id != r->aux, now);
+}
+
+/* An entry that no event and no peer told us of. */
+static void dump_unknown(struct engine *e, const struct flow *f, const struct key *k, usec_t now)
+{
+	uint8_t body[FLOW_PACKED_MAX];
+	struct rec *r;
+	size_t len;
+
+	if (e->complete || e->conf.origin == ORIGIN_BOOT || e->role == ROLE_PRIMARY) {
+		r = adopt_flow(e, f, k, 0, false, now);
+		if (!r)
+			return;
+		r->flags |= F_MUTE;
+		e->mute++;
+		return;
+	}
+	len = flow_pack(f, body);
+	r = cache_put(e->strays, body, len, k->len, k->hash);
+	if (!r) {
+		e->count.flows_limit++;
+		return;
+	}
+	cache_list_del(e->strays, r);
+	r->flags = F_KERN | F_UNKNOWN;
+	r->written_s = to_s(now) + f->timeout_s;
+	r->expire_s = r->written_s;
+	r->gen = e->dump.gen;
+	e->unclaimed++;
+}
+
+static void dump_stray(struct engine *e, struct rec *r, const struct flow *f, const struct key *k, usec_t now)
+{
+	uint32_t end_s = to_s(now) + f->timeout_s;
+
+	r->gen = e->dump.gen;
+	if (!(r->flags & F_KERN)) {
+		adopt_flow(e, f, k, 0, true, now);
+	} else if (end_s > r->written_s + 1) {
+		e->count.touched++;
+		adopt_flow(e, f, k, r->written_s, true, now);
+	}
+}
+
+void own_dump_flow(struct engine *e, const struct flow *f, usec_t now)
+{
+	struct peer *p;
+	struct key k;
+	struct rec *r;
+
+	key_of(e, f, &k);
+	e->dump.entries++;
+	e->count.dump_entries++;
+	r = cache_find(e->local, k.p, k.len, k.hash);
+	if (r && !r->tomb) {
+		dump_own(e, r, f, now);
+		return;
+	}
+	if (r && r->version > e->dump.start_version)
+		return; /* ended since the dump began: its message is older than the event */
+	r = cache_flows(e->strays) || cache_tombs(e->strays) ? cache_find(e->strays, k.p, k.len, k.hash) : NULL;
+	if (r && r->tomb && (!r->aux || r->aux == f->id))
+		return;
+	if (r && !r->tomb) {
+		dump_stray(e, r, f, &k, now);
+		return;
+	}
+	r = mirror_find(e, k.p, k.len, k.hash, false, &p);
+	if (!r) {
+		dump_unknown(e, f, &k, now);
+		return;
+	}
+	r->aux = e->dump.gen;
+	if (to_s(now) + f->timeout_s > r->written_s + 1) {
+		e->count.touched++;
+		adopt_flow(e, f, &k, r->written_s, true, now);
+	}
+}
+
+void own_dump_end(struct engine *e, bool ok, usec_t now)
+{
+	struct rec *r;
+
+	e->dump.running = false;
+	e->dump.ended_at = now;
+	e->dump.took_us = now - e->dump.started_at;
+	while ((r = cache_list_first(e->strays, CACHE_LIST_TOMB)))
+		cache_del(e->strays, r);
+	if (!ok) {
+		e->count.dump_failures++;
+		e->dump.wanted = true;
+		e->dump.at = now + OVERRUN_WAIT_MS * USEC_PER_MS;
+		return;
+	}
+	e->count.dumps++;
+	if (!e->complete && e->mute)
+		note_put(e, NOTE_MUTE, NULL, e->mute, 0);
+	e->complete = true;
+	e->dump.gone = 0;
+	e->dump.sweeping = true;
+	patrol_urgent(e, now);
+	e->patrol.sweep_to = e->patrol.urgent_to;
+}
+
+/* ---- The mirrors ---- */
+
+void own_stale_later(struct engine *e, struct peer *p, struct rec *r, usec_t now)
+{
+	if (e->role == ROLE_PRIMARY || r->list == CACHE_LIST_LATER || (r->flags & (F_STALE | F_KERN)))
+		return;
+	r->aux = to_s(now);
+	cache_list_add(p->mirror, r, CACHE_LIST_LATER);
+}
+
+void own_mirror_set(struct engine *e, struct peer *p, struct rec *r, usec_t now)
+{
+	struct rec *other;
+	struct peer *q;
+	struct flow f;
+
+	if (own_find(e, r->body, r->keylen, r->hash)) {
+		own_stale_later(e, p, r, now);
+		return;
+	}
+	other = stray_find(e, r->body, r->keylen, r->hash);
+	if (other && (other->flags & F_UNKNOWN)) {
+		own_stale_later(e, p, r, now);
+		return;
+	}
+	if (other) {
+		if (other->flags & F_KERN && !(other->flags & F_CHECK))
+			copy_set(e, p, r, other->written_s);
+		stray_del(e, other);
+	} else if (!(r->flags & F_KERN) &&
+		   (other = mirror_find(e, r->body, r->keylen, r->hash, false, &q))) {
+		copy_set(e, p, r, other->written_s);
+		copy_clear(q, other);
+	}
+	if (!own_injects(e) && !(r->flags & F_KERN))
+		return;
+	if (flow_unpack(r->body, r->len, &f) || !flow_is_injectable(&f))
+		return;
+	if (r->list == CACHE_LIST_NONE)
+		cache_list_add(p->mirror, r, CACHE_LIST_WORK);
+}
+
+/* The other peer whose mirror has the key too. */
+static struct rec *also_claimed(struct engine *e, const struct peer *p, const struct rec *r, struct peer **q)
+{
+	for (unsigned int i = 0; i < ENGINE_PEERS_MAX; i++) {
+		struct rec *other;
+
+		*q = &e->peers[i];
+		if (*q == p || !(*q)->used)
+			continue;
+		other = cache_find((*q)->mirror, r->body, r->keylen, r->hash);
+		if (other && !other->tomb)
+			return other;
+	}
+	return NULL;
+}
+
+static void copy_left(struct engine *e, struct peer *p, struct rec *r, enum gone_how how, usec_t now)
+{
+	uint32_t deadline_s = r->written_s;
+	struct rec *other, *s;
+	struct peer *q;
+
+	copy_clear(p, r);
+	other = also_claimed(e, p, r, &q);
+	if (other) {
+		copy_set(e, q, other, deadline_s);
+	} else if (e->role == ROLE_PRIMARY && (how == GONE_FORCED || how == GONE_OLD)) {
+		e->count.revived += how == GONE_FORCED;
+		s = own_adopt(e, r->body, r->len, r->keylen, r->hash, deadline_s, false, now);
+		if (s)
+			s->flags |= F_LIFT;
+	} else if (how == GONE_DEAD) {
+		s = stray_put(e, r, F_KERN | F_DOOM, deadline_s);
+		if (s)
+			cache_list_add(e->strays, s, CACHE_LIST_WORK);
+	} else if (how == GONE_FORCED) {
+		s = stray_put(e, r, F_KERN | F_DOOM | F_FORCED, deadline_s);
+		stray_wait(e, s, CACHE_LIST_LATER, now + e->conf.forced_wait_ms * USEC_PER_MS);
+	} else {
+		stray_put(e, r, F_KERN, deadline_s);
+	}
+}
+
+void own_mirror_gone(struct engine *e, struct peer *p, struct rec *r, enum gone_how how, usec_t now)
+{
+	struct peer *q;
+	struct rec *s;
+
+	if (r->flags & F_REFUSED)
+		e->refused--;
+	r->flags &= (uint16_t)~F_REFUSED;
+	if (r->flags & F_KERN) {
+		copy_left(e, p, r, how, now);
+		return;
+	}
+	if (how == GONE_DEAD || own_find(e, r->body, r->keylen, r->hash) ||
+	    stray_find(e, r->body, r->keylen, r->hash) || also_claimed(e, p, r, &q))
+		return;
+	s = stray_put(e, r, how == GONE_FORCED ? F_FORCED : 0, 0);
+	if (how == GONE_FORCED)
+		stray_wait(e, s, CACHE_LIST_LATER, now + e->conf.forced_wait_ms * USEC_PER_MS);
+	else
+		stray_wait(e, s, CACHE_LIST_AGE, now + e->conf.orphan_s * USEC_PER_SEC);
+}
+
+void own_claims(struct engine *e, usec_t now)
+{
+	if (e->role == ROLE_BACKUP)
+		patrol_urgent(e, now);
+}
+
+/* Entries of unknown origin are ours when nobody is there who could claim them. */
+void own_tick(struct engine *e, usec_t now)
+{
+	if (e->unclaimed_own || !e->unclaimed || !e->complete)
+		return;
+	for (unsigned int i = 0; i < ENGINE_PEERS_MAX; i++)
+		if (e->peers[i].used)
+			return;
+	if (now < e->started_at + e->conf.unclaimed_ms * USEC_PER_MS)
+		return;
+	e->unclaimed_own = true;
+	patrol_urgent(e, now);
+}

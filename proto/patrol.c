@@ -1,0 +1,795 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Kernel operations: what the kernel should do next, and what its answers mean. Urgent work stands on the work lists of the mirrors and
+ * the strays (injects, updates, deletions as they arrive). Everything else is found by the patrol, one endless walk over all tables
+ * that looks at each record and decides what it needs: a timer refreshed (R35) or lifted (R37), a refused write tried
+ * again, an entry that a dump did not show checked, a flow adopted after a promote, a silent owner's flow dropped (R45). The
+ * patrol goes at ease, a round in ROUND_S, or at full speed for a round when a verb or a dump asks for it.
+ */
+#include "engine_priv.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+
+#define ROUND_S 60       /* a round at ease */
+#define ROUND_SHORT_S 10 /* while copies with timers under two minutes are about */
+#define STEP_MS 20       /* the patrol wakes so often */
+#define WAIT_BATCH 256   /* due waits handled in one call */
+
+static bool round_has(const struct engine *e, uint64_t to)
+{
+	return e->patrol.round < to;
+}
+
+static bool commit_walks(const struct engine *e)
+{
+	return e->commit.running && round_has(e, e->patrol.commit_to);
+}
+
+static struct cache *table_of(struct engine *e, unsigned int table)
+{
+	if (table == TABLE_STRAYS)
+		return e->strays;
+	if (table == TABLE_LOCAL)
+		return e->local;
+	return e->peers[table].used ? e->peers[table].mirror : NULL;
+}
+
+void patrol_urgent(struct engine *e, usec_t now)
+{
+	struct patrol *w = &e->patrol;
+
+	(void)now;
+	if (round_has(e, w->urgent_to)) {
+		w->urgent_to = w->round + 2;
+		return;
+	}
+	w->table = 0;
+	w->pos = 0;
+	w->skip = 0;
+	w->urgent_to = w->round + 1;
+}
+
+uint64_t patrol_backlog(const struct engine *e, const struct peer *p)
+{
+	(void)e;
+	return cache_list_count(p->mirror, CACHE_LIST_WORK);
+}
+
+/* ---- Making operations ---- */
+
+static bool op_make(struct engine_op *op, enum engine_op_type type, struct rec *r, unsigned int table, enum op_tag tag,
+		    uint32_t timeout_s, uint32_t limit_s)
+{
+	*op = (struct engine_op){ .type = type, .limit_s = limit_s, .peer = (uint8_t)table, .tag = (uint8_t)tag };
+	if (flow_unpack(r->body, r->len, &op->flow))
+		return false; /* was checked before it was stored */
+	op->flow.timeout_s = timeout_s;
+	op->flow.has |= FLOW_HAS_TIMEOUT;
+	r->flags |= F_FLIGHT;
+	return true;
+}
+
+static bool injectable(const struct rec *r)
+{
+	struct flow f;
+
+	return !flow_unpack(r->body, r->len, &f) && flow_is_injectable(&f);
+}
+
+static bool stray_op(struct engine *e, struct rec *r, struct engine_op *op)
+{
+	if (r->flags & F_CHECK)
+		return op_make(op, OP_GET, r, TABLE_STRAYS, TAG_PARTIAL, 0, 0);
+	if (r->flags & F_DOOM)
+		return op_make(op, OP_DELETE, r, TABLE_STRAYS, TAG_PLAIN, 0, r->written_s);
+	if (!(r->flags & F_KERN) && injectable(r))
+		return op_make(op, OP_INJECT, r, TABLE_STRAYS, TAG_PLAIN, rec_full_timeout(e, r), UINT32_MAX);
+	return false;
+}
+
+/* Our entry stood here before the peer's claim: untouched means that no packet came since the claim. */
+static bool stale_op(struct engine *e, struct peer *p, struct rec *r, struct engine_op *op)
+{
+	bool injects = own_injects(e);
+	uint32_t full = rec_full_timeout(e, r);
+
+	return op_make(op, injects ? OP_REPLACE : OP_DELETE, r, p->index, TAG_STALE,
+		       e->role == ROLE_PRIMARY ? full : rec_hold(e, r), r->aux + full);
+}
+
+static bool mirror_op(struct engine *e, struct peer *p, struct rec *r, struct engine_op *op)
+{
+	uint32_t timeout_s;
+
+	if (r->flags & F_CHECK)
+		return op_make(op, OP_GET, r, p->index, TAG_CHECK, 0, 0);
+	if (r->flags & F_STALE)
+		return stale_op(e, p, r, op);
+	if (own_find(e, r->body, r->keylen, r->hash))
+		return false;
+	if (r->flags & F_KERN)
+		return op_make(op, OP_UPDATE, r, p->index, TAG_PLAIN, rec_hold(e, r), UINT32_MAX);
+	if ((!own_injects(e) && !e->commit.running) || !injectable(r))
+		return false;
+	timeout_s = e->role == ROLE_PRIMARY ? rec_full_timeout(e, r) : rec_hold(e, r);
+	return op_make(op, OP_INJECT, r, p->index, TAG_PLAIN, timeout_s, UINT32_MAX);
+}
+
+static bool work_op(struct engine *e, struct engine_op *op)
+{
+	struct rec *r;
+
+	while ((r = cache_list_first(e->strays, CACHE_LIST_WORK))) { /* deletions make room for what comes */
+		cache_list_del(e->strays, r);
+		if (stray_op(e, r, op))
+			return true;
+	}
+	for (unsigned int i = 0; i < ENGINE_PEERS_MAX; i++) {
+		struct peer *p = &e->peers[i];
+
+		while (p->used && (r = cache_list_first(p->mirror, CACHE_LIST_WORK))) {
+			cache_list_del(p->mirror, r);
+			if (mirror_op(e, p, r, op))
+				return true;
+		}
+	}
+	return false;
+}
+
+/* ---- Waits that are over ---- */
+
+static void adopt_rec(struct engine *e, struct rec *r, usec_t now)
+{
+	uint32_t deadline_s = r->flags & F_UNKNOWN ? 0 : r->written_s;
+	struct rec *own = own_adopt(e, r->body, r->len, r->keylen, r->hash, deadline_s, false, now);
+
+	if (own && deadline_s)
+		own->flags |= F_LIFT;
+}
+
+static void stray_due(struct engine *e, struct rec *r, usec_t now)
+{
+	cache_list_del(e->strays, r);
+	if (r->flags & F_KERN && e->role == ROLE_PRIMARY) {
+		e->count.revived += (r->flags & F_FORCED) != 0;
+		adopt_rec(e, r, now);
+	} else if (r->flags & F_KERN || e->role == ROLE_PRIMARY) {
+		cache_list_add(e->strays, r, CACHE_LIST_WORK);
+	} else {
+		stray_del(e, r);
+	}
+}
+
+static void strays_due(struct engine *e, enum cache_list list, usec_t now)
+{
+	for (unsigned int i = 0; i < WAIT_BATCH; i++) {
+		struct rec *r = cache_list_first(e->strays, list);
+
+		if (!r || r->aux > to_s(now))
+			return;
+		stray_due(e, r, now);
+	}
+}
+
+static bool claim_stands(struct engine *e, const struct peer *p, const struct rec *r)
+{
+	const struct rec *s;
+
+	if (e->role == ROLE_PRIMARY || !p->primary)
+		return false;
+	if (own_find(e, r->body, r->keylen, r->hash))
+		return true;
+	s = stray_find(e, r->body, r->keylen, r->hash);
+	return s && (s->flags & F_UNKNOWN);
+}
+
+static void claims_due(struct engine *e, struct peer *p, usec_t now)
+{
+	for (unsigned int i = 0; i < WAIT_BATCH; i++) {
+		struct rec *r = cache_list_first(p->mirror, CACHE_LIST_LATER);
+
+		if (!r || (r->aux + CLAIM_WAIT_S > to_s(now)))
+			return;
+		cache_list_del(p->mirror, r);
+		if (!claim_stands(e, p, r))
+			continue;
+		r->flags |= F_STALE;
+		cache_list_add(p->mirror, r, CACHE_LIST_WORK);
+	}
+}
+
+/* ---- The walk ---- */
+
+static bool token_take(struct engine *e)
+{
+	if (!e->patrol.tokens) {
+		e->patrol.stalled = true;
+		return false;
+	}
+	e->patrol.tokens--;
+	return true;
+}
+
+static bool sweep_missed(const struct engine *e, uint32_t gen)
+{
+	return round_has(e, e->patrol.sweep_to) && e->dump.sweeping && (uint8_t)gen != e->dump.gen;
+}
+
+static bool visit_stray(struct engine *e, struct rec *r, struct engine_op *op, usec_t now)
+{
+	bool kern = r->flags & F_KERN;
+
+	if (kern && sweep_missed(e, r->gen) && !(r->flags & F_CHECK))
+		return op_make(op, OP_GET, r, TABLE_STRAYS, TAG_SWEEP, 0, 0);
+	if ((r->flags & F_UNKNOWN) && e->unclaimed_own) {
+		adopt_rec(e, r, now);
+		return false;
+	}
+	if (!round_has(e, e->patrol.adopt_to) || r->list == CACHE_LIST_WORK)
+		return false;
+	if (kern) {
+		e->count.revived += (r->flags & F_FORCED) != 0;
+		adopt_rec(e, r, now);
+	} else {
+		cache_list_add(e->strays, r, CACHE_LIST_WORK);
+	}
+	return false;
+}
+
+static bool silent_over(const struct engine *e, const struct peer *p, const struct rec *r, usec_t now)
+{
+	if (peer_hears(e, p) || now < p->heard_at + 10 * USEC_PER_SEC)
+		return false;
+	return now > p->heard_at + rec_full_timeout(e, r) * USEC_PER_SEC;
+}
+
+static bool visit_copy(struct engine *e, struct peer *p, struct rec *r, struct engine_op *op, usec_t now)
+{
+	uint32_t hold, left;
+
+	if (sweep_missed(e, r->aux))
+		return op_make(op, OP_GET, r, p->index, TAG_SWEEP, 0, 0);
+	if (round_has(e, e->patrol.adopt_to)) {
+		adopt_rec(e, r, now);
+		return false;
+	}
+	if (!own_injects(e) || r->list != CACHE_LIST_NONE)
+		return false;
+	hold = rec_hold(e, r);
+	left = r->written_s > to_s(now) ? r->written_s - to_s(now) : 0;
+	if (hold < 120)
+		e->patrol.short_holds = true;
+	if (left > hold / 2 && left > (hold < 120 ? ROUND_SHORT_S : ROUND_S) + 2)
+		return false;
+	if (left + 1 >= hold || !token_take(e))
+		return false;
+	return op_make(op, OP_REFRESH, r, p->index, TAG_PLAIN, hold, r->written_s);
+}
+
+static bool visit_mirror(struct engine *e, struct peer *p, struct rec *r, struct engine_op *op, usec_t now)
+{
+	const struct rec *s;
+
+	if (silent_over(e, p, r, now)) {
+		e->count.expired_silent++;
+		peer_drop_flow(e, p, r);
+		return false;
+	}
+	if (r->flags & F_KERN)
+		return visit_copy(e, p, r, op, now);
+	if (r->list != CACHE_LIST_NONE)
+		return false;
+	s = own_find(e, r->body, r->keylen, r->hash);
+	if (!s) {
+		s = stray_find(e, r->body, r->keylen, r->hash);
+		s = s && (s->flags & F_UNKNOWN) ? s : NULL;
+	}
+	if (s) {
+		if (p->primary)
+			own_stale_later(e, p, r, now);
+		return false;
+	}
+	if (!own_injects(e) && !commit_walks(e))
+		return false;
+	if (!commit_walks(e) && (!(r->flags & F_REFUSED) || !token_take(e)))
+		return false;
+	return mirror_op(e, p, r, op);
+}
+
+static bool visit_own(struct engine *e, struct rec *r, struct engine_op *op)
+{
+	if (sweep_missed(e, r->gen))
+		return op_make(op, OP_GET, r, TABLE_LOCAL, TAG_SWEEP, 0, 0);
+	if (!(r->flags & F_LIFT) || !token_take(e))
+		return false;
+	return op_make(op, OP_REFRESH, r, TABLE_LOCAL, TAG_LIFT, rec_full_timeout(e, r), r->written_s);
+}
+
+static bool visit(struct engine *e, unsigned int table, struct rec *r, struct engine_op *op, usec_t now)
+{
+	if (r->tomb || (r->flags & F_FLIGHT))
+		return false;
+	if (table == TABLE_STRAYS)
+		return visit_stray(e, r, op, now);
+	if (table == TABLE_LOCAL)
+		return visit_own(e, r, op);
+	return visit_mirror(e, &e->peers[table], r, op, now);
+}
+
+static void sweep_end(struct engine *e)
+{
+	e->dump.sweeping = false;
+	e->count.dump_gone += e->dump.gone;
+	note_put(e, NOTE_DUMP_END, NULL, e->dump.entries, e->dump.gone);
+}
+
+static void round_end(struct engine *e)
+{
+	struct patrol *w = &e->patrol;
+
+	w->table = 0;
+	w->round++;
+	w->round_s = w->short_holds ? ROUND_SHORT_S : ROUND_S;
+	w->short_holds = false;
+	if (e->dump.sweeping && !round_has(e, w->sweep_to))
+		sweep_end(e);
+}
+
+/* Looks at the chain at pos. Returns true with an operation; else the chain is done, or the walk stalls for a token. */
+static bool walk_chain(struct engine *e, struct cache *c, struct engine_op *op, uint32_t *end, usec_t now)
+{
+	struct patrol *w = &e->patrol;
+	struct rec *r;
+
+	for (;;) {
+		unsigned int i = 0;
+
+		for (r = cache_chain(c, w->pos, end); r && i < w->skip; i++)
+			r = cache_chain_next(c, r);
+		if (!r)
+			return false;
+		if (visit(e, w->table, r, op, now)) {
+			w->skip++;
+			return true;
+		}
+		if (w->stalled && !round_has(e, w->urgent_to))
+			return false;
+		w->skip++;
+	}
+}
+
+/* How much hash space, over all tables, the walk may cover now. */
+static uint64_t walk_allowance(struct engine *e, usec_t now)
+{
+	struct patrol *w = &e->patrol;
+	usec_t gone = now - w->walked_at;
+
+	w->walked_at = now;
+	if (round_has(e, w->urgent_to))
+		return UINT64_MAX;
+	gone = min_u64(gone, USEC_PER_SEC);
+	return gone * (((uint64_t)TABLE_COUNT << 32) / (w->round_s * USEC_PER_SEC));
+}
+
+static bool walk_op(struct engine *e, struct engine_op *op, usec_t now)
+{
+	struct patrol *w = &e->patrol;
+	uint64_t left = walk_allowance(e, now);
+
+	for (unsigned int step = 0; step < PATROL_STEP_MAX && left;) {
+		struct cache *c = table_of(e, w->table);
+		uint32_t end = UINT32_MAX;
+
+		if (c && cache_flows(c)) {
+			w->stalled = false;
+			if (walk_chain(e, c, op, &end, now))
+				return true;
+			if (w->stalled && !round_has(e, w->urgent_to))
+				return false;
+			step++;
+		}
+		left -= min_u64(left, (uint64_t)end - w->pos + 1);
+		w->skip = 0;
+		w->pos = end + 1;
+		if (end != UINT32_MAX)
+			continue;
+		if (++w->table < TABLE_COUNT)
+			continue;
+		round_end(e);
+		if (!round_has(e, w->urgent_to))
+			return false;
+	}
+	return false;
+}
+
+bool patrol_op(struct engine *e, struct engine_op *op, usec_t now)
+{
+	if (e->dump.wanted && !e->dump.running && !e->dump.sweeping && now >= e->dump.at) {
+		e->dump.wanted = false;
+		e->dump.running = true;
+		e->dump.started_at = now;
+		e->dump.start_version = e->head;
+		e->dump.entries = 0;
+		e->dump.gen++;
+		*op = (struct engine_op){ .type = OP_DUMP };
+		return true;
+	}
+	if (work_op(e, op))
+		return true;
+	if (e->dump.running && e->patrol.urgent_to <= e->patrol.round)
+		return false; /* the dump marks records that the walk would question */
+	return walk_op(e, op, now);
+}
+
+/* ---- Answers ---- */
+
+static void refused(struct engine *e, struct rec *r, int err)
+{
+	unsigned int no = (unsigned int)-err;
+
+	e->count.refused++;
+	e->refused_noted++;
+	e->refused_errno = -err;
+	if (r && !(r->flags & F_REFUSED)) {
+		e->refused++;
+		r->flags |= F_REFUSED;
+	}
+	if (!e->commit.running)
+		return;
+	e->commit.refused++;
+	if (no < ARRAY_LEN(e->commit.refused_by))
+		e->commit.refused_by[no]++;
+}
+
+static uint32_t deadline_of(const struct engine_op *op, usec_t now)
+{
+	return to_s(now) + op->flow.timeout_s;
+}
+
+static void adopt_got(struct engine *e, const struct rec *r, const struct flow *got, bool touched, usec_t now)
+{
+	uint8_t body[FLOW_PACKED_MAX];
+	size_t len;
+	struct rec *own;
+
+	e->count.touched += touched;
+	if (!got) {
+		own = own_adopt(e, r->body, r->len, r->keylen, r->hash, r->written_s, touched, now);
+		return;
+	}
+	len = flow_pack(got, body);
+	own = own_adopt(e, body, len, r->keylen, r->hash, r->written_s, touched, now);
+	if (!own)
+		return;
+	own->aux = got->id;
+	own->expire_s = to_s(now) + got->timeout_s;
+}
+
+static void injected(struct engine *e, struct peer *p, struct rec *r, const struct engine_op *op, usec_t now)
+{
+	e->count.injects++;
+	copy_set(e, p, r, deadline_of(op, now));
+	if (e->commit.running)
+		e->commit.committed++;
+	if (e->role == ROLE_PRIMARY && e->commit.running)
+		own_adopt(e, r->body, r->len, r->keylen, r->hash, r->written_s, false, now);
+}
+
+static void inject_result(struct engine *e, struct peer *p, struct rec *r, const struct engine_op *op, int err, usec_t now)
+{
+	if (!err) {
+		injected(e, p, r, op, now);
+	} else if (err == -EEXIST || err == -ENOBUFS) {
+		r->flags |= F_CHECK;
+		cache_list_add(p->mirror, r, CACHE_LIST_WORK);
+	} else {
+		refused(e, r, err);
+	}
+}
+
+/* The kernel has an entry for a flow that it would not create: whose is it? */
+static void check_result(struct engine *e, struct peer *p, struct rec *r, int err, const struct flow *got, usec_t now)
+{
+	struct rec *s;
+
+	r->flags &= (uint16_t)~F_CHECK;
+	if (err) {
+		refused(e, r, err == -ENOENT ? -EEXIST : err); /* absent: another flow has the reply tuple */
+		return;
+	}
+	if (e->commit.running)
+		e->commit.existed++;
+	if (own_find(e, r->body, r->keylen, r->hash))
+		return;
+	if (e->role == ROLE_PRIMARY) {
+		adopt_got(e, r, got, false, now);
+		return;
+	}
+	s = stray_put(e, r, F_KERN | F_UNKNOWN, to_s(now) + got->timeout_s);
+	if (s)
+		own_stale_later(e, p, r, now);
+}
+
+static void refresh_result(struct engine *e, struct peer *p, struct rec *r, const struct engine_op *op, int err,
+			   const struct flow *got, usec_t now)
+{
+	if (!err) {
+		e->count.refreshes++;
+		r->written_s = deadline_of(op, now);
+	} else if (err == -EBUSY) {
+		adopt_got(e, r, got, true, now);
+	} else if (err == -ENOENT) {
+		copy_clear(p, r);
+		cache_list_add(p->mirror, r, CACHE_LIST_WORK);
+	} else {
+		e->count.refused++;
+	}
+}
+
+static void update_result(struct engine *e, struct peer *p, struct rec *r, const struct engine_op *op, int err, usec_t now)
+{
+	if (!err) {
+		e->count.updates++;
+		r->written_s = deadline_of(op, now);
+	} else if (err == -ENOENT) {
+		copy_clear(p, r);
+		cache_list_add(p->mirror, r, CACHE_LIST_WORK);
+	} else {
+		refused(e, NULL, err);
+	}
+}
+
+static void stale_result(struct engine *e, struct peer *p, struct rec *r, const struct engine_op *op, int err, usec_t now)
+{
+	struct rec *own = own_find(e, r->body, r->keylen, r->hash);
+	struct rec *s = stray_find(e, r->body, r->keylen, r->hash);
+
+	r->flags &= (uint16_t)~F_STALE;
+	if (err == -EBUSY) { /* packets pass here: it stays ours */
+		if (e->commit.running)
+			e->commit.existed++;
+		if (s)
+			adopt_rec(e, s, now);
+		own_stale_later(e, p, r, now);
+		return;
+	}
+	own_dump_forget(e, r->body, r->keylen, r->hash, 0);
+	if (s)
+		stray_del(e, s);
+	if (own && e->role == ROLE_BACKUP)
+		own_yield(e, own);
+	if (err && err != -ENOENT) {
+		refused(e, r, err);
+		return;
+	}
+	e->count.replaces++;
+	if (op->type == OP_DELETE)
+		return;
+	if (!own || e->role == ROLE_BACKUP)
+		injected(e, p, r, op, now);
+	else if (e->commit.running)
+		e->commit.committed++;
+}
+
+static void sweep_mirror(struct engine *e, struct peer *p, struct rec *r, int err)
+{
+	if (!err) {
+		r->aux = e->dump.gen;
+	} else if (err == -ENOENT) {
+		e->dump.gone++;
+		copy_clear(p, r);
+		if (own_injects(e))
+			cache_list_add(p->mirror, r, CACHE_LIST_WORK);
+	}
+}
+
+static void mirror_result(struct engine *e, struct peer *p, const struct engine_op *op, struct rec *r, int err,
+			  const struct flow *got, usec_t now)
+{
+	switch (op->tag) {
+	case TAG_CHECK:
+		check_result(e, p, r, err, got, now);
+		return;
+	case TAG_STALE:
+		stale_result(e, p, r, op, err, now);
+		return;
+	case TAG_SWEEP:
+		sweep_mirror(e, p, r, err);
+		return;
+	default:
+		break;
+	}
+	if (op->type == OP_INJECT)
+		inject_result(e, p, r, op, err, now);
+	else if (op->type == OP_UPDATE)
+		update_result(e, p, r, op, err, now);
+	else
+		refresh_result(e, p, r, op, err, got, now);
+}
+
+static void stray_deleted(struct engine *e, struct rec *r, int err, const struct flow *got, usec_t now)
+{
+	uint8_t key[FLOW_KEY_MAX];
+	size_t keylen = r->keylen;
+	uint32_t hash = r->hash;
+
+	if (err == -EBUSY) {
+		adopt_got(e, r, got, true, now);
+		return;
+	}
+	if (err && err != -ENOENT) {
+		r->flags &= (uint16_t)~F_DOOM; /* let it age */
+		e->count.refused++;
+		return;
+	}
+	memcpy(key, r->body, keylen);
+	e->count.deletes += !err;
+	stray_del(e, r);
+	own_dump_forget(e, key, keylen, hash, 0);
+}
+
+static void stray_injected(struct engine *e, struct rec *r, const struct engine_op *op, int err, usec_t now)
+{
+	if (!err) {
+		e->count.injects++;
+		e->commit.committed += e->commit.running;
+		own_adopt(e, r->body, r->len, r->keylen, r->hash, deadline_of(op, now), false, now);
+		return;
+	}
+	if (err == -EEXIST)
+		e->commit.existed += e->commit.running;
+	else
+		refused(e, NULL, err);
+	stray_del(e, r);
+}
+
+static void stray_result(struct engine *e, const struct engine_op *op, struct rec *r, int err, const struct flow *got,
+			 usec_t now)
+{
+	if (op->type == OP_DELETE) {
+		stray_deleted(e, r, err, got, now);
+	} else if (op->type == OP_INJECT) {
+		stray_injected(e, r, op, err, now);
+	} else if (!err && op->tag == TAG_PARTIAL) {
+		adopt_got(e, r, got, false, now);
+	} else if (!err) {
+		r->gen = e->dump.gen;
+	} else if (err == -ENOENT) {
+		e->dump.gone += op->tag == TAG_SWEEP;
+		stray_del(e, r);
+	}
+}
+
+static void own_result(struct engine *e, const struct engine_op *op, struct rec *r, int err, const struct flow *got, usec_t now)
+{
+	if (op->tag == TAG_LIFT) {
+		r->flags &= (uint16_t)~F_LIFT;
+		if (err == -EBUSY)
+			r->flags |= F_TOUCHED;
+		if (!err) {
+			e->count.refreshes++;
+			r->written_s = deadline_of(op, now);
+			r->expire_s = r->written_s;
+		}
+		return;
+	}
+	if (!err) {
+		r->gen = e->dump.gen;
+		own_update(e, r, got, false, now);
+	} else if (err == -ENOENT) {
+		e->dump.gone++;
+		own_gone(e, r, NULL, true, now);
+	}
+}
+
+void patrol_result(struct engine *e, const struct engine_op *op, int err, const struct flow *got, usec_t now)
+{
+	struct cache *c = table_of(e, op->peer);
+	uint8_t key[FLOW_KEY_MAX];
+	size_t keylen = flow_key_pack(&op->flow.key, key);
+	struct rec *r = c ? cache_find(c, key, keylen, cache_hash(e->local, key, keylen)) : NULL;
+
+	if (!r || r->tomb)
+		return; /* an answer before it in the batch settled the flow */
+	r->flags &= (uint16_t)~F_FLIGHT;
+	if (op->peer == TABLE_STRAYS)
+		stray_result(e, op, r, err, got, now);
+	else if (op->peer == TABLE_LOCAL)
+		own_result(e, op, r, err, got, now);
+	else
+		mirror_result(e, &e->peers[op->peer], op, r, err, got, now);
+}
+
+/* ---- Verbs and time ---- */
+
+/* Claims that wait are settled now: what is stale is replaced in the course of the commit. */
+static void claims_hasten(struct engine *e, struct peer *p)
+{
+	struct rec *r;
+
+	while ((r = cache_list_first(p->mirror, CACHE_LIST_LATER))) {
+		r->flags |= F_STALE;
+		cache_list_add(p->mirror, r, CACHE_LIST_WORK);
+	}
+	e->commit.total += cache_flows(p->mirror);
+	e->commit.existed += p->copies;
+}
+
+void patrol_commit(struct engine *e, bool promote, usec_t now)
+{
+	bool walk = !e->conf.hot || e->refused || cache_flows(e->strays);
+	uint64_t serial = e->commit.serial;
+
+	e->commit = (struct engine_commit){
+		.serial = serial + 1, .running = true, .promote = promote, .started_at = now
+	};
+	for (unsigned int i = 0; i < ENGINE_PEERS_MAX; i++)
+		if (e->peers[i].used)
+			claims_hasten(e, &e->peers[i]);
+	patrol_urgent(e, now);
+	e->patrol.commit_to = walk ? e->patrol.urgent_to : e->patrol.round;
+	if (promote)
+		e->patrol.adopt_to = e->patrol.urgent_to;
+}
+
+static bool commit_over(const struct engine *e)
+{
+	if (!e->commit.running || commit_walks(e) || cache_list_count(e->strays, CACHE_LIST_WORK))
+		return false;
+	for (unsigned int i = 0; i < ENGINE_PEERS_MAX; i++)
+		if (e->peers[i].used && cache_list_count(e->peers[i].mirror, CACHE_LIST_WORK))
+			return false;
+	return true;
+}
+
+static void tokens_refill(struct engine *e, usec_t now)
+{
+	struct patrol *w = &e->patrol;
+	uint64_t add = (now - w->tokens_at) * e->conf.walk_rate / USEC_PER_SEC;
+
+	if (!add)
+		return;
+	w->tokens_at = now;
+	w->tokens = min_u64(w->tokens + add, e->conf.walk_rate / 10 + 1);
+}
+
+void patrol_tick(struct engine *e, usec_t now)
+{
+	tokens_refill(e, now);
+	strays_due(e, CACHE_LIST_LATER, now);
+	strays_due(e, CACHE_LIST_AGE, now);
+	for (unsigned int i = 0; i < ENGINE_PEERS_MAX; i++)
+		if (e->peers[i].used)
+			claims_due(e, &e->peers[i], now);
+	if (commit_over(e)) {
+		e->commit.running = false;
+		e->commit.ended_at = now;
+		note_put(e, NOTE_COMMIT_DONE, NULL, e->commit.serial, 0);
+	}
+	if (e->refused_noted && now >= e->refused_at + USEC_PER_SEC) {
+		note_put(e, NOTE_REFUSED, NULL, (uint64_t)e->refused_errno, e->refused_noted);
+		e->refused_noted = 0;
+		e->refused_at = now;
+	}
+}
+
+usec_t patrol_deadline(const struct engine *e, usec_t now)
+{
+	bool any = cache_flows(e->local) || cache_flows(e->strays);
+
+	if (e->commit.running || round_has(e, e->patrol.urgent_to) ||
+	    cache_list_count(e->strays, CACHE_LIST_WORK))
+		return now;
+	for (unsigned int i = 0; i < ENGINE_PEERS_MAX; i++) {
+		if (!e->peers[i].used)
+			continue;
+		if (cache_list_count(e->peers[i].mirror, CACHE_LIST_WORK))
+			return now;
+		any = any || cache_flows(e->peers[i].mirror);
+	}
+	if (e->dump.wanted && !e->dump.running)
+		return max_u64(e->dump.at, now);
+	return now + (any ? STEP_MS * USEC_PER_MS : USEC_PER_SEC);
+}
