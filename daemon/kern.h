@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The kernel's conntrack table over ctnetlink: events, dumps, writes. libmnl and libnetfilter_conntrack only here (kern*.c).
- * Three sockets: events (multicast groups, cBPF filter), dump, and writes (whose port id the filter drops).
+ * The kernel's conntrack table over ctnetlink: events, dumps, writes. libmnl and
+ * libnetfilter_conntrack only here (kern*.c). Three sockets: events (multicast groups, cBPF
+ * filter), dump, and writes (whose port id the filter drops).
  */
 #ifndef CTSYNCD_KERN_H
 #define CTSYNCD_KERN_H
@@ -20,30 +21,36 @@
 struct kern;
 
 struct kern_conf {
-	uint32_t event_buffer_len; /* SO_RCVBUFFORCE of the event socket, bytes as asked (the kernel doubles it) */
+	uint32_t event_buffer_len; /* SO_RCVBUFFORCE of the event socket, bytes as asked (the kernel
+				      doubles it) */
 	uint32_t linger_us;        /* after a full batch only */
 };
 
-/* Opens the sockets, subscribes and attaches the filter. Returns 0 or -errno; *err_text names what failed and the remedy (static). */
-int kern_open(struct kern **k, const struct kern_conf *conf, struct log *log, const char **err_text);
+/* Opens the sockets, subscribes and attaches the filter. Returns 0 or -errno; *err_text names what
+ * failed and the remedy (static). */
+int kern_open(struct kern **k, const struct kern_conf *conf, struct log *log,
+	      const char **err_text);
 void kern_close(struct kern *k);
 
 int kern_event_fd(const struct kern *k);
 int kern_dump_fd(const struct kern *k);
 
-/* Reads up to a budget of events and feeds them to e (KERN_NEW, UPDATE, DESTROY; KERN_OVERRUN on ENOBUFS).
- * Returns how many messages; equal to or above the budget means that more may wait. */
+/* Reads up to a budget of events and feeds them to e (KERN_NEW, UPDATE, DESTROY; KERN_OVERRUN on
+ * ENOBUFS). Returns how many messages; equal to or above the budget means that more may wait. */
 int kern_read_events(struct kern *k, struct engine *e, unsigned int budget, usec_t now);
 
 /* Starts a dump (both families). -EBUSY while one runs. */
 int kern_dump_start(struct kern *k);
 bool kern_dump_running(const struct kern *k);
-/* Reads one slice (at most 32 KiB or one recv) and feeds e (KERN_DUMP .., KERN_DUMP_END or _FAIL). Returns entries, or -EAGAIN. */
+/* Reads one slice (at most 32 KiB or one recv) and feeds e (KERN_DUMP .., KERN_DUMP_END or _FAIL).
+ * Returns entries, or -EAGAIN. */
 int kern_read_dump(struct kern *k, struct engine *e, usec_t now);
 
-/* Carries out count <= KERN_BATCH_MAX operations (no OP_DUMP), batched: many messages a sendmsg, answers matched by sequence,
- * and calls engine_result for each, in order. now: the loop's clock. */
-void kern_apply(struct kern *k, struct engine *e, const struct engine_op *ops, size_t count, usec_t now);
+/* Carries out count <= KERN_BATCH_MAX operations (no OP_DUMP), batched: many messages a sendmsg,
+ * answers matched by sequence, and calls engine_result for each, in order. now: the loop's clock.
+ */
+void kern_apply(struct kern *k, struct engine *e, const struct engine_op *ops, size_t count,
+		usec_t now);
 
 /* This kernel's timeouts from /proc/sys/net/netfilter; what cannot be read keeps the default. */
 void kern_timeouts(struct flow_timeouts *t);
@@ -57,11 +64,12 @@ uint64_t kern_identity(void);
 /* One flow as a line of `conntrack -L` (no newline). Returns the length as snprintf does. */
 int kern_format(char *buf, size_t len, const struct flow *f);
 
-/* Parses one ctnetlink message (struct nlmsghdr *) into f. Returns 0, or -1 if it is not a flow we hold (malformed, unknown l3).
- * Public for the differential test and the fuzzer. */
+/* Parses one ctnetlink message (struct nlmsghdr *) into f. Returns 0, or -1 if it is not a flow we
+ * hold (malformed, unknown l3). Public for the differential test and the fuzzer. */
 int kern_parse(const void *nlmsg, size_t len, struct flow *f);
 
-/* Builds the message of an inject (create) for f into buf; returns its length, 0 if it does not fit. Public for tests. */
+/* Builds the message of an inject (create) for f into buf; returns its length, 0 if it does not
+ * fit. Public for tests. */
 size_t kern_build_inject(void *buf, size_t len, const struct flow *f, uint32_t seq);
 
 struct kern_stats {

@@ -1,0 +1,713 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * ctnetlink messages from and to struct flow. No state, no system calls.
+ *
+ * Parsing runs once per kernel event and is the daemon's hottest code: one pass, every length
+ * checked before a byte is read, attributes straight into the flow, unknown ones skipped. A message
+ * that does not add up is refused whole.
+ *
+ * Building follows what the kernel demands of a create (net/netfilter/nf_conntrack_netlink.c): the
+ * reply tuple goes untranslated, and the translation in CTA_NAT_SRC and CTA_NAT_DST with a fixed
+ * address and port each; a translated reply tuple would leave the entry without its NAT bits, and a
+ * missing port range would let the kernel pick a port. TCP flags that describe window bookkeeping
+ * stay here: the receiving kernel has no such window, and MAXACK_SET with a zero td_maxack would
+ * make it drop valid resets.
+ */
+#include "kern_msg.h"
+
+#include <arpa/inet.h>
+#include <assert.h>
+#include <linux/netfilter/nf_conntrack_common.h>
+#include <linux/netfilter/nf_conntrack_tcp.h>
+#include <linux/netfilter/nfnetlink.h>
+#include <linux/netfilter/nfnetlink_conntrack.h>
+#include <linux/netlink.h>
+#include <netinet/in.h>
+#include <string.h>
+#include <libnetfilter_conntrack/libnetfilter_conntrack.h>
+
+#define WSCALE_MAX 14 /* RFC 7323, 2.3 */
+
+/* Flags that mean the same in another kernel. */
+#define TCP_FLAGS_PORTABLE                                                                         \
+	(IP_CT_TCP_FLAG_WINDOW_SCALE | IP_CT_TCP_FLAG_SACK_PERM | IP_CT_TCP_FLAG_CLOSE_INIT |      \
+	 IP_CT_TCP_FLAG_BE_LIBERAL)
+#define TCP_FLAGS_MASK 0x3f
+
+/* Status bits that a create may carry. EXPECTED is refused, the NAT bits follow from CTA_NAT_x. */
+#define STATUS_CREATE                                                                              \
+	(IPS_SEEN_REPLY | IPS_ASSURED | IPS_CONFIRMED | IPS_FIXED_TIMEOUT | IPS_HELPER)
+
+/* ---- Reading ---- */
+
+struct span {
+	const uint8_t *at, *end;
+};
+
+struct attr {
+	const uint8_t *data;
+	uint16_t type, len;
+};
+
+enum got { GOT_SRC = 1, GOT_DST = 2, GOT_PROTO = 4, GOT_SPORT = 8, GOT_DPORT = 16 };
+
+struct tuple_in {
+	struct flow_tuple *tuple;
+	uint8_t l3, proto, got;
+	bool has_zone;
+	uint16_t zone;
+};
+
+/* 1: one attribute; 0: the end; -1: malformed. */
+static inline int attr_next(struct span *s, struct attr *a)
+{
+	size_t left = (size_t)(s->end - s->at), step;
+	struct nlattr h;
+
+	if (left == 0)
+		return 0;
+	if (left < sizeof(h))
+		return -1;
+	memcpy(&h, s->at, sizeof(h));
+	if (h.nla_len < sizeof(h) || h.nla_len > left)
+		return -1;
+	a->type = h.nla_type & NLA_TYPE_MASK;
+	a->len = (uint16_t)(h.nla_len - sizeof(h));
+	a->data = s->at + sizeof(h);
+	step = NLA_ALIGN(h.nla_len);
+	s->at += step < left ? step : left;
+	return 1;
+}
+
+static inline struct span attr_span(const struct attr *a)
+{
+	return (struct span){ .at = a->data, .end = a->data + a->len };
+}
+
+static inline bool attr_copy(const struct attr *a, void *out, size_t len)
+{
+	if (a->len != len)
+		return false;
+	memcpy(out, a->data, len);
+	return true;
+}
+
+static inline bool attr_u32(const struct attr *a, uint32_t *out)
+{
+	uint32_t be;
+
+	if (!attr_copy(a, &be, sizeof(be)))
+		return false;
+	*out = ntohl(be);
+	return true;
+}
+
+static inline bool attr_u16(const struct attr *a, uint16_t *out)
+{
+	uint16_t be;
+
+	if (!attr_copy(a, &be, sizeof(be)))
+		return false;
+	*out = ntohs(be);
+	return true;
+}
+
+static inline bool parse_addr(const struct attr *a, struct tuple_in *t)
+{
+	bool v4 = a->type == CTA_IP_V4_SRC || a->type == CTA_IP_V4_DST;
+	bool src = a->type == CTA_IP_V4_SRC || a->type == CTA_IP_V6_SRC;
+	uint8_t l3 = v4 ? 4 : 6;
+
+	if (t->l3 != 0 && t->l3 != l3)
+		return false;
+	t->l3 = l3;
+	t->got |= src ? GOT_SRC : GOT_DST;
+	return attr_copy(a, src ? t->tuple->src : t->tuple->dst, v4 ? 4 : 16);
+}
+
+static bool parse_ip(const struct attr *nest, struct tuple_in *t)
+{
+	struct span s = attr_span(nest);
+	struct attr a;
+	int r;
+
+	while ((r = attr_next(&s, &a)) > 0) {
+		if (a.type >= CTA_IP_V4_SRC && a.type <= CTA_IP_V6_DST && !parse_addr(&a, t))
+			return false;
+	}
+	return r == 0;
+}
+
+static inline bool parse_l4_one(const struct attr *a, struct tuple_in *t)
+{
+	struct flow_tuple *u = t->tuple;
+
+	switch (a->type) {
+	case CTA_PROTO_NUM:
+		t->got |= GOT_PROTO;
+		return attr_copy(a, &t->proto, 1);
+	case CTA_PROTO_SRC_PORT:
+	case CTA_PROTO_ICMP_ID:
+	case CTA_PROTO_ICMPV6_ID:
+		t->got |= GOT_SPORT;
+		return attr_copy(a, &u->sport, 2);
+	case CTA_PROTO_DST_PORT:
+		t->got |= GOT_DPORT;
+		return attr_copy(a, &u->dport, 2);
+	case CTA_PROTO_ICMP_TYPE:
+	case CTA_PROTO_ICMPV6_TYPE:
+		t->got |= GOT_DPORT;
+		return attr_copy(a, &u->dport, 1);
+	case CTA_PROTO_ICMP_CODE:
+	case CTA_PROTO_ICMPV6_CODE:
+		return attr_copy(a, (uint8_t *)&u->dport + 1, 1);
+	default:
+		return true;
+	}
+}
+
+static bool parse_l4(const struct attr *nest, struct tuple_in *t)
+{
+	struct span s = attr_span(nest);
+	struct attr a;
+	int r;
+
+	while ((r = attr_next(&s, &a)) > 0) {
+		if (!parse_l4_one(&a, t))
+			return false;
+	}
+	return r == 0;
+}
+
+static inline bool needs_ports(uint8_t proto)
+{
+	return proto == IPPROTO_TCP || proto == IPPROTO_UDP || proto == IPPROTO_ICMP ||
+	       proto == IPPROTO_ICMPV6;
+}
+
+static bool parse_tuple(const struct attr *nest, struct tuple_in *t)
+{
+	struct span s = attr_span(nest);
+	uint8_t need = GOT_SRC | GOT_DST | GOT_PROTO;
+	bool ok = true;
+	struct attr a;
+	int r;
+
+	while (ok && (r = attr_next(&s, &a)) > 0) {
+		switch (a.type) {
+		case CTA_TUPLE_IP:
+			ok = parse_ip(&a, t);
+			break;
+		case CTA_TUPLE_PROTO:
+			ok = parse_l4(&a, t);
+			break;
+		case CTA_TUPLE_ZONE:
+			t->has_zone = true;
+			ok = attr_u16(&a, &t->zone);
+			break;
+		default:
+			break;
+		}
+	}
+	if (!ok || r < 0)
+		return false;
+	if (needs_ports(t->proto))
+		need |= GOT_SPORT | GOT_DPORT;
+	return (t->got & need) == need;
+}
+
+static bool parse_orig(const struct attr *a, struct flow *f)
+{
+	struct tuple_in t = { .tuple = &f->key.orig };
+
+	if (!parse_tuple(a, &t))
+		return false;
+	f->key.l3 = t.l3;
+	f->key.proto = t.proto;
+	if (t.has_zone) {
+		f->key.zone = t.zone;
+		f->key.zone_dir = 1;
+	}
+	return true;
+}
+
+/* The kernel sends the original tuple first; a reply tuple in front of it, or of another kind, is
+ * refused. */
+static bool parse_reply(const struct attr *a, struct flow *f)
+{
+	struct tuple_in t = { .tuple = &f->reply };
+
+	if (!parse_tuple(a, &t) || t.l3 != f->key.l3 || t.proto != f->key.proto)
+		return false;
+	if (t.has_zone) {
+		f->key.zone = t.zone;
+		f->key.zone_dir = 2;
+	}
+	f->has |= FLOW_HAS_REPLY;
+	return true;
+}
+
+static bool parse_tcp(const struct attr *nest, struct flow *f)
+{
+	struct span s = attr_span(nest);
+	struct nf_ct_tcp_flags flags;
+	uint8_t scale;
+	struct attr a;
+	int r;
+
+	while ((r = attr_next(&s, &a)) > 0) {
+		switch (a.type) {
+		case CTA_PROTOINFO_TCP_STATE:
+			if (!attr_copy(&a, &f->tcp.state, 1))
+				return false;
+			f->has |= FLOW_HAS_TCP;
+			break;
+		case CTA_PROTOINFO_TCP_WSCALE_ORIGINAL:
+		case CTA_PROTOINFO_TCP_WSCALE_REPLY:
+			if (!attr_copy(&a, &scale, 1))
+				return false;
+			f->tcp.wscale[a.type - CTA_PROTOINFO_TCP_WSCALE_ORIGINAL] =
+				scale > WSCALE_MAX ? WSCALE_MAX : scale;
+			break;
+		case CTA_PROTOINFO_TCP_FLAGS_ORIGINAL:
+		case CTA_PROTOINFO_TCP_FLAGS_REPLY:
+			if (!attr_copy(&a, &flags, sizeof(flags)))
+				return false;
+			f->tcp.flags[a.type - CTA_PROTOINFO_TCP_FLAGS_ORIGINAL] = flags.flags;
+			break;
+		default:
+			break;
+		}
+	}
+	return r == 0;
+}
+
+static bool parse_protoinfo(const struct attr *nest, struct flow *f)
+{
+	struct span s = attr_span(nest);
+	struct attr a;
+	int r;
+
+	while ((r = attr_next(&s, &a)) > 0) {
+		if (a.type == CTA_PROTOINFO_TCP && !parse_tcp(&a, f))
+			return false;
+	}
+	return r == 0;
+}
+
+static inline bool parse_one(const struct attr *a, struct flow *f)
+{
+	switch (a->type) {
+	case CTA_TUPLE_ORIG:
+		return parse_orig(a, f);
+	case CTA_TUPLE_REPLY:
+		return parse_reply(a, f);
+	case CTA_PROTOINFO:
+		return parse_protoinfo(a, f);
+	case CTA_STATUS:
+		f->has |= FLOW_HAS_STATUS;
+		return attr_u32(a, &f->status);
+	case CTA_TIMEOUT:
+		f->has |= FLOW_HAS_TIMEOUT;
+		return attr_u32(a, &f->timeout_s);
+	case CTA_MARK:
+		f->has |= FLOW_HAS_MARK;
+		return attr_u32(a, &f->mark);
+	case CTA_ID:
+		f->has |= FLOW_HAS_ID;
+		return attr_u32(a, &f->id);
+	case CTA_ZONE:
+		f->key.zone_dir = 0;
+		return attr_u16(a, &f->key.zone);
+	default:
+		return true;
+	}
+}
+
+int kern_parse(const void *nlmsg, size_t len, struct flow *f)
+{
+	const uint8_t *p = nlmsg;
+	struct nlmsghdr h;
+	struct span s;
+	struct attr a;
+	int r, op;
+
+	if (len < NLMSG_HDRLEN + sizeof(struct nfgenmsg))
+		return -1;
+	memcpy(&h, p, sizeof(h));
+	if (h.nlmsg_len < NLMSG_HDRLEN + sizeof(struct nfgenmsg) || h.nlmsg_len > len)
+		return -1;
+	op = NFNL_MSG_TYPE(h.nlmsg_type);
+	if (NFNL_SUBSYS_ID(h.nlmsg_type) != NFNL_SUBSYS_CTNETLINK ||
+	    (op != IPCTNL_MSG_CT_NEW && op != IPCTNL_MSG_CT_DELETE))
+		return -1;
+	memset(f, 0, sizeof(*f));
+	s = (struct span){ .at = p + NLMSG_HDRLEN + sizeof(struct nfgenmsg),
+			   .end = p + h.nlmsg_len };
+	while ((r = attr_next(&s, &a)) > 0) {
+		if (!parse_one(&a, f))
+			return -1;
+	}
+	return r == 0 && f->key.l3 != 0 ? 0 : -1;
+}
+
+/* ---- Writing ---- */
+
+/* A request under construction. What does not fit sets over and is left out; finish() then says 0.
+ */
+struct out {
+	uint8_t *base, *at, *end;
+	bool over;
+};
+
+static inline void put(struct out *o, uint16_t type, const void *data, uint16_t len)
+{
+	struct nlattr h = { .nla_len = (uint16_t)(NLA_HDRLEN + len), .nla_type = type };
+	size_t step = NLA_HDRLEN + NLA_ALIGN(len);
+
+	if ((size_t)(o->end - o->at) < step) {
+		o->over = true;
+		return;
+	}
+	memset(o->at + step - NLA_ALIGNTO, 0, NLA_ALIGNTO);
+	memcpy(o->at, &h, sizeof(h));
+	memcpy(o->at + NLA_HDRLEN, data, len);
+	o->at += step;
+}
+
+static inline void put_u8(struct out *o, uint16_t type, uint8_t v)
+{
+	put(o, type, &v, sizeof(v));
+}
+
+static inline void put_u16(struct out *o, uint16_t type, uint16_t v)
+{
+	uint16_t be = htons(v);
+
+	put(o, type, &be, sizeof(be));
+}
+
+static inline void put_u32(struct out *o, uint16_t type, uint32_t v)
+{
+	uint32_t be = htonl(v);
+
+	put(o, type, &be, sizeof(be));
+}
+
+static inline uint8_t *nest_start(struct out *o, uint16_t type)
+{
+	struct nlattr h = { .nla_len = NLA_HDRLEN, .nla_type = type | NLA_F_NESTED };
+	uint8_t *nest = o->at;
+
+	if ((size_t)(o->end - o->at) < sizeof(h)) {
+		o->over = true;
+		return nest;
+	}
+	memcpy(o->at, &h, sizeof(h));
+	o->at += sizeof(h);
+	return nest;
+}
+
+static inline void nest_end(struct out *o, uint8_t *nest)
+{
+	uint16_t len = (uint16_t)(o->at - nest);
+
+	if (!o->over)
+		memcpy(nest + offsetof(struct nlattr, nla_len), &len, sizeof(len));
+}
+
+static struct out start(void *buf, size_t len, uint8_t op, uint16_t flags, uint32_t seq)
+{
+	struct nlmsghdr h = { .nlmsg_type = (uint16_t)(NFNL_SUBSYS_CTNETLINK << 8 | op),
+			      .nlmsg_flags = (uint16_t)(NLM_F_REQUEST | flags),
+			      .nlmsg_seq = seq };
+	struct nfgenmsg g = { .nfgen_family = AF_UNSPEC, .version = NFNETLINK_V0 };
+	struct out o = { .base = buf, .at = buf, .end = (uint8_t *)buf + len };
+
+	if (len < NLMSG_HDRLEN + sizeof(g)) {
+		o.over = true;
+		return o;
+	}
+	memcpy(o.at, &h, sizeof(h));
+	memcpy(o.at + NLMSG_HDRLEN, &g, sizeof(g));
+	o.at += NLMSG_HDRLEN + sizeof(g);
+	return o;
+}
+
+static void set_family(struct out *o, uint8_t l3)
+{
+	if (!o->over)
+		o->base[NLMSG_HDRLEN + offsetof(struct nfgenmsg, nfgen_family)] = l3 == 6 ? AF_INET6
+											  : AF_INET;
+}
+
+static size_t finish(struct out *o)
+{
+	uint32_t len = (uint32_t)(o->at - o->base);
+
+	if (o->over)
+		return 0;
+	memcpy(o->base + offsetof(struct nlmsghdr, nlmsg_len), &len, sizeof(len));
+	return len;
+}
+
+static bool has_ports(uint8_t proto)
+{
+	switch (proto) {
+	case IPPROTO_TCP:
+	case IPPROTO_UDP:
+	case IPPROTO_UDPLITE:
+	case IPPROTO_SCTP:
+	case IPPROTO_DCCP:
+	case IPPROTO_GRE:
+		return true;
+	default:
+		return false;
+	}
+}
+
+static inline bool is_icmp(uint8_t proto)
+{
+	return proto == IPPROTO_ICMP || proto == IPPROTO_ICMPV6;
+}
+
+static void put_l4(struct out *o, uint8_t proto, const struct flow_tuple *t)
+{
+	uint16_t id = proto == IPPROTO_ICMP ? CTA_PROTO_ICMP_ID : CTA_PROTO_ICMPV6_ID;
+	const uint8_t *type_code = (const uint8_t *)&t->dport;
+	uint8_t *nest = nest_start(o, CTA_TUPLE_PROTO);
+
+	put_u8(o, CTA_PROTO_NUM, proto);
+	if (is_icmp(proto)) { /* TYPE and CODE follow ID in both families */
+		put(o, id, &t->sport, 2);
+		put_u8(o, id + 1, type_code[0]);
+		put_u8(o, id + 2, type_code[1]);
+	} else if (has_ports(proto)) {
+		put(o, CTA_PROTO_SRC_PORT, &t->sport, 2);
+		put(o, CTA_PROTO_DST_PORT, &t->dport, 2);
+	}
+	nest_end(o, nest);
+}
+
+/* zone: the directional zone of this tuple, 0 = none. */
+static void put_tuple(struct out *o, uint16_t type, const struct flow_key *key,
+		      const struct flow_tuple *t, uint16_t zone)
+{
+	uint8_t *nest = nest_start(o, type), *ip = nest_start(o, CTA_TUPLE_IP);
+
+	if (key->l3 == 6) {
+		put(o, CTA_IP_V6_SRC, t->src, 16);
+		put(o, CTA_IP_V6_DST, t->dst, 16);
+	} else {
+		put(o, CTA_IP_V4_SRC, t->src, 4);
+		put(o, CTA_IP_V4_DST, t->dst, 4);
+	}
+	nest_end(o, ip);
+	put_l4(o, key->proto, t);
+	if (zone != 0)
+		put_u16(o, CTA_TUPLE_ZONE, zone);
+	nest_end(o, nest);
+}
+
+/* Original tuple and zone. An entry whose zone holds for replies alone lies in the default zone by
+ * its original tuple, so a look-up of it needs none. */
+static void put_key(struct out *o, const struct flow_key *key)
+{
+	set_family(o, key->l3);
+	put_tuple(o, CTA_TUPLE_ORIG, key, &key->orig, key->zone_dir == 1 ? key->zone : 0);
+	if (key->zone_dir == 0 && key->zone != 0)
+		put_u16(o, CTA_ZONE, key->zone);
+}
+
+static void put_reply(struct out *o, const struct flow_key *key, const struct flow_tuple *reply)
+{
+	put_tuple(o, CTA_TUPLE_REPLY, key, reply, key->zone_dir == 2 ? key->zone : 0);
+}
+
+/* mask: the flags to clear when tcp lacks them. */
+static void put_tcp(struct out *o, const struct flow_tcp *tcp, uint8_t mask)
+{
+	uint8_t *info = nest_start(o, CTA_PROTOINFO), *nest = nest_start(o, CTA_PROTOINFO_TCP);
+	struct nf_ct_tcp_flags flags[2];
+
+	for (int i = 0; i < 2; i++) {
+		flags[i].flags = tcp->flags[i] & TCP_FLAGS_PORTABLE;
+		/* A handshake half seen cannot be followed: this kernel knows neither side's
+		 * window. */
+		if (tcp->state == TCP_CONNTRACK_SYN_RECV)
+			flags[i].flags |= IP_CT_TCP_FLAG_BE_LIBERAL;
+		flags[i].mask = mask | flags[i].flags;
+	}
+	put_u8(o, CTA_PROTOINFO_TCP_STATE, tcp->state);
+	put_u8(o, CTA_PROTOINFO_TCP_WSCALE_ORIGINAL, tcp->wscale[0]);
+	put_u8(o, CTA_PROTOINFO_TCP_WSCALE_REPLY, tcp->wscale[1]);
+	put(o, CTA_PROTOINFO_TCP_FLAGS_ORIGINAL, &flags[0], sizeof(flags[0]));
+	put(o, CTA_PROTOINFO_TCP_FLAGS_REPLY, &flags[1], sizeof(flags[1]));
+	nest_end(o, nest);
+	nest_end(o, info);
+}
+
+/* One translation: a range of one address, and of one port where the protocol has such. port:
+ * network order. */
+static void put_nat(struct out *o, uint16_t type, const struct flow_key *key, const uint8_t *addr,
+		    const uint16_t *port)
+{
+	uint8_t *nest = nest_start(o, type), *proto;
+
+	if (key->l3 == 6) {
+		put(o, CTA_NAT_V6_MINIP, addr, 16);
+		put(o, CTA_NAT_V6_MAXIP, addr, 16);
+	} else {
+		put(o, CTA_NAT_V4_MINIP, addr, 4);
+		put(o, CTA_NAT_V4_MAXIP, addr, 4);
+	}
+	if (has_ports(key->proto) || is_icmp(key->proto)) {
+		proto = nest_start(o, CTA_NAT_PROTO);
+		put(o, CTA_PROTONAT_PORT_MIN, port, 2);
+		put(o, CTA_PROTONAT_PORT_MAX, port, 2);
+		nest_end(o, proto);
+	}
+	nest_end(o, nest);
+}
+
+/* What the reply tuple tells of NAT: its destination is the translated source, its source the
+ * translated destination. An ICMP id stands in the same place of both tuples; the kernel counts it
+ * with the source, and takes it for either. */
+static void put_nats(struct out *o, const struct flow *f, const struct flow_tuple *inverse)
+{
+	const struct flow_tuple *r = &f->reply;
+	bool icmp = is_icmp(f->key.proto);
+	bool snat = memcmp(r->dst, inverse->dst, sizeof(r->dst)) != 0;
+	bool dnat = memcmp(r->src, inverse->src, sizeof(r->src)) != 0;
+
+	if (icmp) {
+		snat = snat || r->sport != inverse->sport;
+	} else {
+		snat = snat || r->dport != inverse->dport;
+		dnat = dnat || r->sport != inverse->sport;
+	}
+	if (snat)
+		put_nat(o, CTA_NAT_SRC, &f->key, r->dst, icmp ? &r->sport : &r->dport);
+	if (dnat)
+		put_nat(o, CTA_NAT_DST, &f->key, r->src, &r->sport);
+}
+
+size_t kern_build_inject(void *buf, size_t len, const struct flow *f, uint32_t seq)
+{
+	struct out o = start(buf, len, IPCTNL_MSG_CT_NEW, NLM_F_CREATE | NLM_F_EXCL, seq);
+	struct flow_tuple inverse;
+
+	flow_inverse(&f->key, &inverse);
+	put_key(&o, &f->key);
+	put_reply(&o, &f->key, &inverse);
+	put_u32(&o, CTA_STATUS, (f->status & STATUS_CREATE) | IPS_CONFIRMED);
+	put_u32(&o, CTA_TIMEOUT,
+		f->timeout_s != 0 ? f->timeout_s : 1); /* 0 = gone before it is seen */
+	if (f->mark != 0)
+		put_u32(&o, CTA_MARK, f->mark);
+	if (f->key.proto == IPPROTO_TCP && (f->has & FLOW_HAS_TCP) != 0)
+		put_tcp(&o, &f->tcp, TCP_FLAGS_MASK);
+	if ((f->has & FLOW_HAS_REPLY) != 0)
+		put_nats(&o, f, &inverse);
+	return finish(&o);
+}
+
+size_t kern_build_get(void *buf, size_t len, const struct flow_key *key, uint32_t seq)
+{
+	struct out o = start(buf, len, IPCTNL_MSG_CT_GET, 0, seq);
+
+	put_key(&o, key);
+	return finish(&o);
+}
+
+size_t kern_build_delete(void *buf, size_t len, const struct flow_key *key, const uint32_t *id,
+			 uint32_t seq)
+{
+	struct out o = start(buf, len, IPCTNL_MSG_CT_DELETE, 0, seq);
+
+	put_key(&o, key);
+	if (id != NULL)
+		put_u32(&o, CTA_ID, *id);
+	return finish(&o);
+}
+
+size_t kern_build_timeout(void *buf, size_t len, const struct flow_key *key, uint32_t timeout_s,
+			  uint32_t seq)
+{
+	struct out o = start(buf, len, IPCTNL_MSG_CT_NEW, 0, seq);
+
+	put_key(&o, key);
+	put_u32(&o, CTA_TIMEOUT, timeout_s);
+	return finish(&o);
+}
+
+uint32_t kern_update_status(const struct flow *f, uint32_t have)
+{
+	uint32_t settable = IPS_SEEN_REPLY | IPS_ASSURED | IPS_FIXED_TIMEOUT | IPS_HELPER;
+
+	return (f->status & settable) | (have & (settable | IPS_EXPECTED)) | IPS_CONFIRMED;
+}
+
+/* Flags are only ever added: an entry that saw packets here knows its own better, and one that was
+ * made liberal for want of a window must stay so. */
+size_t kern_build_update(void *buf, size_t len, const struct flow *f, uint32_t status, uint32_t seq)
+{
+	struct out o = start(buf, len, IPCTNL_MSG_CT_NEW, 0, seq);
+
+	put_key(&o, &f->key);
+	if (status != 0)
+		put_u32(&o, CTA_STATUS, status);
+	if ((f->has & FLOW_HAS_TIMEOUT) != 0 && f->timeout_s != 0)
+		put_u32(&o, CTA_TIMEOUT, f->timeout_s);
+	if ((f->has & FLOW_HAS_MARK) != 0)
+		put_u32(&o, CTA_MARK, f->mark);
+	if (f->key.proto == IPPROTO_TCP && (f->has & FLOW_HAS_TCP) != 0)
+		put_tcp(&o, &f->tcp, 0);
+	return finish(&o);
+}
+
+size_t kern_build_dump(void *buf, size_t len, uint32_t seq)
+{
+	struct out o = start(buf, len, IPCTNL_MSG_CT_GET, NLM_F_DUMP, seq);
+
+	return finish(&o);
+}
+
+/* ---- Text ---- */
+
+/* The message that the kernel would send for f, so that the library reads it as it reads the
+ * kernel's. */
+static size_t build_report(void *buf, size_t len, const struct flow *f)
+{
+	struct out o = start(buf, len, IPCTNL_MSG_CT_NEW, 0, 0);
+	struct flow_tuple inverse;
+
+	flow_inverse(&f->key, &inverse);
+	put_key(&o, &f->key);
+	put_reply(&o, &f->key, (f->has & FLOW_HAS_REPLY) != 0 ? &f->reply : &inverse);
+	if ((f->has & FLOW_HAS_STATUS) != 0)
+		put_u32(&o, CTA_STATUS, f->status);
+	if ((f->has & FLOW_HAS_TIMEOUT) != 0)
+		put_u32(&o, CTA_TIMEOUT, f->timeout_s);
+	put_u32(&o, CTA_MARK, f->mark);
+	if ((f->has & FLOW_HAS_TCP) != 0)
+		put_tcp(&o, &f->tcp, 0);
+	return finish(&o);
+}
+
+int kern_format(char *buf, size_t len, const struct flow *f)
+{
+	uint8_t msg[KERN_MSG_MAX] __attribute__((aligned(8)));
+	struct nf_conntrack *ct;
+	int n = -1;
+
+	if (build_report(msg, sizeof(msg), f) == 0)
+		return -1;
+	ct = nfct_new();
+	if (ct == NULL)
+		return -1;
+	if (nfct_nlmsg_parse((const struct nlmsghdr *)(const void *)msg, ct) == 0)
+		n = nfct_snprintf(buf, (unsigned int)len, ct, NFCT_T_UNKNOWN, NFCT_O_DEFAULT, 0);
+	nfct_destroy(ct);
+	return n;
+}

@@ -1,0 +1,381 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Writes into the kernel's table: carries out what engine_op asks for and reports each result, in
+ * order.
+ *
+ * Many requests go in one sendmsg. The kernel works through all of them before that call returns,
+ * and answers only errors, reads, and the last request (which alone asks for an ACK). So after the
+ * call every answer lies in the receive queue, nothing waits, and silence means success. Answers
+ * are matched by sequence number. Should the queue overflow all the same, what was not answered is
+ * unknown, and reported so (-ENOBUFS).
+ *
+ * Conditional operations read their entries first, all in one batch, and write in a second one. An
+ * operation whose key already occurs in the batch starts a new round, so that it reads what the
+ * earlier one wrote.
+ */
+#include "kern.h"
+#include "kern_msg.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <linux/netfilter/nf_conntrack_common.h>
+#include <linux/netfilter/nfnetlink_conntrack.h>
+#include <string.h>
+
+#define SLACK_S 1 /* the kernel's remaining time comes in whole seconds */
+
+/* ---- A batch ---- */
+
+static void set_err(struct kern *k, const struct kern_sent *s, int err)
+{
+	struct kern_step *step = &k->step[s->op];
+
+	if (err == 0 || (s->ignore_err && err == -ENOENT))
+		return;
+	if (step->err == 0)
+		step->err = err;
+}
+
+/* One answer. Returns true if it is the last one of the batch. */
+static bool handle_answer(struct kern *k, const struct nlmsghdr *h)
+{
+	struct kern_batch *b = &k->batch;
+	uint32_t i = h->nlmsg_seq - b->first_seq;
+	struct kern_sent *s;
+	int err;
+
+	if (i >= b->count)
+		return false; /* of an earlier batch whose answers overflowed */
+	s = &b->sent[i];
+	s->answered = true;
+	if (h->nlmsg_type == NLMSG_ERROR) {
+		err = -EBADMSG;
+		if (mnl_nlmsg_get_payload_len(h) >= sizeof(err))
+			memcpy(&err, mnl_nlmsg_get_payload(h), sizeof(err));
+		set_err(k, s, err);
+		return i + 1 == b->count;
+	}
+	if (s->read && kern_parse(h, h->nlmsg_len, &k->step[s->op].got) == 0) {
+		k->step[s->op].have = true;
+	} else {
+		k->stats.parse_errors++;
+		set_err(k, s, -EBADMSG);
+	}
+	return false;
+}
+
+static bool handle_answers(struct kern *k, const struct mmsghdr *m)
+{
+	const struct nlmsghdr *h = m->msg_hdr.msg_iov->iov_base;
+	int left = (int)m->msg_len;
+	bool last = false;
+
+	for (; mnl_nlmsg_ok(h, left); h = mnl_nlmsg_next(h, &left))
+		last = handle_answer(k, h) || last;
+	return last;
+}
+
+/* Reads until the last request was answered. Returns false if answers were lost. */
+static bool read_answers(struct kern *k)
+{
+	bool last = false, lost = false;
+	int n;
+
+	while (!last) {
+		n = recvmmsg(k->write_fd, k->vec, KERN_SLOT_COUNT, MSG_DONTWAIT, NULL);
+		if (n < 0 && errno == ENOBUFS) {
+			lost = true;
+			continue;
+		}
+		if (n < 0)
+			return false;
+		for (int i = 0; i < n; i++)
+			last = handle_answers(k, &k->vec[i]) || last;
+	}
+	return !lost;
+}
+
+/* A read that brought nothing, or a write of unknown fate. */
+static void settle(struct kern *k, bool all_answered)
+{
+	struct kern_batch *b = &k->batch;
+
+	for (unsigned int i = 0; i < b->count; i++) {
+		struct kern_sent *s = &b->sent[i];
+
+		if (!s->answered && (s->read || !all_answered))
+			set_err(k, s, -ENOBUFS);
+	}
+}
+
+static void batch_send(struct kern *k)
+{
+	struct kern_batch *b = &k->batch;
+	struct nlmsghdr *last = (void *)(b->buf + b->last_at);
+	int err;
+
+	if (b->count == 0)
+		return;
+	last->nlmsg_flags |= NLM_F_ACK;
+	if (mnl_socket_sendto(k->write_nl, b->buf, b->len) < 0) {
+		err = -errno;
+		for (unsigned int i = 0; i < b->count; i++)
+			set_err(k, &b->sent[i], err);
+	} else {
+		settle(k, read_answers(k));
+	}
+	k->seq += b->count;
+	b->count = 0;
+	b->len = 0;
+}
+
+/* Room for one more message; *seq is its number. */
+static void *batch_room(struct kern *k, uint32_t *seq)
+{
+	struct kern_batch *b = &k->batch;
+
+	if (b->count == KERN_BATCH_MAX)
+		batch_send(k);
+	if (b->count == 0)
+		b->first_seq = k->seq + 1;
+	*seq = b->first_seq + b->count;
+	return b->buf + b->len;
+}
+
+/* Takes the message of len bytes that was built in that room. */
+static void batch_add(struct kern *k, unsigned int op, size_t len)
+{
+	struct kern_batch *b = &k->batch;
+
+	assert(len > 0 && len <= KERN_MSG_MAX); /* the room holds our largest message */
+	b->sent[b->count] = (struct kern_sent){ .op = (uint8_t)op };
+	b->last_at = b->len;
+	b->len += NLMSG_ALIGN(len);
+	b->count++;
+}
+
+/* ---- Operations ---- */
+
+static void add_get(struct kern *k, unsigned int i, const struct flow_key *key)
+{
+	uint32_t seq;
+	void *room = batch_room(k, &seq);
+
+	batch_add(k, i, kern_build_get(room, KERN_MSG_MAX, key, seq));
+	k->batch.sent[k->batch.count - 1].read = true;
+}
+
+static void add_inject(struct kern *k, unsigned int i, const struct flow *f)
+{
+	uint32_t seq;
+	void *room = batch_room(k, &seq);
+
+	batch_add(k, i, kern_build_inject(room, KERN_MSG_MAX, f, seq));
+}
+
+static void add_update(struct kern *k, unsigned int i, const struct flow *f, uint32_t status)
+{
+	uint32_t seq;
+	void *room = batch_room(k, &seq);
+
+	batch_add(k, i, kern_build_update(room, KERN_MSG_MAX, f, status, seq));
+}
+
+static void add_timeout(struct kern *k, unsigned int i, const struct flow *f)
+{
+	uint32_t seq;
+	void *room = batch_room(k, &seq);
+
+	batch_add(k, i, kern_build_timeout(room, KERN_MSG_MAX, &f->key, f->timeout_s, seq));
+}
+
+/* Deletes the incarnation that was read, or without a read whatever has the key. */
+static void add_delete(struct kern *k, unsigned int i, const struct flow_key *key)
+{
+	const struct kern_step *step = &k->step[i];
+	const uint32_t *id = step->have ? &step->got.id : NULL;
+	uint32_t seq;
+	void *room = batch_room(k, &seq);
+
+	batch_add(k, i, kern_build_delete(room, KERN_MSG_MAX, key, id, seq));
+}
+
+static void add_replace(struct kern *k, unsigned int i, const struct flow *f)
+{
+	if (k->batch.count + 2 >
+	    KERN_BATCH_MAX) /* both in one go: no packet shall find the gap between them */
+		batch_send(k);
+	add_delete(k, i, &f->key);
+	k->batch.sent[k->batch.count - 1].ignore_err = true;
+	add_inject(k, i, f);
+}
+
+static bool has_condition(const struct engine_op *op)
+{
+	switch (op->type) {
+	case OP_REFRESH:
+	case OP_DELETE:
+	case OP_REPLACE:
+		return op->limit_s != UINT32_MAX;
+	default:
+		return false;
+	}
+}
+
+/* A refresh always reads: it must not lower a timer. */
+static bool reads_first(const struct engine_op *op)
+{
+	return op->type == OP_GET || op->type == OP_REFRESH || has_condition(op);
+}
+
+/* An entry without a timeout is offloaded to a flowtable: packets flow. */
+static bool is_touched(const struct flow *got, uint32_t limit_s, usec_t now)
+{
+	if ((got->has & FLOW_HAS_TIMEOUT) == 0)
+		return true;
+	return now + got->timeout_s * USEC_PER_SEC > ((uint64_t)limit_s + SLACK_S) * USEC_PER_SEC;
+}
+
+static void write_op(struct kern *k, unsigned int i, const struct engine_op *op)
+{
+	const struct flow *f = &op->flow;
+
+	switch (op->type) {
+	case OP_INJECT:
+		add_inject(k, i, f);
+		break;
+	case OP_UPDATE:
+		add_update(k, i, f, (f->has & FLOW_HAS_STATUS) != 0 ? kern_update_status(f, 0) : 0);
+		break;
+	case OP_REFRESH:
+		if (f->timeout_s > k->step[i].got.timeout_s)
+			add_timeout(k, i, f);
+		break;
+	case OP_DELETE:
+		add_delete(k, i, &f->key);
+		break;
+	case OP_REPLACE:
+		add_replace(k, i, f);
+		break;
+	case OP_GET:
+	case OP_DUMP:
+		break;
+	}
+}
+
+/* After the reads: decides and writes. */
+static void decide_op(struct kern *k, unsigned int i, const struct engine_op *op, usec_t now)
+{
+	struct kern_step *step = &k->step[i];
+
+	if (op->type == OP_REPLACE && step->err == -ENOENT)
+		step->err = 0; /* nothing in the way: create it */
+	else if (step->err == 0 && has_condition(op) && is_touched(&step->got, op->limit_s, now))
+		step->err = -EBUSY;
+	if (step->err == 0)
+		write_op(k, i, op);
+}
+
+/* An update is refused if it lacks status bits that the entry has (-EBUSY), or writes a fixed timer
+ * (-EPERM). */
+static bool wants_retry(const struct kern *k, unsigned int i, const struct engine_op *op)
+{
+	return op->type == OP_UPDATE && (k->step[i].err == -EBUSY || k->step[i].err == -EPERM);
+}
+
+static void retry_update(struct kern *k, unsigned int i, const struct engine_op *op)
+{
+	const struct flow *got = &k->step[i].got;
+	struct flow f = op->flow;
+
+	if ((got->status & IPS_FIXED_TIMEOUT) != 0)
+		f.has &= ~(uint32_t)FLOW_HAS_TIMEOUT;
+	add_update(k, i, &f, kern_update_status(&f, got->status));
+}
+
+/* Second try for refused updates: with the entry's own bits or-ed in. Most are accepted at once, so
+ * none is read in advance. */
+static void retry_updates(struct kern *k, const struct engine_op *ops, unsigned int count)
+{
+	bool again[KERN_BATCH_MAX] = { false };
+
+	for (unsigned int i = 0; i < count; i++) {
+		again[i] = wants_retry(k, i, &ops[i]);
+		if (again[i]) {
+			k->step[i].err = 0;
+			add_get(k, i, &ops[i].flow.key);
+		}
+	}
+	batch_send(k);
+	for (unsigned int i = 0; i < count; i++) {
+		if (again[i] && k->step[i].err == 0)
+			retry_update(k, i, &ops[i]);
+	}
+	batch_send(k);
+}
+
+static void report(struct kern *k, struct engine *e, unsigned int i, const struct engine_op *op,
+		   usec_t now)
+{
+	const struct kern_step *step = &k->step[i];
+	bool show = op->type == OP_GET || (has_condition(op) && step->err == -EBUSY);
+
+	engine_result(e, op, step->err, show && step->have ? &step->got : NULL, now);
+}
+
+static void apply_round(struct kern *k, struct engine *e, const struct engine_op *ops,
+			unsigned int count, usec_t now)
+{
+	for (unsigned int i = 0; i < count; i++) {
+		k->step[i].err = 0;
+		k->step[i].have = false;
+		if (reads_first(&ops[i]))
+			add_get(k, i, &ops[i].flow.key);
+	}
+	batch_send(k);
+	for (unsigned int i = 0; i < count; i++)
+		decide_op(k, i, &ops[i], now);
+	batch_send(k);
+	retry_updates(k, ops, count);
+	for (unsigned int i = 0; i < count; i++)
+		report(k, e, i, &ops[i], now);
+}
+
+static uint32_t key_hash(const struct flow_key *key)
+{
+	uint64_t words[(sizeof(*key) + 7) / 8] = { 0 }, hash = 0;
+
+	memcpy(words, key, sizeof(*key));
+	for (size_t i = 0; i < ARRAY_LEN(words); i++)
+		hash = (hash ^ words[i] ^ hash >> 29) * 0x9e3779b97f4a7c15ULL;
+	return (uint32_t)(hash >> 32);
+}
+
+/* How many operations go into one round: up to the first whose key came before. */
+static unsigned int round_len(const struct engine_op *ops, unsigned int count)
+{
+	uint32_t hash[KERN_BATCH_MAX];
+
+	for (unsigned int i = 0; i < count; i++) {
+		hash[i] = key_hash(&ops[i].flow.key);
+		for (unsigned int j = 0; j < i; j++) {
+			if (hash[i] == hash[j])
+				return i; /* two keys of one hash only cost a round */
+		}
+	}
+	return count;
+}
+
+void kern_apply(struct kern *k, struct engine *e, const struct engine_op *ops, size_t count,
+		usec_t now)
+{
+	unsigned int len;
+
+	assert(count <= KERN_BATCH_MAX);
+	while (count > 0) {
+		len = round_len(ops, (unsigned int)count);
+		apply_round(k, e, ops, len, now);
+		ops += len;
+		count -= len;
+	}
+}
