@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The doors of the engine: a pure machine that turns kernel events and datagrams into datagrams and kernel
- * operations. Inputs are pushed, outputs are pulled, time is an argument (microseconds, monotonic, never
- * decreasing). No callbacks, no syscalls, no randomness but the seed. proto/PROTOCOL.md is the specification.
+ * The doors of the engine: a pure machine that turns kernel events and datagrams into datagrams and
+ * kernel operations. Inputs are pushed, outputs are pulled, time is an argument (microseconds,
+ * monotonic, never decreasing). No callbacks, no syscalls, no randomness but the seed.
+ * proto/PROTOCOL.md is the specification.
  */
 #ifndef CTSYNCD_ENGINE_H
 #define CTSYNCD_ENGINE_H
@@ -27,44 +28,49 @@ enum engine_role { ROLE_BACKUP = 0, ROLE_PRIMARY = 1 };
 /* Where the entries that the first dump finds come from. */
 enum engine_origin {
 	ORIGIN_BOOT,    /* no earlier run since boot could have injected: all of it is ours */
-	ORIGIN_RESTART, /* an earlier run may have injected: on a backup unclaimed until the peers have spoken */
+	ORIGIN_RESTART, /* an earlier run may have injected: on a backup unclaimed until the peers
+			   have spoken */
 };
 
 struct engine_conf {
 	char node[WIRE_NAME_MAX + 1];
-	uint64_t kernel_id;       /* hash of boot id and network namespace; never 0 */
-	bool hot;                 /* standby = "hot": inject as flows arrive */
-	enum engine_role role;    /* role at start */
+	uint64_t kernel_id;    /* hash of boot id and network namespace; never 0 */
+	bool hot;              /* standby = "hot": inject as flows arrive */
+	enum engine_role role; /* role at start */
 	enum engine_origin origin;
 	uint8_t key[ENGINE_KEYS_MAX][32]; /* pre-shared keys; key_count 0 = unsealed */
 	uint8_t key_count;
-	uint16_t dgram_max;       /* largest datagram to send, bytes of UDP payload */
-	uint32_t window_len;      /* receive window to announce, bytes */
-	uint32_t flows_max;       /* per cache half */
+	uint16_t dgram_max;  /* largest datagram to send, bytes of UDP payload */
+	uint32_t window_len; /* receive window to announce, bytes */
+	uint32_t flows_max;  /* per cache half */
 	uint32_t tombstones_max;
-	uint32_t hold_s;          /* timeout written into hot copies, at most the state's own */
-	uint32_t orphan_s;        /* cache mode: how long leftovers of a dead epoch stay for a promote */
-	uint32_t forced_wait_ms;  /* how long a forced deletion waits on a backup */
-	uint32_t unclaimed_ms;    /* own what nobody claims when no peer is heard for so long after start */
+	uint32_t hold_s;   /* timeout written into hot copies, at most the state's own */
+	uint32_t orphan_s; /* cache mode: how long leftovers of a dead epoch stay for a promote */
+	uint32_t forced_wait_ms; /* how long a forced deletion waits on a backup */
+	uint32_t unclaimed_ms;   /* own what nobody claims when no peer is heard for so long after
+				    start */
 	uint32_t heartbeat_ms;
-	uint32_t dead_ms;         /* a direction with nothing heard for so long is down */
-	uint32_t walk_rate;       /* flows a second in background walks (refresh, lift, adopt) */
+	uint32_t dead_ms;   /* a direction with nothing heard for so long is down */
+	uint32_t walk_rate; /* flows a second in background walks (refresh, lift, adopt) */
 	struct flow_timeouts timeouts;
 };
 
 /* Sensible values for everything that has a default; node, kernel_id and keys stay empty. */
 void engine_conf_default(struct engine_conf *conf);
 
-/* epoch: fresh random bits, never 0, never re-used. seed: 32 random bytes for challenges. NULL when out of memory. */
-struct engine *engine_new(const struct engine_conf *conf, uint64_t epoch, const uint8_t seed[32], usec_t now);
+/* epoch: fresh random bits, never 0, never re-used. seed: 32 random bytes for challenges. NULL when
+ * out of memory. */
+struct engine *engine_new(const struct engine_conf *conf, uint64_t epoch, const uint8_t seed[32],
+			  usec_t now);
 void engine_free(struct engine *e);
 
-/* Applies the keys of conf that are live (timers, limits, hold, keys, dgram_max, timeouts). node, hot and kernel_id are not. */
+/* Applies the keys of conf that are live (timers, limits, hold, keys, dgram_max, timeouts). node,
+ * hot and kernel_id are not. */
 void engine_reconf(struct engine *e, const struct engine_conf *conf, usec_t now);
 
 /* ---- In: the kernel ---- */
 enum engine_kern_event {
-	KERN_NEW,       /* conntrack event */
+	KERN_NEW, /* conntrack event */
 	KERN_UPDATE,
 	KERN_DESTROY,
 	KERN_DUMP,      /* one entry of a dump that OP_DUMP started */
@@ -73,8 +79,10 @@ enum engine_kern_event {
 	KERN_OVERRUN,   /* flow is NULL: events were lost (ENOBUFS) */
 };
 
-/* portid: 0 = the kernel itself (organic), else the netlink port that caused the event. Own injections never come here. */
-void engine_kern(struct engine *e, enum engine_kern_event event, const struct flow *flow, uint32_t portid, usec_t now);
+/* portid: 0 = the kernel itself (organic), else the netlink port that caused the event. Own
+ * injections never come here. */
+void engine_kern(struct engine *e, enum engine_kern_event event, const struct flow *flow,
+		 uint32_t portid, usec_t now);
 
 /* ---- In: the network ---- */
 enum engine_drop { /* reasons; a counter each (ENGINE_DROPS) */
@@ -96,11 +104,11 @@ enum engine_drop { /* reasons; a counter each (ENGINE_DROPS) */
 	X(DELETIONS, "limit of remembered deletions reached")                                      \
 	X(FLOWS, "limit of flows reached")                                                         \
 	X(STALE, "LIST older than what we cover, or VECTOR that cannot be compared")
-	DROP_NONE = 0,
+		   DROP_NONE = 0,
 #define ENGINE_DROP_ENUM(name, text) DROP_##name,
-	ENGINE_DROPS(ENGINE_DROP_ENUM)
+		   ENGINE_DROPS(ENGINE_DROP_ENUM)
 #undef ENGINE_DROP_ENUM
-	DROP_COUNT
+			   DROP_COUNT
 };
 
 /* Feeds one datagram; opens pkt in place, does not keep it. endpoint: the index it came from, below
@@ -125,22 +133,26 @@ enum engine_cmd {
 void engine_cmd(struct engine *e, enum engine_cmd cmd, usec_t now);
 
 /* ---- Out: the network ---- */
-/* Writes the next datagram into pkt (WIRE_DGRAM_MAX bytes at least). *to: bitmap of endpoints, or ENGINE_TO_ALL.
- * Returns its length, 0 when there is nothing to send now. */
+/* Writes the next datagram into pkt (WIRE_DGRAM_MAX bytes at least). *to: bitmap of endpoints, or
+ * ENGINE_TO_ALL. Returns its length, 0 when there is nothing to send now. */
 size_t engine_send(struct engine *e, uint8_t *pkt, uint32_t *to, usec_t now);
 
 /* ---- Out: the kernel ---- */
 enum engine_op_type {
-	OP_INJECT,  /* create with NLM_F_EXCL: flow with timeout_s. -EEXIST: the original tuple or the reply tuple is taken */
-	OP_UPDATE,  /* state, mark and timeout of an existing entry; status bits OR in. -ENOENT: not there */
+	OP_INJECT,  /* create with NLM_F_EXCL: flow with timeout_s. -EEXIST: the original tuple or
+		       the reply tuple is taken */
+	OP_UPDATE,  /* state, mark and timeout of an existing entry; status bits OR in. -ENOENT: not
+		       there */
 	OP_REFRESH, /* read; if untouched write timeout_s alone. Never lowers a timer */
 	OP_DELETE,  /* read; if untouched delete that incarnation (by CTA_ID) */
-	OP_REPLACE, /* read; if untouched delete that incarnation and create flow anew (forgets stale TCP windows) */
+	OP_REPLACE, /* read; if untouched delete that incarnation and create flow anew (forgets
+		       stale TCP windows) */
 	OP_GET,     /* read only: the result carries the entry */
 	OP_DUMP,    /* start a dump; answered by KERN_DUMP .. KERN_DUMP_END, not by a result */
 };
-/* "Untouched": now + the kernel's remaining time <= limit_s (+ slack of 1 s). Else the result is -EBUSY. limit_s
- * UINT32_MAX: no condition, nothing is read first (OP_DELETE then goes by key, OP_REPLACE deletes and creates). */
+/* "Untouched": now + the kernel's remaining time <= limit_s (+ slack of 1 s). Else the result is
+ * -EBUSY. limit_s UINT32_MAX: no condition, nothing is read first (OP_DELETE then goes by key,
+ * OP_REPLACE deletes and creates). */
 struct engine_op {
 	enum engine_op_type type;
 	struct flow flow; /* complete for INJECT, UPDATE, REPLACE; key alone otherwise */
@@ -149,27 +161,31 @@ struct engine_op {
 	uint8_t tag;      /* engine's own */
 };
 
-/* The next operation to carry out. Returns false when there is none now. Every op but OP_DUMP must be
- * answered by engine_result, in order, before the engine is ticked again. */
+/* The next operation to carry out. Returns false when there is none now. Every op but OP_DUMP must
+ * be answered by engine_result, in order, before the engine is ticked again. */
 bool engine_op(struct engine *e, struct engine_op *op, usec_t now);
 
-/* Result of op: err 0 or -errno. got: the entry as the kernel has it (OP_GET, and -EBUSY of conditional ones), else NULL. */
-void engine_result(struct engine *e, const struct engine_op *op, int err, const struct flow *got, usec_t now);
+/* Result of op: err 0 or -errno. got: the entry as the kernel has it (OP_GET, and -EBUSY of
+ * conditional ones), else NULL. */
+void engine_result(struct engine *e, const struct engine_op *op, int err, const struct flow *got,
+		   usec_t now);
 
 /* ---- Out: what happened ---- */
 enum engine_note_type {
-	NOTE_ROLE,        /* role changed: arg0 = engine_role. The daemon persists it before it answers a verb */
-	NOTE_PEER_UP,     /* both directions alive; arg0 = 1 if its epoch is new */
-	NOTE_PEER_DOWN,   /* arg0 = ms since last heard, arg1 = 1: we hear it, it does not hear us */
+	NOTE_ROLE, /* role changed: arg0 = engine_role. The daemon persists it before it answers a
+		      verb */
+	NOTE_PEER_UP,   /* both directions alive; arg0 = 1 if its epoch is new */
+	NOTE_PEER_DOWN, /* arg0 = ms since last heard, arg1 = 1: we hear it, it does not hear us */
 	NOTE_PEER_BYE,
-	NOTE_RESYNC,      /* arg0 = versions missing */
-	NOTE_SYNCED,      /* mirror covered up to arg0 */
-	NOTE_DEBT,        /* tombstones were lost up to version arg0: comparing buckets */
+	NOTE_RESYNC, /* arg0 = versions missing */
+	NOTE_SYNCED, /* mirror covered up to arg0 */
+	NOTE_DEBT,   /* tombstones were lost up to version arg0: comparing buckets */
 	NOTE_DEBT_PAID,
-	NOTE_DIVERGENCE,  /* bucket arg0, flows repaired arg1 */
+	NOTE_DIVERGENCE, /* bucket arg0, flows repaired arg1 */
 	NOTE_OVERRUN,
-	NOTE_DUMP_END,    /* arg0 = entries, arg1 = found gone */
-	NOTE_REFUSED,     /* kernel refused a write: arg0 = errno, arg1 = how many since the last such note */
+	NOTE_DUMP_END, /* arg0 = entries, arg1 = found gone */
+	NOTE_REFUSED,  /* kernel refused a write: arg0 = errno, arg1 = how many since the last such
+			  note */
 	NOTE_COMMIT_DONE, /* figures in engine_stats()->commit */
 	NOTE_LIMIT,       /* arg0 = engine_drop or 0, a limit was reached */
 	NOTE_NAME_CLASH,  /* another node uses our name */
@@ -241,24 +257,24 @@ enum engine_peer_state { PEER_DOWN, PEER_RESYNC, PEER_UP };
 struct engine_peer_stats {
 	char node[WIRE_NAME_MAX + 1]; /* empty: never heard */
 	enum engine_peer_state state;
-	bool primary;       /* the role it tells */
-	bool hears_us;      /* it reports to hear us */
-	bool known;         /* an epoch was agreed */
-	uint64_t heard_ms;  /* since the last authentic datagram; UINT64_MAX = never */
+	bool primary;      /* the role it tells */
+	bool hears_us;     /* it reports to hear us */
+	bool known;        /* an epoch was agreed */
+	uint64_t heard_ms; /* since the last authentic datagram; UINT64_MAX = never */
 	uint64_t epoch, covered, head, missing; /* its stream: P, maxhead, versions not covered */
-	uint64_t debt;      /* 0 or the version up to which tombstones were lost */
-	bool in_sync;       /* digests were equal at verified */
-	uint64_t verified;  /* version */
+	uint64_t debt;            /* 0 or the version up to which tombstones were lost */
+	bool in_sync;             /* digests were equal at verified */
+	uint64_t verified;        /* version */
 	uint64_t verified_age_ms; /* UINT64_MAX = never */
-	uint64_t flows;     /* its mirror */
-	uint64_t copies;    /* of these, in our kernel */
-	uint64_t backlog;   /* kernel writes waiting */
-	uint64_t acked;     /* what it has covered of our stream */
-	uint64_t gaps;      /* ranges beyond the prefix */
+	uint64_t flows;           /* its mirror */
+	uint64_t copies;          /* of these, in our kernel */
+	uint64_t backlog;         /* kernel writes waiting */
+	uint64_t acked;           /* what it has covered of our stream */
+	uint64_t gaps;            /* ranges beyond the prefix */
 };
 
-struct engine_commit { /* the running or the last promote or commit */
-	uint64_t serial;   /* counts commands; 0 = none yet */
+struct engine_commit {   /* the running or the last promote or commit */
+	uint64_t serial; /* counts commands; 0 = none yet */
 	bool running, promote;
 	uint64_t total, committed, existed, refused;
 	uint32_t refused_by[136]; /* by errno */
@@ -267,12 +283,13 @@ struct engine_commit { /* the running or the last promote or commit */
 
 struct engine_stats {
 	enum engine_role role;
-	bool ready;          /* could this node take over now with nothing lost? */
-	char reason[96];     /* why (not) */
-	bool complete;       /* first dump ended */
+	bool ready;      /* could this node take over now with nothing lost? */
+	char reason[96]; /* why (not) */
+	bool complete;   /* first dump ended */
 	uint64_t epoch, head, dropped, sent;
 	uint64_t local_flows, unclaimed, orphans, tombstones, mute;
-	uint64_t remote_flows, copies, backlog, stale; /* over all peers; stale = entries waiting for OP_REPLACE */
+	uint64_t remote_flows, copies, backlog,
+		stale;       /* over all peers; stale = entries waiting for OP_REPLACE */
 	uint64_t memory_len; /* bytes held by the caches */
 	unsigned int peer_count;
 	struct engine_peer_stats peer[ENGINE_PEERS_MAX];
@@ -288,9 +305,11 @@ const struct engine_commit *engine_commit(const struct engine *e);
 
 enum engine_half { HALF_LOCAL, HALF_REMOTE };
 
-/* Walks a half in slices: start with *pos = 0; fills out with up to max flows and advances *pos. Returns how many;
- * the walk is over when *pos is 0 again on return. Flows that come or go meanwhile may be missed; none is given
- * twice unless the table grows. timeout_s is the remaining time as far as it is known. */
-size_t engine_each(const struct engine *e, enum engine_half half, uint64_t *pos, struct flow *out, size_t max, usec_t now);
+/* Walks a half in slices: start with *pos = 0; fills out with up to max flows and advances *pos.
+ * Returns how many; the walk is over when *pos is 0 again on return. Flows that come or go
+ * meanwhile may be missed; none is given twice unless the table grows. timeout_s is the remaining
+ * time as far as it is known. */
+size_t engine_each(const struct engine *e, enum engine_half half, uint64_t *pos, struct flow *out,
+		   size_t max, usec_t now);
 
 #endif

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The flow: one conntrack entry as ctsyncd sees it. `struct flow` is the working form that the kernel side
- * fills and reads; the *packed* form is what caches hold and datagrams carry (PROTOCOL.md, "Flow body").
- * Addresses, ports and ids are in network byte order, everything else in host order.
+ * The flow: one conntrack entry as ctsyncd sees it. `struct flow` is the working form that the
+ * kernel side fills and reads; the *packed* form is what caches hold and datagrams carry
+ * (PROTOCOL.md, "Flow body"). Addresses, ports and ids are in network byte order, everything else
+ * in host order.
  */
 #ifndef CTSYNCD_FLOW_H
 #define CTSYNCD_FLOW_H
@@ -15,8 +16,8 @@
 #define FLOW_KEY_MAX 41
 #define FLOW_PACKED_MAX 250
 
-/* One direction. IPv4 addresses use the first four bytes, the rest is zero. ICMP: sport holds the id,
- * dport the two bytes type, code. GRE: the keys. Protocols without ports: both zero. */
+/* One direction. IPv4 addresses use the first four bytes, the rest is zero. ICMP: sport holds the
+ * id, dport the two bytes type, code. GRE: the keys. Protocols without ports: both zero. */
 struct flow_tuple {
 	uint8_t src[16], dst[16];
 	uint16_t sport, dport;
@@ -24,21 +25,22 @@ struct flow_tuple {
 
 /* What names a flow: original tuple and zone. Unused bytes are zero, so keys compare by memcmp. */
 struct flow_key {
-	uint8_t l3;    /* 4 or 6 */
-	uint8_t proto; /* IPPROTO_x */
-	uint16_t zone; /* host order; 0 = default */
+	uint8_t l3;       /* 4 or 6 */
+	uint8_t proto;    /* IPPROTO_x */
+	uint16_t zone;    /* host order; 0 = default */
 	uint8_t zone_dir; /* 0 both directions, 1 original only, 2 reply only (CTA_TUPLE_ZONE) */
 	uint8_t pad;
 	struct flow_tuple orig;
 };
 
-enum flow_has { /* bits of flow.has: attributes that the message at hand carried; absence never means unset */
-	FLOW_HAS_REPLY = 1 << 0,
-	FLOW_HAS_STATUS = 1 << 1,
-	FLOW_HAS_TIMEOUT = 1 << 2,
-	FLOW_HAS_MARK = 1 << 3,
-	FLOW_HAS_TCP = 1 << 4,
-	FLOW_HAS_ID = 1 << 5,
+enum flow_has { /* bits of flow.has: attributes that the message at hand carried; absence never
+		   means unset */
+		FLOW_HAS_REPLY = 1 << 0,
+		FLOW_HAS_STATUS = 1 << 1,
+		FLOW_HAS_TIMEOUT = 1 << 2,
+		FLOW_HAS_MARK = 1 << 3,
+		FLOW_HAS_TCP = 1 << 4,
+		FLOW_HAS_ID = 1 << 5,
 };
 
 /* TCP state as in linux/netfilter/nf_conntrack_tcp.h (TCP_CONNTRACK_x), flags IP_CT_TCP_FLAG_x. */
@@ -60,20 +62,24 @@ struct flow {
 };
 
 /* Status bits that are state of the flow and not of one kernel:
- * SEEN_REPLY 0x2, ASSURED 0x4, CONFIRMED 0x8, SRC_NAT 0x10, DST_NAT 0x20, SRC_NAT_DONE 0x80, DST_NAT_DONE 0x100,
- * FIXED_TIMEOUT 0x400, HELPER 0x2000 and EXPECTED 0x1. OFFLOAD, DYING, TEMPLATE, UNTRACKED, SEQ_ADJUST stay local. */
+ * SEEN_REPLY 0x2, ASSURED 0x4, CONFIRMED 0x8, SRC_NAT 0x10, DST_NAT 0x20, SRC_NAT_DONE 0x80,
+ * DST_NAT_DONE 0x100, FIXED_TIMEOUT 0x400, HELPER 0x2000 and EXPECTED 0x1. OFFLOAD, DYING,
+ * TEMPLATE, UNTRACKED, SEQ_ADJUST stay local. */
 #define FLOW_STATUS_MASK 0x25bfu
 
 /* Packs key into out (FLOW_KEY_MAX bytes at least). Returns the length: 14 to 41. */
 size_t flow_key_pack(const struct flow_key *key, uint8_t *out);
 
-/* Length of the key at the start of a packed key or flow of len bytes; 0 if it is cut short or malformed. */
+/* Length of the key at the start of a packed key or flow of len bytes; 0 if it is cut short or
+ * malformed. */
 size_t flow_key_len(const uint8_t *p, size_t len);
 
-/* Unpacks a key. Returns its length, 0 if cut short or malformed; unused bytes of *key are zeroed. */
+/* Unpacks a key. Returns its length, 0 if cut short or malformed; unused bytes of *key are zeroed.
+ */
 size_t flow_key_unpack(const uint8_t *p, size_t len, struct flow_key *key);
 
-/* Packs key and state (not timeout, not id) into out (FLOW_PACKED_MAX bytes). Returns the length; the key comes first. */
+/* Packs key and state (not timeout, not id) into out (FLOW_PACKED_MAX bytes). Returns the length;
+ * the key comes first. */
 size_t flow_pack(const struct flow *f, uint8_t *out);
 
 /* Unpacks exactly len bytes. Unknown optional attributes are skipped. Returns 0, -1 if malformed,
@@ -81,13 +87,16 @@ size_t flow_pack(const struct flow *f, uint8_t *out);
  * TIMEOUT and ID is set as found; REPLY always (the inverse of orig when it is not carried). */
 int flow_unpack(const uint8_t *p, size_t len, struct flow *f);
 
-/* Merges the attributes that d carries into f (same key). Status bits OR in except when the flow is new. */
+/* Merges the attributes that d carries into f (same key). Status bits OR in except when the flow is
+ * new. */
 void flow_merge(struct flow *f, const struct flow *d);
 
-/* The reply tuple of an untranslated flow: addresses and ports swapped (ICMP: type mapped to its answer). */
+/* The reply tuple of an untranslated flow: addresses and ports swapped (ICMP: type mapped to its
+ * answer). */
 void flow_inverse(const struct flow_key *key, struct flow_tuple *out);
 
-/* Timeouts of this kernel in seconds, by protocol and state (net.netfilter.nf_conntrack_*_timeout*). */
+/* Timeouts of this kernel in seconds, by protocol and state
+ * (net.netfilter.nf_conntrack_*_timeout*). */
 struct flow_timeouts {
 	uint32_t tcp[16]; /* by TCP_CONNTRACK_x; [0] is used for unknown states */
 	uint32_t udp, udp_stream, icmp, icmpv6, generic;
@@ -102,7 +111,8 @@ uint32_t flow_full_timeout(const struct flow_timeouts *t, const struct flow *f);
 /* Is f in a state in which its end is near by its own doing (TCP FIN_WAIT .. CLOSE)? */
 bool flow_is_closing(const struct flow *f);
 
-/* May a kernel entry made from f carry the flow on? False for TCP SYN_SENT and NONE (kernel.md, 2). */
+/* May a kernel entry made from f carry the flow on? False for TCP SYN_SENT and NONE (kernel.md, 2).
+ */
 bool flow_is_injectable(const struct flow *f);
 
 #endif

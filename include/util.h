@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Small things that every room uses: time, array length, big-endian access. No state, no syscalls. */
+/* Small things that every room uses: time, array length, big-endian access. No state, no syscalls.
+ */
 #ifndef CTSYNCD_UTIL_H
 #define CTSYNCD_UTIL_H
 
@@ -13,7 +14,7 @@ typedef uint64_t usec_t;
 #define USEC_PER_SEC 1000000ULL
 
 #define ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))
-#define container_of(ptr, type, member) ((type *)(void *)((char *)(ptr) - offsetof(type, member)))
+#define container_of(ptr, type, member) ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
 
 static inline uint64_t min_u64(uint64_t a, uint64_t b)
 {

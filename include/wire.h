@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Datagram layout and its codec (proto/PROTOCOL.md is the specification). All integers are big-endian.
- * Field by field through a bounded cursor with a sticky error, tested once at the end.
+ * Datagram layout and its codec (proto/PROTOCOL.md is the specification). All integers are
+ * big-endian. Field by field through a bounded cursor with a sticky error, tested once at the end.
  */
 #ifndef CTSYNCD_WIRE_H
 #define CTSYNCD_WIRE_H
@@ -17,10 +17,11 @@
 #define WIRE_DGRAM_MAX 9000
 #define WIRE_DGRAM_MIN 508 /* payload that every MTU carries */
 #define WIRE_NAME_MAX 31
-#define WIRE_GAPS_MAX 24     /* gaps in one REPORT */
-#define WIRE_BUCKETS 1024    /* digest buckets: the top 10 bits of the key hash */
+#define WIRE_GAPS_MAX 24  /* gaps in one REPORT */
+#define WIRE_BUCKETS 1024 /* digest buckets: the top 10 bits of the key hash */
 
-/* Clear header: magic u16, version u8, key id u8 (0 = unsealed), sender u64, epoch u64, counter u64. */
+/* Clear header: magic u16, version u8, key id u8 (0 = unsealed), sender u64, epoch u64, counter
+ * u64. */
 struct wire_head {
 	uint8_t version;
 	uint8_t key_id;
@@ -40,20 +41,24 @@ enum wire_type {
 	WIRE_BYE = 8,
 };
 
-enum wire_flag { /* second byte of every body */
-	WIRE_F_PRIMARY = 1 << 0,  /* the sender's role */
-	WIRE_F_COMPLETE = 1 << 1, /* the sender's first kernel dump of this epoch has ended */
-	WIRE_F_DIGEST = 1 << 2,   /* DATA: reaches head and carries the total digest */
-	WIRE_F_LAST = 1 << 3,     /* DATA: last datagram of an answer to a REPORT */
+enum wire_flag {                          /* second byte of every body */
+		 WIRE_F_PRIMARY = 1 << 0, /* the sender's role */
+		 WIRE_F_COMPLETE =
+			 1 << 1, /* the sender's first kernel dump of this epoch has ended */
+		 WIRE_F_DIGEST = 1 << 2, /* DATA: reaches head and carries the total digest */
+		 WIRE_F_LAST = 1 << 3,   /* DATA: last datagram of an answer to a REPORT */
 };
 
 enum wire_record {
-	WIRE_REC_FLOW = 1,    /* version, remaining timeout, packed flow */
-	WIRE_REC_DEAD = 2,    /* version, packed key: destroyed at its owner */
-	WIRE_REC_FORCED = 3,  /* like DEAD, but the kernel ended it long before its time (address removed, flush) */
-	WIRE_REC_RELEASE = 4, /* version, packed key: the owner gave it up; stop refreshing, delete nothing */
+	WIRE_REC_FLOW = 1,   /* version, remaining timeout, packed flow */
+	WIRE_REC_DEAD = 2,   /* version, packed key: destroyed at its owner */
+	WIRE_REC_FORCED = 3, /* like DEAD, but the kernel ended it long before its time (address
+				removed, flush) */
+	WIRE_REC_RELEASE =
+		4, /* version, packed key: the owner gave it up; stop refreshing, delete nothing */
 };
-#define WIRE_REC_OPTIONAL 0x80 /* bit of an unknown record type: skip it; without the bit refuse the datagram */
+#define WIRE_REC_OPTIONAL                                                                          \
+	0x80 /* bit of an unknown record type: skip it; without the bit refuse the datagram */
 
 enum wire_error {
 	WIRE_ESHORT = 1, /* cut short or overlong */
@@ -91,7 +96,7 @@ uint8_t wire_get_u8(struct wire_buf *b);
 uint16_t wire_get_u16(struct wire_buf *b);
 uint32_t wire_get_u32(struct wire_buf *b);
 uint64_t wire_get_u64(struct wire_buf *b);
-uint64_t wire_get_var(struct wire_buf *b); /* rejects over-long forms */
+uint64_t wire_get_var(struct wire_buf *b);                     /* rejects over-long forms */
 const uint8_t *wire_get_bytes(struct wire_buf *b, size_t len); /* NULL when cut short */
 
 void wire_put_head(struct wire_buf *b, const struct wire_head *h);
@@ -101,14 +106,15 @@ int wire_get_head(struct wire_buf *b, struct wire_head *h);
 /* Message bodies follow: u8 type, u8 flags, then the fields in the order of the struct. */
 struct wire_hello {
 	uint64_t challenge;
-	uint64_t kernel_id; /* which kernel and namespace the sender's flows live in (boot id and netns cookie, hashed) */
+	uint64_t kernel_id; /* which kernel and namespace the sender's flows live in (boot id and
+			       netns cookie, hashed) */
 	uint32_t caps;      /* capability bits; none assigned, unknown ones are ignored */
 	char name[WIRE_NAME_MAX + 1]; /* u8 length, bytes */
 };
 
 struct wire_hack {
 	uint64_t your_epoch, challenge; /* echoed */
-	uint64_t head, dropped;         /* dropped = T, the highest version of any tombstone dropped */
+	uint64_t head, dropped; /* dropped = T, the highest version of any tombstone dropped */
 	uint64_t kernel_id;
 	uint32_t caps;
 	char name[WIRE_NAME_MAX + 1];
@@ -133,12 +139,14 @@ struct wire_report {
 	struct wire_gap gaps[WIRE_GAPS_MAX];
 };
 
-struct wire_list { /* followed by records (flows only, absolute versions counted down from version) */
+struct wire_list { /* followed by records (flows only, absolute versions counted down from version)
+		    */
 	uint32_t lo, hi_incl; /* hash range [lo, hi_incl] of the upper 32 bits of the key hash */
 	uint64_t version, dropped;
 };
 
-struct wire_vector { /* followed by count pairs: u64 digest, u64 version of the bucket's last change */
+struct wire_vector { /* followed by count pairs: u64 digest, u64 version of the bucket's last change
+		      */
 	uint64_t version, dropped;
 	uint16_t first, count;
 };
@@ -166,11 +174,13 @@ void wire_get_vector(struct wire_buf *b, struct wire_vector *m);
 void wire_put_ask(struct wire_buf *b, uint8_t flags, const struct wire_ask *m);
 void wire_get_ask(struct wire_buf *b, struct wire_ask *m);
 
-/* One record: u8 type, varint length of the rest, varint version delta, [varint timeout seconds,] body. */
+/* One record: u8 type, varint length of the rest, varint version delta, [varint timeout seconds,]
+ * body. */
 struct wire_rec {
 	uint8_t type;
-	uint64_t delta;     /* DATA: version minus the previous record's (first: minus from). LIST: list version minus version */
-	uint32_t timeout_s; /* FLOW only */
+	uint64_t delta; /* DATA: version minus the previous record's (first: minus from). LIST: list
+			   version minus version */
+	uint32_t timeout_s;  /* FLOW only */
 	const uint8_t *body; /* packed flow or packed key, inside the datagram */
 	size_t body_len;
 };
@@ -178,7 +188,8 @@ struct wire_rec {
 /* Appends r whole. Returns false, and leaves b as it was, when it does not fit. */
 bool wire_put_rec(struct wire_buf *b, const struct wire_rec *r);
 
-/* Reads the next record; unknown optional ones are passed over. Returns false at the end or on error (b->err). */
+/* Reads the next record; unknown optional ones are passed over. Returns false at the end or on
+ * error (b->err). */
 bool wire_get_rec(struct wire_buf *b, struct wire_rec *r);
 
 #endif

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * One table of flows: the local half, or the mirror of one peer. Packed records in slabs, found by keyed hash,
- * indexed by the top bits of the hash so that a hash range is a walk; grows a few buckets at a time (no pause).
- * The local half keeps one list in version order with bookmarks for seeking; any record is on at most one list.
- * Digests (bucket sums, total) follow every change, because body and version change only through these calls.
+ * One table of flows: the local half, or the mirror of one peer. Packed records in slabs, found by
+ * keyed hash, indexed by the top bits of the hash so that a hash range is a walk; grows a few
+ * buckets at a time (no pause). The local half keeps one list in version order with bookmarks for
+ * seeking; any record is on at most one list. Digests (bucket sums, total) follow every change,
+ * because body and version change only through these calls.
  *
  * A struct rec * stays valid until the next cache_put, cache_del or cache_tomb of the same cache.
  */
@@ -33,23 +34,26 @@ enum cache_list {
 struct rec {
 	uint32_t hnext, prev, next; /* indices, CACHE_NONE = end; the cache's own */
 	uint32_t hash;              /* upper 32 bits of the key hash; read only */
-	uint64_t version;           /* read only: change by cache_stamp or cache_set_version. 0 = of an old epoch or none */
-	uint32_t expire_s;          /* user: instant, monotonic seconds */
-	uint32_t written_s;         /* user: instant */
-	uint32_t aux;               /* user */
-	uint16_t flags;             /* user */
-	uint8_t gen;                /* user */
-	uint8_t list;               /* read only: enum cache_list */
-	uint8_t tomb;               /* read only: 0 = a flow; else the wire_record type of a tombstone (body = key only) */
-	uint8_t mark;               /* the cache's own */
-	uint8_t len;                /* bytes of body; read only */
-	uint8_t keylen;             /* bytes of key at the start of body; read only */
-	uint8_t body[];             /* packed flow, or packed key of a tombstone; read only */
-};
+	uint64_t version;   /* read only: change by cache_stamp or cache_set_version. 0 = of an old
+			       epoch or none */
+	uint32_t expire_s;  /* user: instant, monotonic seconds */
+	uint32_t written_s; /* user: instant */
+	uint32_t aux;       /* user */
+	uint16_t flags;     /* user */
+	uint8_t gen;        /* user */
+	uint8_t list : 4;   /* read only: enum cache_list */
+	uint8_t tomb : 4; /* read only: 0 = a flow; else the wire_record type of a tombstone (body =
+			     key only) */
+	uint8_t mark;     /* the cache's own */
+	uint8_t len;      /* bytes of body; read only */
+	uint8_t keylen;   /* bytes of key at the start of body; read only */
+	uint8_t body[];   /* packed flow, or packed key of a tombstone; read only */
+}; /* 43 bytes before body: a plain TCP/IPv4 flow of 21 bytes fills one cache line */
 
 struct cache; /* layout in cache.c is private; embed by pointer */
 
-/* hash_key for the table, digest_key for the sums; both DIGEST_KEY_LEN bytes, copied. NULL when out of memory. */
+/* hash_key for the table, digest_key for the sums; both DIGEST_KEY_LEN bytes, copied. NULL when out
+ * of memory. */
 struct cache *cache_new(const uint8_t *hash_key, const uint8_t *digest_key);
 void cache_free(struct cache *c);
 
@@ -64,16 +68,19 @@ static inline unsigned int cache_bucket(uint32_t hash)
 
 struct rec *cache_find(struct cache *c, const uint8_t *key, size_t keylen, uint32_t hash);
 
-/* Inserts a flow, or replaces the body of the one (or of the tombstone) with the same key. A new record: all user fields 0,
- * version 0, no list. An existing one keeps user fields, version and list (a tombstone becomes a flow). Returns NULL when out of memory. */
-struct rec *cache_put(struct cache *c, const uint8_t *packed, size_t len, size_t keylen, uint32_t hash);
+/* Inserts a flow, or replaces the body of the one (or of the tombstone) with the same key. A new
+ * record: all user fields 0, version 0, no list. An existing one keeps user fields, version and
+ * list (a tombstone becomes a flow). Returns NULL when out of memory. */
+struct rec *cache_put(struct cache *c, const uint8_t *packed, size_t len, size_t keylen,
+		      uint32_t hash);
 
-/* Turns a flow into a tombstone of the given wire_record type: the body shrinks to the key; keeps version, list and user fields. The
- * record may move. Never fails (a tombstone is never larger). */
+/* Turns a flow into a tombstone of the given wire_record type: the body shrinks to the key; keeps
+ * version, list and user fields. The record may move. Never fails (a tombstone is never larger). */
 struct rec *cache_tomb(struct cache *c, struct rec *r, uint8_t type);
 
 /* Inserts a tombstone for a key that is not held. NULL when out of memory. */
-struct rec *cache_put_tomb(struct cache *c, const uint8_t *key, size_t keylen, uint32_t hash, uint8_t type);
+struct rec *cache_put_tomb(struct cache *c, const uint8_t *key, size_t keylen, uint32_t hash,
+			   uint8_t type);
 
 /* Removes the record altogether, from its list too. */
 void cache_del(struct cache *c, struct rec *r);
@@ -81,37 +88,46 @@ void cache_del(struct cache *c, struct rec *r);
 /* Removes everything. */
 void cache_clear(struct cache *c);
 
-/* Gives r the version (> every version on the list) and moves it to the tail of the version list. */
+/* Gives r the version (> every version on the list) and moves it to the tail of the version list.
+ */
 void cache_stamp(struct cache *c, struct rec *r, uint64_t version);
 
 /* Changes the version without list (mirrors). */
 void cache_set_version(struct cache *c, struct rec *r, uint64_t version);
 
-/* First record of the version list with a version > v, NULL if none. Cost: logarithmic plus a bounded walk. */
+/* First record of the version list with a version > v, NULL if none. Cost: logarithmic plus a
+ * bounded walk. */
 struct rec *cache_seek(struct cache *c, uint64_t v);
 
-/* Lists: FIFO. cache_list_add removes r from its present list first. Not for CACHE_LIST_VERSION (cache_stamp does that). */
+/* Lists: FIFO. cache_list_add removes r from its present list first. Not for CACHE_LIST_VERSION
+ * (cache_stamp does that). */
 void cache_list_add(struct cache *c, struct rec *r, enum cache_list list);
 void cache_list_del(struct cache *c, struct rec *r);
 struct rec *cache_list_first(const struct cache *c, enum cache_list list);
-struct rec *cache_list_next(const struct cache *c, const struct rec *r); /* the one behind r on its list */
+struct rec *cache_list_next(const struct cache *c,
+			    const struct rec *r); /* the one behind r on its list */
 uint32_t cache_list_count(const struct cache *c, enum cache_list list);
 
-/* The chain of records (flows and tombstones) in the table bucket that holds `pos`; *end = last hash of that bucket. Buckets ascend
- * by hash, so a walk is: for (pos = lo;; pos = end + 1) { chain...; if (end >= hi_incl) break; }. First record or NULL. */
+/* The chain of records (flows and tombstones) in the table bucket that holds `pos`; *end = last
+ * hash of that bucket. Buckets ascend by hash, so a walk is: for (pos = lo;; pos = end + 1) {
+ * chain...; if (end >= hi_incl) break; }. First record or NULL. */
 struct rec *cache_chain(const struct cache *c, uint32_t pos, uint32_t *end);
 struct rec *cache_chain_next(const struct cache *c, const struct rec *r);
 
 uint32_t cache_flows(const struct cache *c); /* flows held, tombstones not counted */
 uint32_t cache_tombs(const struct cache *c);
-size_t cache_memory(const struct cache *c);  /* bytes */
+size_t cache_memory(const struct cache *c); /* bytes */
 
-uint64_t cache_digest(const struct cache *c); /* total over all flows (not tombstones), version 0 included */
+uint64_t
+cache_digest(const struct cache *c); /* total over all flows (not tombstones), version 0 included */
 uint64_t cache_bucket_digest(const struct cache *c, unsigned int bucket);
-uint64_t cache_bucket_last(const struct cache *c, unsigned int bucket); /* highest version that changed it (stamp, set_version, tomb, del) */
+uint64_t cache_bucket_last(
+	const struct cache *c,
+	unsigned int bucket); /* highest version that changed it (stamp, set_version, tomb, del) */
 void cache_bucket_touch(struct cache *c, unsigned int bucket, uint64_t version); /* raise that */
 
-/* Recomputes the digest of one bucket from its records. Returns false if it was not what the sums said (memory flipped). */
+/* Recomputes the digest of one bucket from its records. Returns false if it was not what the sums
+ * said (memory flipped). */
 bool cache_scrub(struct cache *c, unsigned int bucket);
 
 #endif

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The engine's doors: inputs are pushed, outputs are pulled, time is an argument. Here are the receive ladder, the order in
- * which things are sent, the handshake's sending half and the timers; the work is done by stream.c, peer.c, own.c and
- * patrol.c. No call goes outward, so any harness can drive it and the same inputs give the same outputs.
+ * The engine's doors: inputs are pushed, outputs are pulled, time is an argument. Here are the
+ * receive ladder, the order in which things are sent, the handshake's sending half and the timers;
+ * the work is done by stream.c, peer.c, own.c and patrol.c. No call goes outward, so any harness
+ * can drive it and the same inputs give the same outputs.
  */
 #include "engine_priv.h"
 
@@ -47,7 +48,8 @@ uint64_t engine_challenge(struct engine *e)
 	return digest_hash(e->seed, in, sizeof(in));
 }
 
-struct engine *engine_new(const struct engine_conf *conf, uint64_t epoch, const uint8_t seed[32], usec_t now)
+struct engine *engine_new(const struct engine_conf *conf, uint64_t epoch, const uint8_t seed[32],
+			  usec_t now)
 {
 	struct engine *e = calloc(1, sizeof(*e));
 
@@ -104,7 +106,8 @@ void engine_reconf(struct engine *e, const struct engine_conf *conf, usec_t now)
 	e->now = now;
 }
 
-void note_put(struct engine *e, enum engine_note_type type, const struct peer *p, uint64_t arg0, uint64_t arg1)
+void note_put(struct engine *e, enum engine_note_type type, const struct peer *p, uint64_t arg0,
+	      uint64_t arg1)
 {
 	struct engine_note *n;
 
@@ -140,7 +143,8 @@ bool peer_is_up(const struct engine *e, const struct peer *p)
 
 /* ---- In: the kernel ---- */
 
-void engine_kern(struct engine *e, enum engine_kern_event event, const struct flow *flow, uint32_t portid, usec_t now)
+void engine_kern(struct engine *e, enum engine_kern_event event, const struct flow *flow,
+		 uint32_t portid, usec_t now)
 {
 	e->now = now;
 	switch (event) {
@@ -175,7 +179,8 @@ void engine_kern(struct engine *e, enum engine_kern_event event, const struct fl
 
 /* ---- In: the network ---- */
 
-static int recv_hello(struct engine *e, const struct wire_head *h, struct wire_buf *b, unsigned int endpoint)
+static int recv_hello(struct engine *e, const struct wire_head *h, struct wire_buf *b,
+		      unsigned int endpoint)
 {
 	struct wire_hello m;
 
@@ -214,7 +219,8 @@ static int recv_ask(struct engine *e, struct peer *p, struct wire_buf *b)
 	return stream_ask(e, p, &m);
 }
 
-static int recv_message(struct engine *e, struct peer *p, uint8_t type, uint8_t flags, struct wire_buf *b, usec_t now)
+static int recv_message(struct engine *e, struct peer *p, uint8_t type, uint8_t flags,
+			struct wire_buf *b, usec_t now)
 {
 	switch (type) {
 	case WIRE_DATA:
@@ -245,8 +251,8 @@ static int recv_unknown(struct engine *e, usec_t now)
 	return -DROP_EPOCH;
 }
 
-static void peer_heard(struct engine *e, struct peer *p, uint8_t type, uint8_t flags, unsigned int endpoint, size_t len,
-		       usec_t now)
+static void peer_heard(struct engine *e, struct peer *p, uint8_t type, uint8_t flags,
+		       unsigned int endpoint, size_t len, usec_t now)
 {
 	bool primary = flags & WIRE_F_PRIMARY;
 
@@ -263,8 +269,8 @@ static void peer_heard(struct engine *e, struct peer *p, uint8_t type, uint8_t f
 	p->complete = flags & WIRE_F_COMPLETE;
 }
 
-static int recv_body(struct engine *e, struct peer *p, const struct wire_head *h, unsigned int endpoint, uint8_t *pkt, size_t len,
-		     usec_t now)
+static int recv_body(struct engine *e, struct peer *p, const struct wire_head *h,
+		     unsigned int endpoint, uint8_t *pkt, size_t len, usec_t now)
 {
 	struct wire_buf b;
 	uint8_t type, flags;
@@ -306,7 +312,9 @@ static int recv_open(struct engine *e, unsigned int endpoint, uint8_t *pkt, size
 	wire_init(&b, pkt, len);
 	rc = wire_get_head(&b, &h);
 	if (rc)
-		return rc == -WIRE_EMAGIC ? -DROP_MAGIC : rc == -WIRE_EVERSION ? -DROP_VERSION : -DROP_SHORT;
+		return rc == -WIRE_EMAGIC     ? -DROP_MAGIC
+		       : rc == -WIRE_EVERSION ? -DROP_VERSION
+					      : -DROP_SHORT;
 	p = peer_find(e, h.sender);
 	rc = seal_open(&e->seal, p && p->epoch == h.epoch ? &p->key : NULL, &h, pkt, len);
 	if (rc < 0)
@@ -396,7 +404,7 @@ usec_t engine_deadline(const struct engine *e)
 	}
 	if (!e->dump.wanted && !e->dump.running && e->mute)
 		at = min_u64(at, e->dump.ended_at + max_u64(MUTE_DUMP_MS * USEC_PER_MS,
-							      e->dump.took_us * MUTE_DUMP_SHARE));
+							    e->dump.took_us * MUTE_DUMP_SHARE));
 	return max_u64(at, e->now);
 }
 
@@ -421,7 +429,8 @@ static void flush_local(struct engine *e, usec_t now)
 	e->dump.at = now;
 }
 
-static void each_peer(struct engine *e, void (*fn)(struct engine *, struct peer *, usec_t), usec_t now)
+static void each_peer(struct engine *e, void (*fn)(struct engine *, struct peer *, usec_t),
+		      usec_t now)
 {
 	for (unsigned int i = 0; i < ENGINE_PEERS_MAX; i++)
 		if (e->peers[i].used)
@@ -475,10 +484,11 @@ static bool put_hack(struct engine *e, struct wire_buf *b, uint32_t *to)
 {
 	for (unsigned int i = 0; i < HACKS_MAX; i++) {
 		struct hack *k = &e->hacks[i];
-		struct wire_hack m = {
-			.your_epoch = k->epoch, .challenge = k->challenge, .head = e->head, .dropped = e->dropped,
-			.kernel_id = e->conf.kernel_id
-		};
+		struct wire_hack m = { .your_epoch = k->epoch,
+				       .challenge = k->challenge,
+				       .head = e->head,
+				       .dropped = e->dropped,
+				       .kernel_id = e->conf.kernel_id };
 
 		if (!k->due)
 			continue;
@@ -564,8 +574,9 @@ bool engine_op(struct engine *e, struct engine_op *op, usec_t now)
 	return patrol_op(e, op, now);
 }
 
-void engine_result(struct engine *e, const struct engine_op *op, int err, const struct flow *got, usec_t now)
+void engine_result(struct engine *e, const struct engine_op *op, int err, const struct flow *got,
+		   usec_t now)
 {
 	e->now = now;
-	patrol_result(e, op, err, got, now);
+	answer_result(e, op, err, got, now);
 }

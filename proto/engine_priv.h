@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What the modules of the engine share: the engine's state, a peer's state, the flags of records. Private to proto/.
- * engine.c doors and timers; stream.c the owner's side; peer.c the receiver's side; own.c ownership and kernel events;
- * patrol.c kernel operations. The rules ("R12") are those of PROTOCOL.md, section 6.
+ * What the modules of the engine share: the engine's state, a peer's state, the flags of records.
+ * Private to proto/. engine.c doors and timers; stream.c the owner's side; peer.c and repair.c the
+ * receiver's side; own.c ownership and kernel events; patrol.c kernel operations, answer.c their
+ * results; stats.c figures. The rules ("R12") are those of PROTOCOL.md, section 6.
  */
 #ifndef CTSYNCD_ENGINE_PRIV_H
 #define CTSYNCD_ENGINE_PRIV_H
@@ -13,48 +14,55 @@
 #include "seal.h"
 #include "wire.h"
 
-#define RANGES_MAX 128        /* covered ranges beyond the prefix, per peer */
-#define DELETIONS_MAX 65536   /* remembered deletions beyond the prefix, per peer */
-#define DELETIONS_SLACK 2048  /* of one datagram that continues the prefix (R13) */
-#define ASKS_MAX 32           /* questions (ASK) of one peer that wait for an answer */
-#define LISTS_MAX 32          /* LISTs that we have asked one peer for */
-#define LIST_HELD_MAX 2048    /* flows held in a range that we ask one LIST for (R20) */
+#define RANGES_MAX 128       /* covered ranges beyond the prefix, per peer */
+#define DELETIONS_MAX 65536  /* remembered deletions beyond the prefix, per peer */
+#define DELETIONS_SLACK 2048 /* of one datagram that continues the prefix (R13) */
+#define ASKS_MAX 32          /* questions (ASK) of one peer that wait for an answer */
+#define LISTS_MAX 32         /* LISTs that we have asked one peer for */
+#define LIST_HELD_MAX 2048   /* flows held in a range that we ask one LIST for (R20) */
 #define NOTES_MAX 256
-#define HACKS_MAX 8           /* HELLOs waiting for their answer */
-#define PATROL_STEP_MAX 512   /* records looked at in one call of engine_op */
-#define TOMB_STEP_MAX 4096    /* list entries passed in one search for tombstones to drop */
-#define CHALLENGE_MS 2000     /* a challenge of ours may be answered for one to two of these */
+#define HACKS_MAX 8         /* HELLOs waiting for their answer */
+#define PATROL_STEP_MAX 512 /* records looked at in one call of engine_op */
+#define TOMB_STEP_MAX 4096  /* list entries passed in one search for tombstones to drop */
+#define CHALLENGE_MS 2000   /* a challenge of ours may be answered for one to two of these */
 
-#define HELLO_FAST_MS 1000    /* while a peer is missing */
+#define HELLO_FAST_MS 1000 /* while a peer is missing */
 #define HELLO_SLOW_MS 10000
-#define HELLO_LIMIT_MS 100    /* at most one for an unknown epoch in so long */
-#define GAP_MS 1              /* wait for reordered datagrams before asking for an inner gap */
-#define TAIL_MS 5             /* silence before asking for what head says is missing at the end */
+#define HELLO_LIMIT_MS 100 /* at most one for an unknown epoch in so long */
+#define GAP_MS 1           /* wait for reordered datagrams before asking for an inner gap */
+#define TAIL_MS 5          /* silence before asking for what head says is missing at the end */
 #define REPORT_RETRY_MS 20
 #define ACK_MS 20
 #define LIST_RETRY_MS 50
 #define VECTOR_RETRY_MS 200
-#define OVERRUN_WAIT_MS 100   /* from an overrun to its dump: lets the burst pass */
-#define CLAIM_WAIT_S 2        /* a claim must stand so long before a stale entry is replaced */
-#define RETRY_ROUND_S 10      /* refused kernel writes are tried again every so often */
-#define MUTE_DUMP_MS 5000     /* shortest pause between dumps made for mute entries */
-#define MUTE_DUMP_SHARE 100   /* and the pause is at least so many times the dump's own duration */
+#define OVERRUN_WAIT_MS 100 /* from an overrun to its dump: lets the burst pass */
+#define CLAIM_WAIT_S 2      /* a claim must stand so long before a stale entry is replaced */
+#define RETRY_ROUND_S 10    /* refused kernel writes are tried again every so often */
+#define MUTE_DUMP_MS 5000   /* shortest pause between dumps made for mute entries */
+#define MUTE_DUMP_SHARE 100 /* and the pause is at least so many times the dump's own duration */
 
 /* rec.flags. "own" = local half, "stray" = strays, "mirror" = a peer's. */
-#define F_SENT 0x0001     /* own: some datagram carried it, so its end needs a tombstone */
-#define F_MUTE 0x0002     /* own: learnt by a dump, may never send an event */
-#define F_TOUCHED 0x0004  /* own: seen alive in this kernel since our last write */
-#define F_ADOPTED 0x0008  /* own: the kernel entry was written by us; written_s holds its deadline */
-#define F_LIFT 0x0010     /* own: timer waits to be lifted to the state's full timeout (R37) */
-#define F_KERN 0x0020     /* stray, mirror: an entry is in our kernel. Mirror: it is a copy, aux = dump generation */
-#define F_DOOM 0x0040     /* stray: delete from the kernel when due */
-#define F_STALE 0x0080    /* mirror: the kernel has an entry of ours with an old window: replace it (aux = claim second) */
-#define F_CHECK 0x0100    /* mirror: the kernel said EEXIST: read what is there */
-#define F_REFUSED 0x0200  /* mirror, stray: the last kernel write was refused; tried again by the patrol */
-#define F_FLIGHT 0x0400   /* an operation was handed out and not yet answered */
-#define F_NAMED 0x0800    /* mirror: named by the LIST at hand */
-#define F_FORCED 0x1000   /* stray: the owner's kernel ended it before its time */
-#define F_UNKNOWN 0x2000  /* stray: found by a dump, provenance unknown */
+#define F_SENT 0x0001    /* own: some datagram carried it, so its end needs a tombstone */
+#define F_MUTE 0x0002    /* own: learnt by a dump, may never send an event */
+#define F_TOUCHED 0x0004 /* own: seen alive in this kernel since our last write */
+#define F_ADOPTED                                                                                  \
+	0x0008        /* own: the kernel entry was written by us; written_s holds its deadline     \
+		       */
+#define F_LIFT 0x0010 /* own: timer waits to be lifted to the state's full timeout (R37) */
+#define F_KERN                                                                                     \
+	0x0020 /* stray, mirror: an entry is in our kernel. Mirror: it is a copy, aux = dump       \
+		  generation */
+#define F_DOOM 0x0040 /* stray: delete from the kernel when due */
+#define F_STALE                                                                                    \
+	0x0080 /* mirror: the kernel has an entry of ours with an old window: replace it (aux =    \
+		  claim second) */
+#define F_CHECK 0x0100 /* mirror: the kernel said EEXIST: read what is there */
+#define F_REFUSED                                                                                  \
+	0x0200 /* mirror, stray: the last kernel write was refused; tried again by the patrol */
+#define F_FLIGHT 0x0400  /* an operation was handed out and not yet answered */
+#define F_NAMED 0x0800   /* mirror: named by the LIST at hand */
+#define F_FORCED 0x1000  /* stray: the owner's kernel ended it before its time */
+#define F_UNKNOWN 0x2000 /* stray: found by a dump, provenance unknown */
 
 /* engine_op.tag: why an operation was made. */
 enum op_tag { TAG_PLAIN, TAG_STALE, TAG_CHECK, TAG_SWEEP, TAG_LIFT, TAG_PARTIAL };
@@ -71,7 +79,8 @@ struct list_slot { /* an ASK for a LIST that is under way; free when lo > hi_inc
 	usec_t asked_at;
 };
 
-struct answer { /* what is left of the answer to the last REPORT of a peer (R8: a new REPORT replaces it) */
+struct answer { /* what is left of the answer to the last REPORT of a peer (R8: a new REPORT
+		   replaces it) */
 	struct wire_gap gaps[WIRE_GAPS_MAX];
 	unsigned int count, at;
 	uint64_t pos;
@@ -92,37 +101,40 @@ struct peer {
 	uint32_t endpoints;
 	struct seal_key key;
 	struct seal_window window;
-	usec_t heard_at;          /* 0 = never */
-	usec_t hears_us_at;       /* last REPORT that says it heard us lately */
+	usec_t heard_at;    /* 0 = never */
+	usec_t hears_us_at; /* last REPORT that says it heard us lately */
 	bool primary, complete, bye, up, one_way;
 
 	/* Receiver: our mirror of its stream. */
 	struct cache *mirror;
-	uint8_t gen;              /* rec.gen of the present epoch's records */
-	uint32_t old_count;       /* flows of older epochs still held */
-	bool old_dead;            /* what an older epoch leaves behind is dead: same kernel, its daemon restarted */
+	uint8_t gen;        /* rec.gen of the present epoch's records */
+	uint32_t old_count; /* flows of older epochs still held */
+	bool old_dead;      /* what an older epoch leaves behind is dead: same kernel, its daemon
+			       restarted */
 	uint64_t covered, maxhead, dropped0; /* P, maxhead, T0 */
 	struct range ranges[RANGES_MAX];
 	unsigned int range_count;
-	uint64_t tomb_min;        /* lowest version among remembered deletions */
+	uint64_t tomb_min; /* lowest version among remembered deletions */
 	uint64_t debt;
 	bool resyncing;
-	uint64_t proof[WIRE_BUCKETS];   /* version at which the bucket was proven equal; 0 = not since the debt */
-	uint64_t proof_all;             /* likewise, all of them by the total */
+	uint64_t proof[WIRE_BUCKETS]; /* version at which the bucket was proven equal; 0 = not since
+					 the debt */
+	uint64_t proof_all;           /* likewise, all of them by the total */
 	uint64_t changed[WIRE_BUCKETS]; /* highest version of this epoch that changed our bucket */
 	uint64_t verified;
-	usec_t verified_at;       /* 0 = never in this epoch */
+	usec_t verified_at; /* 0 = never in this epoch */
 	bool in_sync;
 	bool want_vector;
 	usec_t vector_at;
 	uint64_t list_map[WIRE_BUCKETS / 64];
 	struct list_slot lists[LISTS_MAX];
 	usec_t reported_at, data_at;
-	usec_t gap_at;            /* an inner gap was first seen; 0 = none */
-	usec_t asked_at, filled_at; /* last REPORT with gaps; last DATA that filled one. 0 = nothing asked */
+	usec_t gap_at; /* an inner gap was first seen; 0 = none */
+	usec_t asked_at,
+		filled_at; /* last REPORT with gaps; last DATA that filled one. 0 = nothing asked */
 	uint64_t asked_to;
 	uint64_t reported_covered;
-	uint32_t unreported_len;  /* bytes received since the last REPORT */
+	uint32_t unreported_len; /* bytes received since the last REPORT */
 	bool report_now;
 
 	/* Owner: what we know of its copy of our stream. */
@@ -143,21 +155,22 @@ struct dump {
 	uint8_t gen;
 };
 
-/* The patrol: one endless walk over strays, mirrors and the local half that finds all background work. */
+/* The patrol: one endless walk over strays, mirrors and the local half that finds all background
+ * work. */
 struct patrol {
-	unsigned int table;  /* mirrors, TABLE_STRAYS, TABLE_LOCAL */
-	uint32_t pos;        /* hash */
-	unsigned int skip;   /* records of the chain at pos that are done with */
+	unsigned int table; /* mirrors, TABLE_STRAYS, TABLE_LOCAL */
+	uint32_t pos;       /* hash */
+	unsigned int skip;  /* records of the chain at pos that are done with */
 	usec_t walked_at;
-	uint64_t round;      /* completed rounds */
-	uint64_t urgent_to;  /* go at full speed until that many rounds are complete */
-	uint64_t tokens;     /* background writes allowed now */
+	uint64_t round;     /* completed rounds */
+	uint64_t urgent_to; /* go at full speed until that many rounds are complete */
+	uint64_t tokens;    /* background writes allowed now */
 	usec_t tokens_at;
-	bool short_holds;    /* copies with short timers were seen in this round */
-	bool stalled;        /* a background write waits for a token */
-	uint32_t round_s;    /* length of the present round at ease */
-	uint64_t sweep_to;   /* until that many rounds: check what the dump did not show */
-	uint64_t adopt_to;   /* likewise, of adopting after a promote */
+	bool short_holds;  /* copies with short timers were seen in this round */
+	bool stalled;      /* a background write waits for a token */
+	uint32_t round_s;  /* length of the present round at ease */
+	uint64_t sweep_to; /* until that many rounds: check what the dump did not show */
+	uint64_t adopt_to; /* likewise, of adopting after a promote */
 	uint64_t commit_to;
 };
 
@@ -178,7 +191,7 @@ struct engine {
 	bool answers_turn;            /* live DATA and answers take turns */
 	uint64_t counter;
 	usec_t hello_at, hello_sent_at, beat_at;
-	bool hello_now, unclaimed_own; /* nobody claims: strays of unknown origin are ours */
+	bool hello_now, unclaimed_own;     /* nobody claims: strays of unknown origin are ours */
 	uint64_t mute, unclaimed, refused; /* flows in that state now */
 
 	struct peer peers[ENGINE_PEERS_MAX];
@@ -203,77 +216,113 @@ static inline uint32_t to_s(usec_t at)
 }
 
 /* engine.c */
-void note_put(struct engine *e, enum engine_note_type type, const struct peer *p, uint64_t arg0, uint64_t arg1);
+void note_put(struct engine *e, enum engine_note_type type, const struct peer *p, uint64_t arg0,
+	      uint64_t arg1);
 bool peer_is_up(const struct engine *e, const struct peer *p); /* both directions alive */
 bool peer_hears(const struct engine *e, const struct peer *p); /* we hear it */
 uint64_t engine_challenge(struct engine *e);
 
 /* stream.c: the owner's side. */
-void stream_changed(struct engine *e, struct rec *r);           /* own flow changed: next version */
-void stream_ended(struct engine *e, struct rec *r, uint8_t how); /* own flow ended: tombstone of wire_record type how, or nothing */
-void stream_trim(struct engine *e);                              /* drop tombstones that nobody needs (R5) */
-size_t stream_send(struct engine *e, uint8_t *pkt, uint32_t *to, usec_t now); /* next DATA, LIST or VECTOR body; 0 = none */
+void stream_changed(struct engine *e, struct rec *r); /* own flow changed: next version */
+void stream_ended(struct engine *e, struct rec *r,
+		  uint8_t how); /* own flow ended: tombstone of wire_record type how, or nothing */
+void stream_trim(struct engine *e); /* drop tombstones that nobody needs (R5) */
+size_t stream_send(struct engine *e, uint8_t *pkt, uint32_t *to,
+		   usec_t now); /* next DATA, LIST or VECTOR body; 0 = none */
 void stream_report(struct engine *e, struct peer *p, const struct wire_report *m, usec_t now);
 int stream_ask(struct engine *e, struct peer *p, const struct wire_ask *m);
 bool stream_pending(const struct engine *e);
 
 /* peer.c: the receiver's side. Return 0 or -DROP_x. */
 struct peer *peer_find(struct engine *e, uint64_t id);
-int peer_hack(struct engine *e, const struct wire_head *h, const struct wire_hack *m, unsigned int endpoint, usec_t now);
+int peer_hack(struct engine *e, const struct wire_head *h, const struct wire_hack *m,
+	      unsigned int endpoint, usec_t now);
 int peer_data(struct engine *e, struct peer *p, uint8_t flags, struct wire_buf *b, usec_t now);
 int peer_list(struct engine *e, struct peer *p, struct wire_buf *b, usec_t now);
 int peer_vector(struct engine *e, struct peer *p, struct wire_buf *b, usec_t now);
 void peer_tick(struct engine *e, struct peer *p, usec_t now);
 usec_t peer_deadline(const struct engine *e, const struct peer *p);
-size_t peer_send(struct engine *e, struct peer *p, struct wire_buf *b, usec_t now); /* REPORT or ASK; 0 = none */
+size_t peer_send(struct engine *e, struct peer *p, struct wire_buf *b,
+		 usec_t now); /* REPORT or ASK; 0 = none */
 void peer_resync(struct engine *e, struct peer *p, usec_t now);
 void peer_forget(struct engine *e, struct peer *p, usec_t now);
 uint64_t peer_missing(const struct peer *p);
 /* A mirror record leaves without a word of its owner (silence): drops it. */
 void peer_drop_flow(struct engine *e, struct peer *p, struct rec *r);
 
+void mirror_set(struct engine *e, struct peer *p, const struct wire_rec *w, uint64_t version,
+		usec_t now);
+enum gone_how { GONE_DEAD, GONE_FORCED, GONE_RELEASE, GONE_OLD };
+/* Takes a flow out of the mirror. remember: keep the deletion at that version (R11). */
+void mirror_remove(struct engine *e, struct peer *p, struct rec *r, enum gone_how how,
+		   uint64_t version, bool remember, usec_t now);
+uint64_t mirror_held_version(const struct peer *p,
+			     const struct rec *r); /* for R10: 0 if of an older epoch */
+uint64_t mirror_top(const struct peer *p);         /* highest version covered */
+int mirror_rec_check(const struct wire_rec *w);    /* is the record well-formed? */
+int mirror_drop_of(int wire_err);
+void mirror_debt_check(struct engine *e, struct peer *p); /* is the debt paid? (R23) */
+
+/* repair.c: what a mirror asks for. */
+usec_t repair_report_at(const struct engine *e,
+			const struct peer *p); /* when the next REPORT is due */
+bool repair_lists_busy(const struct peer *p);
+
 /* own.c: ownership. */
-void own_event(struct engine *e, enum engine_kern_event event, const struct flow *f, uint32_t portid, usec_t now);
+void own_event(struct engine *e, enum engine_kern_event event, const struct flow *f,
+	       uint32_t portid, usec_t now);
 void own_dump_flow(struct engine *e, const struct flow *f, usec_t now);
 void own_dump_end(struct engine *e, bool ok, usec_t now);
-/* A mirror record was set (new or changed; fresh = it was not held before in this kernel's view). */
+/* A mirror record was set (new or changed; fresh = it was not held before in this kernel's view).
+ */
 void own_mirror_set(struct engine *e, struct peer *p, struct rec *r, usec_t now);
-enum gone_how { GONE_DEAD, GONE_FORCED, GONE_RELEASE, GONE_OLD };
 /* A mirror record is about to leave. */
-void own_mirror_gone(struct engine *e, struct peer *p, struct rec *r, enum gone_how how, usec_t now);
-/* Makes the flow ours: body packed. deadline_s: what we wrote, 0 = the entry is not of our making. touched: seen alive. */
-struct rec *own_adopt(struct engine *e, const uint8_t *body, size_t len, size_t keylen, uint32_t hash, uint32_t deadline_s,
-		      bool touched, usec_t now);
-struct rec *own_find(struct engine *e, const uint8_t *key, size_t keylen, uint32_t hash); /* live own flow or NULL */
+void own_mirror_gone(struct engine *e, struct peer *p, struct rec *r, enum gone_how how,
+		     usec_t now);
+/* Makes the flow ours: body packed. deadline_s: what we wrote, 0 = the entry is not of our making.
+ * touched: seen alive. */
+struct rec *own_adopt(struct engine *e, const uint8_t *body, size_t len, size_t keylen,
+		      uint32_t hash, uint32_t deadline_s, bool touched, usec_t now);
+struct rec *own_find(struct engine *e, const uint8_t *key, size_t keylen,
+		     uint32_t hash); /* live own flow or NULL */
 /* Our kernel no longer has an own flow. */
 void own_gone(struct engine *e, struct rec *r, const struct flow *f, bool organic, usec_t now);
 void own_claims(struct engine *e, usec_t now);
 void own_tick(struct engine *e, usec_t now);
-struct rec *stray_find(struct engine *e, const uint8_t *key, size_t keylen, uint32_t hash); /* live one or NULL */
+struct rec *stray_find(struct engine *e, const uint8_t *key, size_t keylen,
+		       uint32_t hash); /* live one or NULL */
 struct rec *stray_put(struct engine *e, const struct rec *r, uint16_t flags, uint32_t deadline_s);
 void stray_del(struct engine *e, struct rec *r);
 void own_yield(struct engine *e, struct rec *r); /* the flow is another's now: RELEASE */
 /* An operation of ours ended an entry: a dump under way may still show it. */
-void own_dump_forget(struct engine *e, const uint8_t *key, size_t keylen, uint32_t hash, uint32_t id);
+void own_dump_forget(struct engine *e, const uint8_t *key, size_t keylen, uint32_t hash,
+		     uint32_t id);
 void own_update(struct engine *e, struct rec *r, const struct flow *f, bool fresh, usec_t now);
 bool own_injects(const struct engine *e); /* do received flows go to the kernel as they arrive? */
 /* Takes F_KERN off a mirror record / sets it. */
 void copy_set(struct engine *e, struct peer *p, struct rec *r, uint32_t deadline_s);
 void copy_clear(struct peer *p, struct rec *r);
 /* The mirror record of key that is a copy, or any with the key when any is true. */
-struct rec *mirror_find(struct engine *e, const uint8_t *key, size_t keylen, uint32_t hash, bool any, struct peer **p);
+struct rec *mirror_find(struct engine *e, const uint8_t *key, size_t keylen, uint32_t hash,
+			bool any, struct peer **p);
 /* Our kernel entry is older than the peer's claim: replace it after a while (failback). */
 void own_stale_later(struct engine *e, struct peer *p, struct rec *r, usec_t now);
 uint32_t rec_full_timeout(const struct engine *e, const struct rec *r);
 uint32_t rec_hold(const struct engine *e, const struct rec *r);
 
 /* patrol.c: kernel operations. */
+struct cache *patrol_table(struct engine *e, unsigned int table);
+void patrol_adopt(struct engine *e, struct rec *r,
+		  usec_t now); /* a copy or stray becomes ours; its timer is to be lifted */
 bool patrol_op(struct engine *e, struct engine_op *op, usec_t now);
-void patrol_result(struct engine *e, const struct engine_op *op, int err, const struct flow *got, usec_t now);
 void patrol_tick(struct engine *e, usec_t now);
 usec_t patrol_deadline(const struct engine *e, usec_t now);
 void patrol_urgent(struct engine *e, usec_t now); /* one full round at full speed */
 void patrol_commit(struct engine *e, bool promote, usec_t now);
 uint64_t patrol_backlog(const struct engine *e, const struct peer *p);
+
+/* answer.c: the kernel's answers. */
+void answer_result(struct engine *e, const struct engine_op *op, int err, const struct flow *got,
+		   usec_t now);
 
 #endif

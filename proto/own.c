@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Ownership: which entries of our kernel are ours to announce, which are copies of a peer's flows, and which are strays.
- * Kept apart from replication (PROTOCOL.md rules R35 to R46). Three kinds of tables hold what our kernel tracks:
- *   local half  own flows, announced in our stream;
- *   mirrors     a record with F_KERN has a copy in our kernel (at most one mirror has it so), rec.written_s is the timer that we wrote;
- *   strays      entries that nobody announces: leftovers that age, deletions that wait, entries of unknown origin after a
- *               restart; and, in cache mode, orphans that are in no kernel but that a promote would commit.
- * A key is own, copy or stray, never two of them. During a dump strays also remember what ended meanwhile (tombstones), because a dump's
- * message may be older than the event that we have read.
+ * Ownership: which entries of our kernel are ours to announce, which are copies of a peer's flows,
+ * and which are strays. Kept apart from replication (PROTOCOL.md rules R35 to R46). Three kinds of
+ * tables hold what our kernel tracks: local half  own flows, announced in our stream; mirrors     a
+ * record with F_KERN has a copy in our kernel (at most one mirror has it so), rec.written_s is the
+ * timer that we wrote; strays      entries that nobody announces: leftovers that age, deletions
+ * that wait, entries of unknown origin after a restart; and, in cache mode, orphans that are in no
+ * kernel but that a promote would commit. A key is own, copy or stray, never two of them. During a
+ * dump strays also remember what ended meanwhile (tombstones), because a dump's message may be
+ * older than the event that we have read.
  */
 #include "engine_priv.h"
 
@@ -65,7 +66,8 @@ struct rec *stray_find(struct engine *e, const uint8_t *key, size_t keylen, uint
 	return r && !r->tomb ? r : NULL;
 }
 
-struct rec *mirror_find(struct engine *e, const uint8_t *key, size_t keylen, uint32_t hash, bool any, struct peer **p)
+struct rec *mirror_find(struct engine *e, const uint8_t *key, size_t keylen, uint32_t hash,
+			bool any, struct peer **p)
 {
 	for (unsigned int i = 0; i < ENGINE_PEERS_MAX; i++) {
 		struct rec *r;
@@ -141,7 +143,8 @@ static void stray_wait(struct engine *e, struct rec *s, enum cache_list list, us
 	cache_list_add(e->strays, s, list);
 }
 
-void own_dump_forget(struct engine *e, const uint8_t *key, size_t keylen, uint32_t hash, uint32_t id)
+void own_dump_forget(struct engine *e, const uint8_t *key, size_t keylen, uint32_t hash,
+		     uint32_t id)
 {
 	struct rec *s;
 
@@ -182,13 +185,13 @@ static bool others_clear(struct engine *e, const uint8_t *key, size_t keylen, ui
 	if (!r)
 		return false;
 	copy_clear(p, r);
-	r->flags &= (uint16_t)~(F_STALE | F_CHECK);
+	r->flags &= (uint16_t) ~(F_STALE | F_CHECK);
 	cache_list_del(p->mirror, r);
 	return true;
 }
 
-struct rec *own_adopt(struct engine *e, const uint8_t *body, size_t len, size_t keylen, uint32_t hash, uint32_t deadline_s,
-		      bool touched, usec_t now)
+struct rec *own_adopt(struct engine *e, const uint8_t *body, size_t len, size_t keylen,
+		      uint32_t hash, uint32_t deadline_s, bool touched, usec_t now)
 {
 	uint8_t copy[FLOW_PACKED_MAX];
 	struct rec *r = cache_find(e->local, body, keylen, hash);
@@ -219,8 +222,8 @@ struct rec *own_adopt(struct engine *e, const uint8_t *body, size_t len, size_t 
 	return r;
 }
 
-static struct rec *adopt_flow(struct engine *e, const struct flow *f, const struct key *k, uint32_t deadline_s, bool touched,
-			      usec_t now)
+static struct rec *adopt_flow(struct engine *e, const struct flow *f, const struct key *k,
+			      uint32_t deadline_s, bool touched, usec_t now)
 {
 	uint8_t body[FLOW_PACKED_MAX];
 	size_t len = flow_pack(f, body);
@@ -268,13 +271,15 @@ void own_yield(struct engine *e, struct rec *r)
 	stream_ended(e, r, WIRE_REC_RELEASE);
 }
 
-static uint8_t end_type(const struct engine *e, const struct rec *r, const struct flow *f, bool organic, usec_t now)
+static uint8_t end_type(const struct engine *e, const struct rec *r, const struct flow *f,
+			bool organic, usec_t now)
 {
 	struct flow last;
 
 	if (!organic)
 		return WIRE_REC_DEAD;
-	if ((r->flags & F_ADOPTED) && !(r->flags & F_TOUCHED) && to_s(now) <= r->written_s + GC_LATE_S)
+	if ((r->flags & F_ADOPTED) && !(r->flags & F_TOUCHED) &&
+	    to_s(now) <= r->written_s + GC_LATE_S)
 		return WIRE_REC_RELEASE;
 	if (!f || !(f->has & FLOW_HAS_TIMEOUT) || f->timeout_s <= FORCED_LEFT_S)
 		return WIRE_REC_DEAD;
@@ -308,7 +313,8 @@ void own_gone(struct engine *e, struct rec *r, const struct flow *f, bool organi
 
 /* ---- Events ---- */
 
-static void event_end(struct engine *e, const struct flow *f, const struct key *k, uint32_t portid, usec_t now)
+static void event_end(struct engine *e, const struct flow *f, const struct key *k, uint32_t portid,
+		      usec_t now)
 {
 	struct rec *r = own_find(e, k->p, k->len, k->hash);
 	struct peer *p;
@@ -344,8 +350,8 @@ static void event_partial(struct engine *e, const struct flow *f, const struct k
 	cache_list_add(e->strays, s, CACHE_LIST_WORK);
 }
 
-static void event_set(struct engine *e, enum engine_kern_event event, const struct flow *f, const struct key *k, uint32_t portid,
-		      usec_t now)
+static void event_set(struct engine *e, enum engine_kern_event event, const struct flow *f,
+		      const struct key *k, uint32_t portid, usec_t now)
 {
 	struct rec *r = own_find(e, k->p, k->len, k->hash);
 	struct peer *p = NULL;
@@ -378,7 +384,8 @@ static void event_set(struct engine *e, enum engine_kern_event event, const stru
 	adopt_flow(e, &cur, k, 0, true, now);
 }
 
-void own_event(struct engine *e, enum engine_kern_event event, const struct flow *f, uint32_t portid, usec_t now)
+void own_event(struct engine *e, enum engine_kern_event event, const struct flow *f,
+	       uint32_t portid, usec_t now)
 {
 	struct key k;
 
@@ -436,7 +443,8 @@ static void dump_unknown(struct engine *e, const struct flow *f, const struct ke
 	e->unclaimed++;
 }
 
-static void dump_stray(struct engine *e, struct rec *r, const struct flow *f, const struct key *k, usec_t now)
+static void dump_stray(struct engine *e, struct rec *r, const struct flow *f, const struct key *k,
+		       usec_t now)
 {
 	uint32_t end_s = to_s(now) + f->timeout_s;
 
@@ -465,7 +473,9 @@ void own_dump_flow(struct engine *e, const struct flow *f, usec_t now)
 	}
 	if (r && r->version > e->dump.start_version)
 		return; /* ended since the dump began: its message is older than the event */
-	r = cache_flows(e->strays) || cache_tombs(e->strays) ? cache_find(e->strays, k.p, k.len, k.hash) : NULL;
+	r = cache_flows(e->strays) || cache_tombs(e->strays)
+		    ? cache_find(e->strays, k.p, k.len, k.hash)
+		    : NULL;
 	if (r && r->tomb && (!r->aux || r->aux == f->id))
 		return;
 	if (r && !r->tomb) {
@@ -513,7 +523,8 @@ void own_dump_end(struct engine *e, bool ok, usec_t now)
 
 void own_stale_later(struct engine *e, struct peer *p, struct rec *r, usec_t now)
 {
-	if (e->role == ROLE_PRIMARY || r->list == CACHE_LIST_LATER || (r->flags & (F_STALE | F_KERN)))
+	if (e->role == ROLE_PRIMARY || r->list == CACHE_LIST_LATER ||
+	    (r->flags & (F_STALE | F_KERN)))
 		return;
 	r->aux = to_s(now);
 	cache_list_add(p->mirror, r, CACHE_LIST_LATER);
@@ -552,7 +563,8 @@ void own_mirror_set(struct engine *e, struct peer *p, struct rec *r, usec_t now)
 }
 
 /* The other peer whose mirror has the key too. */
-static struct rec *also_claimed(struct engine *e, const struct peer *p, const struct rec *r, struct peer **q)
+static struct rec *also_claimed(struct engine *e, const struct peer *p, const struct rec *r,
+				struct peer **q)
 {
 	for (unsigned int i = 0; i < ENGINE_PEERS_MAX; i++) {
 		struct rec *other;
@@ -567,7 +579,8 @@ static struct rec *also_claimed(struct engine *e, const struct peer *p, const st
 	return NULL;
 }
 
-static void copy_left(struct engine *e, struct peer *p, struct rec *r, enum gone_how how, usec_t now)
+static void copy_left(struct engine *e, struct peer *p, struct rec *r, enum gone_how how,
+		      usec_t now)
 {
 	uint32_t deadline_s = r->written_s;
 	struct rec *other, *s;

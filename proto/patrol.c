@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Kernel operations: what the kernel should do next, and what its answers mean. Urgent work stands on the work lists of the mirrors and
- * the strays (injects, updates, deletions as they arrive). Everything else is found by the patrol, one endless walk over all tables
- * that looks at each record and decides what it needs: a timer refreshed (R35) or lifted (R37), a refused write tried
- * again, an entry that a dump did not show checked, a flow adopted after a promote, a silent owner's flow dropped (R45). The
- * patrol goes at ease, a round in ROUND_S, or at full speed for a round when a verb or a dump asks for it.
+ * Kernel operations: what the kernel should do next, and what its answers mean. Urgent work stands
+ * on the work lists of the mirrors and the strays (injects, updates, deletions as they arrive).
+ * Everything else is found by the patrol, one endless walk over all tables that looks at each
+ * record and decides what it needs: a timer refreshed (R35) or lifted (R37), a refused write tried
+ * again, an entry that a dump did not show checked, a flow adopted after a promote, a silent
+ * owner's flow dropped (R45). The patrol goes at ease, a round in ROUND_S, or at full speed for a
+ * round when a verb or a dump asks for it.
  */
 #include "engine_priv.h"
 
@@ -27,7 +29,7 @@ static bool commit_walks(const struct engine *e)
 	return e->commit.running && round_has(e, e->patrol.commit_to);
 }
 
-static struct cache *table_of(struct engine *e, unsigned int table)
+struct cache *patrol_table(struct engine *e, unsigned int table)
 {
 	if (table == TABLE_STRAYS)
 		return e->strays;
@@ -59,10 +61,12 @@ uint64_t patrol_backlog(const struct engine *e, const struct peer *p)
 
 /* ---- Making operations ---- */
 
-static bool op_make(struct engine_op *op, enum engine_op_type type, struct rec *r, unsigned int table, enum op_tag tag,
-		    uint32_t timeout_s, uint32_t limit_s)
+static bool op_make(struct engine_op *op, enum engine_op_type type, struct rec *r,
+		    unsigned int table, enum op_tag tag, uint32_t timeout_s, uint32_t limit_s)
 {
-	*op = (struct engine_op){ .type = type, .limit_s = limit_s, .peer = (uint8_t)table, .tag = (uint8_t)tag };
+	*op = (struct engine_op){
+		.type = type, .limit_s = limit_s, .peer = (uint8_t)table, .tag = (uint8_t)tag
+	};
 	if (flow_unpack(r->body, r->len, &op->flow))
 		return false; /* was checked before it was stored */
 	op->flow.timeout_s = timeout_s;
@@ -85,11 +89,13 @@ static bool stray_op(struct engine *e, struct rec *r, struct engine_op *op)
 	if (r->flags & F_DOOM)
 		return op_make(op, OP_DELETE, r, TABLE_STRAYS, TAG_PLAIN, 0, r->written_s);
 	if (!(r->flags & F_KERN) && injectable(r))
-		return op_make(op, OP_INJECT, r, TABLE_STRAYS, TAG_PLAIN, rec_full_timeout(e, r), UINT32_MAX);
+		return op_make(op, OP_INJECT, r, TABLE_STRAYS, TAG_PLAIN, rec_full_timeout(e, r),
+			       UINT32_MAX);
 	return false;
 }
 
-/* Our entry stood here before the peer's claim: untouched means that no packet came since the claim. */
+/* Our entry stood here before the peer's claim: untouched means that no packet came since the
+ * claim. */
 static bool stale_op(struct engine *e, struct peer *p, struct rec *r, struct engine_op *op)
 {
 	bool injects = own_injects(e);
@@ -121,7 +127,8 @@ static bool work_op(struct engine *e, struct engine_op *op)
 {
 	struct rec *r;
 
-	while ((r = cache_list_first(e->strays, CACHE_LIST_WORK))) { /* deletions make room for what comes */
+	while ((r = cache_list_first(e->strays,
+				     CACHE_LIST_WORK))) { /* deletions make room for what comes */
 		cache_list_del(e->strays, r);
 		if (stray_op(e, r, op))
 			return true;
@@ -140,7 +147,7 @@ static bool work_op(struct engine *e, struct engine_op *op)
 
 /* ---- Waits that are over ---- */
 
-static void adopt_rec(struct engine *e, struct rec *r, usec_t now)
+void patrol_adopt(struct engine *e, struct rec *r, usec_t now)
 {
 	uint32_t deadline_s = r->flags & F_UNKNOWN ? 0 : r->written_s;
 	struct rec *own = own_adopt(e, r->body, r->len, r->keylen, r->hash, deadline_s, false, now);
@@ -154,7 +161,7 @@ static void stray_due(struct engine *e, struct rec *r, usec_t now)
 	cache_list_del(e->strays, r);
 	if (r->flags & F_KERN && e->role == ROLE_PRIMARY) {
 		e->count.revived += (r->flags & F_FORCED) != 0;
-		adopt_rec(e, r, now);
+		patrol_adopt(e, r, now);
 	} else if (r->flags & F_KERN || e->role == ROLE_PRIMARY) {
 		cache_list_add(e->strays, r, CACHE_LIST_WORK);
 	} else {
@@ -224,35 +231,37 @@ static bool visit_stray(struct engine *e, struct rec *r, struct engine_op *op, u
 	if (kern && sweep_missed(e, r->gen) && !(r->flags & F_CHECK))
 		return op_make(op, OP_GET, r, TABLE_STRAYS, TAG_SWEEP, 0, 0);
 	if ((r->flags & F_UNKNOWN) && e->unclaimed_own) {
-		adopt_rec(e, r, now);
+		patrol_adopt(e, r, now);
 		return false;
 	}
 	if (!round_has(e, e->patrol.adopt_to) || r->list == CACHE_LIST_WORK)
 		return false;
 	if (kern) {
 		e->count.revived += (r->flags & F_FORCED) != 0;
-		adopt_rec(e, r, now);
+		patrol_adopt(e, r, now);
 	} else {
 		cache_list_add(e->strays, r, CACHE_LIST_WORK);
 	}
 	return false;
 }
 
-static bool silent_over(const struct engine *e, const struct peer *p, const struct rec *r, usec_t now)
+static bool silent_over(const struct engine *e, const struct peer *p, const struct rec *r,
+			usec_t now)
 {
 	if (peer_hears(e, p) || now < p->heard_at + 10 * USEC_PER_SEC)
 		return false;
 	return now > p->heard_at + rec_full_timeout(e, r) * USEC_PER_SEC;
 }
 
-static bool visit_copy(struct engine *e, struct peer *p, struct rec *r, struct engine_op *op, usec_t now)
+static bool visit_copy(struct engine *e, struct peer *p, struct rec *r, struct engine_op *op,
+		       usec_t now)
 {
 	uint32_t hold, left;
 
 	if (sweep_missed(e, r->aux))
 		return op_make(op, OP_GET, r, p->index, TAG_SWEEP, 0, 0);
 	if (round_has(e, e->patrol.adopt_to)) {
-		adopt_rec(e, r, now);
+		patrol_adopt(e, r, now);
 		return false;
 	}
 	if (!own_injects(e) || r->list != CACHE_LIST_NONE)
@@ -268,7 +277,8 @@ static bool visit_copy(struct engine *e, struct peer *p, struct rec *r, struct e
 	return op_make(op, OP_REFRESH, r, p->index, TAG_PLAIN, hold, r->written_s);
 }
 
-static bool visit_mirror(struct engine *e, struct peer *p, struct rec *r, struct engine_op *op, usec_t now)
+static bool visit_mirror(struct engine *e, struct peer *p, struct rec *r, struct engine_op *op,
+			 usec_t now)
 {
 	const struct rec *s;
 
@@ -304,10 +314,12 @@ static bool visit_own(struct engine *e, struct rec *r, struct engine_op *op)
 		return op_make(op, OP_GET, r, TABLE_LOCAL, TAG_SWEEP, 0, 0);
 	if (!(r->flags & F_LIFT) || !token_take(e))
 		return false;
-	return op_make(op, OP_REFRESH, r, TABLE_LOCAL, TAG_LIFT, rec_full_timeout(e, r), r->written_s);
+	return op_make(op, OP_REFRESH, r, TABLE_LOCAL, TAG_LIFT, rec_full_timeout(e, r),
+		       r->written_s);
 }
 
-static bool visit(struct engine *e, unsigned int table, struct rec *r, struct engine_op *op, usec_t now)
+static bool visit(struct engine *e, unsigned int table, struct rec *r, struct engine_op *op,
+		  usec_t now)
 {
 	if (r->tomb || (r->flags & F_FLIGHT))
 		return false;
@@ -337,8 +349,10 @@ static void round_end(struct engine *e)
 		sweep_end(e);
 }
 
-/* Looks at the chain at pos. Returns true with an operation; else the chain is done, or the walk stalls for a token. */
-static bool walk_chain(struct engine *e, struct cache *c, struct engine_op *op, uint32_t *end, usec_t now)
+/* Looks at the chain at pos. Returns true with an operation; else the chain is done, or the walk
+ * stalls for a token. */
+static bool walk_chain(struct engine *e, struct cache *c, struct engine_op *op, uint32_t *end,
+		       usec_t now)
 {
 	struct patrol *w = &e->patrol;
 	struct rec *r;
@@ -379,7 +393,7 @@ static bool walk_op(struct engine *e, struct engine_op *op, usec_t now)
 	uint64_t left = walk_allowance(e, now);
 
 	for (unsigned int step = 0; step < PATROL_STEP_MAX && left;) {
-		struct cache *c = table_of(e, w->table);
+		struct cache *c = patrol_table(e, w->table);
 		uint32_t end = UINT32_MAX;
 
 		if (c && cache_flows(c)) {
@@ -421,285 +435,6 @@ bool patrol_op(struct engine *e, struct engine_op *op, usec_t now)
 	if (e->dump.running && e->patrol.urgent_to <= e->patrol.round)
 		return false; /* the dump marks records that the walk would question */
 	return walk_op(e, op, now);
-}
-
-/* ---- Answers ---- */
-
-static void refused(struct engine *e, struct rec *r, int err)
-{
-	unsigned int no = (unsigned int)-err;
-
-	e->count.refused++;
-	e->refused_noted++;
-	e->refused_errno = -err;
-	if (r && !(r->flags & F_REFUSED)) {
-		e->refused++;
-		r->flags |= F_REFUSED;
-	}
-	if (!e->commit.running)
-		return;
-	e->commit.refused++;
-	if (no < ARRAY_LEN(e->commit.refused_by))
-		e->commit.refused_by[no]++;
-}
-
-static uint32_t deadline_of(const struct engine_op *op, usec_t now)
-{
-	return to_s(now) + op->flow.timeout_s;
-}
-
-static void adopt_got(struct engine *e, const struct rec *r, const struct flow *got, bool touched, usec_t now)
-{
-	uint8_t body[FLOW_PACKED_MAX];
-	size_t len;
-	struct rec *own;
-
-	e->count.touched += touched;
-	if (!got) {
-		own = own_adopt(e, r->body, r->len, r->keylen, r->hash, r->written_s, touched, now);
-		return;
-	}
-	len = flow_pack(got, body);
-	own = own_adopt(e, body, len, r->keylen, r->hash, r->written_s, touched, now);
-	if (!own)
-		return;
-	own->aux = got->id;
-	own->expire_s = to_s(now) + got->timeout_s;
-}
-
-static void injected(struct engine *e, struct peer *p, struct rec *r, const struct engine_op *op, usec_t now)
-{
-	e->count.injects++;
-	copy_set(e, p, r, deadline_of(op, now));
-	if (e->commit.running)
-		e->commit.committed++;
-	if (e->role == ROLE_PRIMARY && e->commit.running)
-		own_adopt(e, r->body, r->len, r->keylen, r->hash, r->written_s, false, now);
-}
-
-static void inject_result(struct engine *e, struct peer *p, struct rec *r, const struct engine_op *op, int err, usec_t now)
-{
-	if (!err) {
-		injected(e, p, r, op, now);
-	} else if (err == -EEXIST || err == -ENOBUFS) {
-		r->flags |= F_CHECK;
-		cache_list_add(p->mirror, r, CACHE_LIST_WORK);
-	} else {
-		refused(e, r, err);
-	}
-}
-
-/* The kernel has an entry for a flow that it would not create: whose is it? */
-static void check_result(struct engine *e, struct peer *p, struct rec *r, int err, const struct flow *got, usec_t now)
-{
-	struct rec *s;
-
-	r->flags &= (uint16_t)~F_CHECK;
-	if (err) {
-		refused(e, r, err == -ENOENT ? -EEXIST : err); /* absent: another flow has the reply tuple */
-		return;
-	}
-	if (e->commit.running)
-		e->commit.existed++;
-	if (own_find(e, r->body, r->keylen, r->hash))
-		return;
-	if (e->role == ROLE_PRIMARY) {
-		adopt_got(e, r, got, false, now);
-		return;
-	}
-	s = stray_put(e, r, F_KERN | F_UNKNOWN, to_s(now) + got->timeout_s);
-	if (s)
-		own_stale_later(e, p, r, now);
-}
-
-static void refresh_result(struct engine *e, struct peer *p, struct rec *r, const struct engine_op *op, int err,
-			   const struct flow *got, usec_t now)
-{
-	if (!err) {
-		e->count.refreshes++;
-		r->written_s = deadline_of(op, now);
-	} else if (err == -EBUSY) {
-		adopt_got(e, r, got, true, now);
-	} else if (err == -ENOENT) {
-		copy_clear(p, r);
-		cache_list_add(p->mirror, r, CACHE_LIST_WORK);
-	} else {
-		e->count.refused++;
-	}
-}
-
-static void update_result(struct engine *e, struct peer *p, struct rec *r, const struct engine_op *op, int err, usec_t now)
-{
-	if (!err) {
-		e->count.updates++;
-		r->written_s = deadline_of(op, now);
-	} else if (err == -ENOENT) {
-		copy_clear(p, r);
-		cache_list_add(p->mirror, r, CACHE_LIST_WORK);
-	} else {
-		refused(e, NULL, err);
-	}
-}
-
-static void stale_result(struct engine *e, struct peer *p, struct rec *r, const struct engine_op *op, int err, usec_t now)
-{
-	struct rec *own = own_find(e, r->body, r->keylen, r->hash);
-	struct rec *s = stray_find(e, r->body, r->keylen, r->hash);
-
-	r->flags &= (uint16_t)~F_STALE;
-	if (err == -EBUSY) { /* packets pass here: it stays ours */
-		if (e->commit.running)
-			e->commit.existed++;
-		if (s)
-			adopt_rec(e, s, now);
-		own_stale_later(e, p, r, now);
-		return;
-	}
-	own_dump_forget(e, r->body, r->keylen, r->hash, 0);
-	if (s)
-		stray_del(e, s);
-	if (own && e->role == ROLE_BACKUP)
-		own_yield(e, own);
-	if (err && err != -ENOENT) {
-		refused(e, r, err);
-		return;
-	}
-	e->count.replaces++;
-	if (op->type == OP_DELETE)
-		return;
-	if (!own || e->role == ROLE_BACKUP)
-		injected(e, p, r, op, now);
-	else if (e->commit.running)
-		e->commit.committed++;
-}
-
-static void sweep_mirror(struct engine *e, struct peer *p, struct rec *r, int err)
-{
-	if (!err) {
-		r->aux = e->dump.gen;
-	} else if (err == -ENOENT) {
-		e->dump.gone++;
-		copy_clear(p, r);
-		if (own_injects(e))
-			cache_list_add(p->mirror, r, CACHE_LIST_WORK);
-	}
-}
-
-static void mirror_result(struct engine *e, struct peer *p, const struct engine_op *op, struct rec *r, int err,
-			  const struct flow *got, usec_t now)
-{
-	switch (op->tag) {
-	case TAG_CHECK:
-		check_result(e, p, r, err, got, now);
-		return;
-	case TAG_STALE:
-		stale_result(e, p, r, op, err, now);
-		return;
-	case TAG_SWEEP:
-		sweep_mirror(e, p, r, err);
-		return;
-	default:
-		break;
-	}
-	if (op->type == OP_INJECT)
-		inject_result(e, p, r, op, err, now);
-	else if (op->type == OP_UPDATE)
-		update_result(e, p, r, op, err, now);
-	else
-		refresh_result(e, p, r, op, err, got, now);
-}
-
-static void stray_deleted(struct engine *e, struct rec *r, int err, const struct flow *got, usec_t now)
-{
-	uint8_t key[FLOW_KEY_MAX];
-	size_t keylen = r->keylen;
-	uint32_t hash = r->hash;
-
-	if (err == -EBUSY) {
-		adopt_got(e, r, got, true, now);
-		return;
-	}
-	if (err && err != -ENOENT) {
-		r->flags &= (uint16_t)~F_DOOM; /* let it age */
-		e->count.refused++;
-		return;
-	}
-	memcpy(key, r->body, keylen);
-	e->count.deletes += !err;
-	stray_del(e, r);
-	own_dump_forget(e, key, keylen, hash, 0);
-}
-
-static void stray_injected(struct engine *e, struct rec *r, const struct engine_op *op, int err, usec_t now)
-{
-	if (!err) {
-		e->count.injects++;
-		e->commit.committed += e->commit.running;
-		own_adopt(e, r->body, r->len, r->keylen, r->hash, deadline_of(op, now), false, now);
-		return;
-	}
-	if (err == -EEXIST)
-		e->commit.existed += e->commit.running;
-	else
-		refused(e, NULL, err);
-	stray_del(e, r);
-}
-
-static void stray_result(struct engine *e, const struct engine_op *op, struct rec *r, int err, const struct flow *got,
-			 usec_t now)
-{
-	if (op->type == OP_DELETE) {
-		stray_deleted(e, r, err, got, now);
-	} else if (op->type == OP_INJECT) {
-		stray_injected(e, r, op, err, now);
-	} else if (!err && op->tag == TAG_PARTIAL) {
-		adopt_got(e, r, got, false, now);
-	} else if (!err) {
-		r->gen = e->dump.gen;
-	} else if (err == -ENOENT) {
-		e->dump.gone += op->tag == TAG_SWEEP;
-		stray_del(e, r);
-	}
-}
-
-static void own_result(struct engine *e, const struct engine_op *op, struct rec *r, int err, const struct flow *got, usec_t now)
-{
-	if (op->tag == TAG_LIFT) {
-		r->flags &= (uint16_t)~F_LIFT;
-		if (err == -EBUSY)
-			r->flags |= F_TOUCHED;
-		if (!err) {
-			e->count.refreshes++;
-			r->written_s = deadline_of(op, now);
-			r->expire_s = r->written_s;
-		}
-		return;
-	}
-	if (!err) {
-		r->gen = e->dump.gen;
-		own_update(e, r, got, false, now);
-	} else if (err == -ENOENT) {
-		e->dump.gone++;
-		own_gone(e, r, NULL, true, now);
-	}
-}
-
-void patrol_result(struct engine *e, const struct engine_op *op, int err, const struct flow *got, usec_t now)
-{
-	struct cache *c = table_of(e, op->peer);
-	uint8_t key[FLOW_KEY_MAX];
-	size_t keylen = flow_key_pack(&op->flow.key, key);
-	struct rec *r = c ? cache_find(c, key, keylen, cache_hash(e->local, key, keylen)) : NULL;
-
-	if (!r || r->tomb)
-		return; /* an answer before it in the batch settled the flow */
-	r->flags &= (uint16_t)~F_FLIGHT;
-	if (op->peer == TABLE_STRAYS)
-		stray_result(e, op, r, err, got, now);
-	else if (op->peer == TABLE_LOCAL)
-		own_result(e, op, r, err, got, now);
-	else
-		mirror_result(e, &e->peers[op->peer], op, r, err, got, now);
 }
 
 /* ---- Verbs and time ---- */

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What the engine tells of itself: figures, readiness, and the flows of either half. Reads everything, changes nothing. `ready` fails
- * closed: what is not known is a reason against it (PROTOCOL.md, "Ready").
+ * What the engine tells of itself: figures, readiness, and the flows of either half. Reads
+ * everything, changes nothing. `ready` fails closed: what is not known is a reason against it
+ * (PROTOCOL.md, "Ready").
  */
 #include "engine_priv.h"
 
 #include <string.h>
 
-#define READY_BACKLOG_MAX 4096 /* kernel writes that are done in a moment */
+#define READY_BACKLOG_MAX 4096  /* kernel writes that are done in a moment */
 #define READY_MISSING_MAX 65536 /* versions that are on their way */
 
 /* A bounded text without stdio. */
@@ -44,10 +45,12 @@ static enum engine_peer_state state_of(const struct engine *e, const struct peer
 {
 	if (!peer_is_up(e, p))
 		return PEER_DOWN;
-	return p->resyncing || p->debt || peer_missing(p) > READY_MISSING_MAX ? PEER_RESYNC : PEER_UP;
+	return p->resyncing || p->debt || peer_missing(p) > READY_MISSING_MAX ? PEER_RESYNC
+									      : PEER_UP;
 }
 
-static void peer_stats(const struct engine *e, const struct peer *p, struct engine_peer_stats *s, usec_t now)
+static void peer_stats(const struct engine *e, const struct peer *p, struct engine_peer_stats *s,
+		       usec_t now)
 {
 	memcpy(s->node, p->name, sizeof(s->node));
 	s->state = state_of(e, p);
@@ -211,8 +214,10 @@ static const struct cache *each_table(const struct engine *e, enum engine_half h
 	return i < ENGINE_PEERS_MAX ? e->peers[i].mirror : NULL;
 }
 
-/* Flows of one chain into out; stops at max. Returns how many there are, which may be more than max. */
-static size_t each_chain(const struct cache *c, uint32_t at, uint32_t *end, struct flow *out, size_t max, usec_t now)
+/* Flows of one chain into out; stops at max. Returns how many there are, which may be more than
+ * max. */
+static size_t each_chain(const struct cache *c, uint32_t at, uint32_t *end, struct flow *out,
+			 size_t max, usec_t now)
 {
 	size_t n = 0;
 
@@ -228,8 +233,10 @@ static size_t each_chain(const struct cache *c, uint32_t at, uint32_t *end, stru
 	return n;
 }
 
-/* *pos: table << 32 | hash + nothing; 0 at the start. A chain is given whole, so max should be at least 16. */
-size_t engine_each(const struct engine *e, enum engine_half half, uint64_t *pos, struct flow *out, size_t max, usec_t now)
+/* *pos: table << 32 | hash + nothing; 0 at the start. A chain is given whole, so max should be at
+ * least 16. */
+size_t engine_each(const struct engine *e, enum engine_half half, uint64_t *pos, struct flow *out,
+		   size_t max, usec_t now)
 {
 	unsigned int table = (unsigned int)(*pos >> 32);
 	uint32_t at = (uint32_t)*pos;

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The owner's side of replication: our own flows as a stream of versions. The cache is the send queue: a change
- * moves its flow to the tail of the version list, and a datagram says "this covers versions (from, to]" with the current
- * state of what lies there. Live traffic, repair, a new peer and a resync differ only in where `from` comes from: our
- * own cursor, or the gaps of a peer's REPORT. Rules R1 to R8 and R17 of PROTOCOL.md.
+ * The owner's side of replication: our own flows as a stream of versions. The cache is the send
+ * queue: a change moves its flow to the tail of the version list, and a datagram says "this covers
+ * versions (from, to]" with the current state of what lies there. Live traffic, repair, a new peer
+ * and a resync differ only in where `from` comes from: our own cursor, or the gaps of a peer's
+ * REPORT. Rules R1 to R8 and R17 of PROTOCOL.md.
  */
 #include "engine_priv.h"
 
@@ -44,7 +45,8 @@ static uint64_t acked_by_all(const struct engine *e)
 	return acked;
 }
 
-/* Every entry of the version list is passed once per change of it, so the search costs O(1) per change. */
+/* Every entry of the version list is passed once per change of it, so the search costs O(1) per
+ * change. */
 void stream_trim(struct engine *e)
 {
 	uint64_t acked = acked_by_all(e);
@@ -105,7 +107,8 @@ static bool put_rec(struct engine *e, struct wire_buf *b, struct rec *r, uint64_
 }
 
 /* Body of a DATA of versions (from, limit], cut by size. Returns its `to`. */
-static uint64_t put_data(struct engine *e, struct wire_buf *b, uint8_t flags, uint64_t from, uint64_t limit, usec_t now)
+static uint64_t put_data(struct engine *e, struct wire_buf *b, uint8_t flags, uint64_t from,
+			 uint64_t limit, usec_t now)
 {
 	struct wire_data m = { .from = from, .to = limit, .head = e->head, .dropped = e->dropped };
 	struct wire_buf head;
@@ -132,7 +135,8 @@ static uint64_t put_data(struct engine *e, struct wire_buf *b, uint8_t flags, ui
 	return m.to;
 }
 
-/* The credit of the peer that can take most: a laggard pulls what it lacks and never stalls the rest. */
+/* The credit of the peer that can take most: a laggard pulls what it lacks and never stalls the
+ * rest. */
 static uint32_t best_credit(const struct engine *e)
 {
 	uint32_t best = 0;
@@ -182,7 +186,8 @@ static size_t send_live(struct engine *e, struct wire_buf *b, usec_t now)
 	return b->at - start;
 }
 
-/* The next piece of the answer to p's last REPORT; the final one is flagged LAST so that p asks on without waiting. */
+/* The next piece of the answer to p's last REPORT; the final one is flagged LAST so that p asks on
+ * without waiting. */
 static size_t send_answer(struct engine *e, struct peer *p, struct wire_buf *b, usec_t now)
 {
 	struct answer *a = &p->answer;
@@ -209,8 +214,10 @@ static size_t send_answer(struct engine *e, struct peer *p, struct wire_buf *b, 
 	return b->at - start;
 }
 
-/* Puts the flows of [lo, hi] whole table buckets at a time. Returns the last hash that is covered, lo - 1 if none. */
-static uint64_t put_range(struct engine *e, struct wire_buf *b, uint32_t lo, uint32_t hi, usec_t now)
+/* Puts the flows of [lo, hi] whole table buckets at a time. Returns the last hash that is covered,
+ * lo - 1 if none. */
+static uint64_t put_range(struct engine *e, struct wire_buf *b, uint32_t lo, uint32_t hi,
+			  usec_t now)
 {
 	uint32_t pos = lo, end;
 
@@ -231,9 +238,12 @@ static uint64_t put_range(struct engine *e, struct wire_buf *b, uint32_t lo, uin
 	}
 }
 
-static size_t send_list(struct engine *e, const struct wire_ask *ask, struct wire_buf *b, usec_t now)
+static size_t send_list(struct engine *e, const struct wire_ask *ask, struct wire_buf *b,
+			usec_t now)
 {
-	struct wire_list m = { .lo = ask->lo, .hi_incl = ask->hi_incl, .version = e->head, .dropped = e->dropped };
+	struct wire_list m = {
+		.lo = ask->lo, .hi_incl = ask->hi_incl, .version = e->head, .dropped = e->dropped
+	};
 	struct wire_buf head = *b;
 	uint64_t hi;
 
@@ -255,7 +265,9 @@ static size_t send_list(struct engine *e, const struct wire_ask *ask, struct wir
 static size_t send_vector(struct engine *e, struct wire_ask *ask, struct wire_buf *b)
 {
 	size_t start = b->at, room = (wire_left(b) - 22) / 16;
-	struct wire_vector m = { .version = e->head, .dropped = e->dropped, .first = (uint16_t)ask->lo };
+	struct wire_vector m = { .version = e->head,
+				 .dropped = e->dropped,
+				 .first = (uint16_t)ask->lo };
 
 	m.count = (uint16_t)min_u64(room, ask->hi_incl - ask->lo + 1);
 	wire_put_vector(b, own_flags(e), &m);
@@ -359,8 +371,8 @@ int stream_ask(struct engine *e, struct peer *p, const struct wire_ask *m)
 		return 0;
 	if (!e->complete || p->ask_count >= ASKS_MAX) /* asked again after a while */
 		return 0;
-	if (m->kind == WIRE_ASK_LIST ? cache_bucket(m->lo) != cache_bucket(m->hi_incl) :
-				       m->hi_incl >= WIRE_BUCKETS)
+	if (m->kind == WIRE_ASK_LIST ? cache_bucket(m->lo) != cache_bucket(m->hi_incl)
+				     : m->hi_incl >= WIRE_BUCKETS)
 		return -DROP_VALUE;
 	p->asks[(p->ask_at + p->ask_count) % ASKS_MAX] = *m;
 	p->ask_count++;

@@ -1,0 +1,299 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The kernel's answers: what the result of an operation (patrol.c) means for the copy, the stray or
+ * the own flow that it was made for. Refusals are counted by errno and tried again; an entry that
+ * packets have touched becomes ours (R36).
+ */
+#include "engine_priv.h"
+
+#include <errno.h>
+#include <string.h>
+
+static void refused(struct engine *e, struct rec *r, int err)
+{
+	unsigned int no = (unsigned int)-err;
+
+	e->count.refused++;
+	e->refused_noted++;
+	e->refused_errno = -err;
+	if (r && !(r->flags & F_REFUSED)) {
+		e->refused++;
+		r->flags |= F_REFUSED;
+	}
+	if (!e->commit.running)
+		return;
+	e->commit.refused++;
+	if (no < ARRAY_LEN(e->commit.refused_by))
+		e->commit.refused_by[no]++;
+}
+
+static uint32_t deadline_of(const struct engine_op *op, usec_t now)
+{
+	return to_s(now) + op->flow.timeout_s;
+}
+
+static void adopt_got(struct engine *e, const struct rec *r, const struct flow *got, bool touched,
+		      usec_t now)
+{
+	uint8_t body[FLOW_PACKED_MAX];
+	size_t len;
+	struct rec *own;
+
+	e->count.touched += touched;
+	if (!got) {
+		own = own_adopt(e, r->body, r->len, r->keylen, r->hash, r->written_s, touched, now);
+		return;
+	}
+	len = flow_pack(got, body);
+	own = own_adopt(e, body, len, r->keylen, r->hash, r->written_s, touched, now);
+	if (!own)
+		return;
+	own->aux = got->id;
+	own->expire_s = to_s(now) + got->timeout_s;
+}
+
+static void injected(struct engine *e, struct peer *p, struct rec *r, const struct engine_op *op,
+		     usec_t now)
+{
+	e->count.injects++;
+	copy_set(e, p, r, deadline_of(op, now));
+	if (e->commit.running)
+		e->commit.committed++;
+	if (e->role == ROLE_PRIMARY && e->commit.running)
+		own_adopt(e, r->body, r->len, r->keylen, r->hash, r->written_s, false, now);
+}
+
+static void inject_result(struct engine *e, struct peer *p, struct rec *r,
+			  const struct engine_op *op, int err, usec_t now)
+{
+	if (!err) {
+		injected(e, p, r, op, now);
+	} else if (err == -EEXIST || err == -ENOBUFS) {
+		r->flags |= F_CHECK;
+		cache_list_add(p->mirror, r, CACHE_LIST_WORK);
+	} else {
+		refused(e, r, err);
+	}
+}
+
+/* The kernel has an entry for a flow that it would not create: whose is it? */
+static void check_result(struct engine *e, struct peer *p, struct rec *r, int err,
+			 const struct flow *got, usec_t now)
+{
+	struct rec *s;
+
+	r->flags &= (uint16_t)~F_CHECK;
+	if (err) {
+		refused(e, r,
+			err == -ENOENT ? -EEXIST
+				       : err); /* absent: another flow has the reply tuple */
+		return;
+	}
+	if (e->commit.running)
+		e->commit.existed++;
+	if (own_find(e, r->body, r->keylen, r->hash))
+		return;
+	if (e->role == ROLE_PRIMARY) {
+		adopt_got(e, r, got, false, now);
+		return;
+	}
+	s = stray_put(e, r, F_KERN | F_UNKNOWN, to_s(now) + got->timeout_s);
+	if (s)
+		own_stale_later(e, p, r, now);
+}
+
+static void refresh_result(struct engine *e, struct peer *p, struct rec *r,
+			   const struct engine_op *op, int err, const struct flow *got, usec_t now)
+{
+	if (!err) {
+		e->count.refreshes++;
+		r->written_s = deadline_of(op, now);
+	} else if (err == -EBUSY) {
+		adopt_got(e, r, got, true, now);
+	} else if (err == -ENOENT) {
+		copy_clear(p, r);
+		cache_list_add(p->mirror, r, CACHE_LIST_WORK);
+	} else {
+		e->count.refused++;
+	}
+}
+
+static void update_result(struct engine *e, struct peer *p, struct rec *r,
+			  const struct engine_op *op, int err, usec_t now)
+{
+	if (!err) {
+		e->count.updates++;
+		r->written_s = deadline_of(op, now);
+	} else if (err == -ENOENT) {
+		copy_clear(p, r);
+		cache_list_add(p->mirror, r, CACHE_LIST_WORK);
+	} else {
+		refused(e, NULL, err);
+	}
+}
+
+static void stale_result(struct engine *e, struct peer *p, struct rec *r,
+			 const struct engine_op *op, int err, usec_t now)
+{
+	struct rec *own = own_find(e, r->body, r->keylen, r->hash);
+	struct rec *s = stray_find(e, r->body, r->keylen, r->hash);
+
+	r->flags &= (uint16_t)~F_STALE;
+	if (err == -EBUSY) { /* packets pass here: it stays ours */
+		if (e->commit.running)
+			e->commit.existed++;
+		if (s)
+			patrol_adopt(e, s, now);
+		own_stale_later(e, p, r, now);
+		return;
+	}
+	own_dump_forget(e, r->body, r->keylen, r->hash, 0);
+	if (s)
+		stray_del(e, s);
+	if (own && e->role == ROLE_BACKUP)
+		own_yield(e, own);
+	if (err && err != -ENOENT) {
+		refused(e, r, err);
+		return;
+	}
+	e->count.replaces++;
+	if (op->type == OP_DELETE)
+		return;
+	if (!own || e->role == ROLE_BACKUP)
+		injected(e, p, r, op, now);
+	else if (e->commit.running)
+		e->commit.committed++;
+}
+
+static void sweep_mirror(struct engine *e, struct peer *p, struct rec *r, int err)
+{
+	if (!err) {
+		r->aux = e->dump.gen;
+	} else if (err == -ENOENT) {
+		e->dump.gone++;
+		copy_clear(p, r);
+		if (own_injects(e))
+			cache_list_add(p->mirror, r, CACHE_LIST_WORK);
+	}
+}
+
+static void mirror_result(struct engine *e, struct peer *p, const struct engine_op *op,
+			  struct rec *r, int err, const struct flow *got, usec_t now)
+{
+	switch (op->tag) {
+	case TAG_CHECK:
+		check_result(e, p, r, err, got, now);
+		return;
+	case TAG_STALE:
+		stale_result(e, p, r, op, err, now);
+		return;
+	case TAG_SWEEP:
+		sweep_mirror(e, p, r, err);
+		return;
+	default:
+		break;
+	}
+	if (op->type == OP_INJECT)
+		inject_result(e, p, r, op, err, now);
+	else if (op->type == OP_UPDATE)
+		update_result(e, p, r, op, err, now);
+	else
+		refresh_result(e, p, r, op, err, got, now);
+}
+
+static void stray_deleted(struct engine *e, struct rec *r, int err, const struct flow *got,
+			  usec_t now)
+{
+	uint8_t key[FLOW_KEY_MAX];
+	size_t keylen = r->keylen;
+	uint32_t hash = r->hash;
+
+	if (err == -EBUSY) {
+		adopt_got(e, r, got, true, now);
+		return;
+	}
+	if (err && err != -ENOENT) {
+		r->flags &= (uint16_t)~F_DOOM; /* let it age */
+		e->count.refused++;
+		return;
+	}
+	memcpy(key, r->body, keylen);
+	e->count.deletes += !err;
+	stray_del(e, r);
+	own_dump_forget(e, key, keylen, hash, 0);
+}
+
+static void stray_injected(struct engine *e, struct rec *r, const struct engine_op *op, int err,
+			   usec_t now)
+{
+	if (!err) {
+		e->count.injects++;
+		e->commit.committed += e->commit.running;
+		own_adopt(e, r->body, r->len, r->keylen, r->hash, deadline_of(op, now), false, now);
+		return;
+	}
+	if (err == -EEXIST)
+		e->commit.existed += e->commit.running;
+	else
+		refused(e, NULL, err);
+	stray_del(e, r);
+}
+
+static void stray_result(struct engine *e, const struct engine_op *op, struct rec *r, int err,
+			 const struct flow *got, usec_t now)
+{
+	if (op->type == OP_DELETE) {
+		stray_deleted(e, r, err, got, now);
+	} else if (op->type == OP_INJECT) {
+		stray_injected(e, r, op, err, now);
+	} else if (!err && op->tag == TAG_PARTIAL) {
+		adopt_got(e, r, got, false, now);
+	} else if (!err) {
+		r->gen = e->dump.gen;
+	} else if (err == -ENOENT) {
+		e->dump.gone += op->tag == TAG_SWEEP;
+		stray_del(e, r);
+	}
+}
+
+static void own_result(struct engine *e, const struct engine_op *op, struct rec *r, int err,
+		       const struct flow *got, usec_t now)
+{
+	if (op->tag == TAG_LIFT) {
+		r->flags &= (uint16_t)~F_LIFT;
+		if (err == -EBUSY)
+			r->flags |= F_TOUCHED;
+		if (!err) {
+			e->count.refreshes++;
+			r->written_s = deadline_of(op, now);
+			r->expire_s = r->written_s;
+		}
+		return;
+	}
+	if (!err) {
+		r->gen = e->dump.gen;
+		own_update(e, r, got, false, now);
+	} else if (err == -ENOENT) {
+		e->dump.gone++;
+		own_gone(e, r, NULL, true, now);
+	}
+}
+
+void answer_result(struct engine *e, const struct engine_op *op, int err, const struct flow *got,
+		   usec_t now)
+{
+	struct cache *c = patrol_table(e, op->peer);
+	uint8_t key[FLOW_KEY_MAX];
+	size_t keylen = flow_key_pack(&op->flow.key, key);
+	struct rec *r = c ? cache_find(c, key, keylen, cache_hash(e->local, key, keylen)) : NULL;
+
+	if (!r || r->tomb)
+		return; /* an answer before it in the batch settled the flow */
+	r->flags &= (uint16_t)~F_FLIGHT;
+	if (op->peer == TABLE_STRAYS)
+		stray_result(e, op, r, err, got, now);
+	else if (op->peer == TABLE_LOCAL)
+		own_result(e, op, r, err, got, now);
+	else
+		mirror_result(e, &e->peers[op->peer], op, r, err, got, now);
+}

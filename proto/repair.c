@@ -1,0 +1,318 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Repair, the receiver's half: what a mirror asks its owner for and how the answers to the rarer
+ * questions are applied. A REPORT names the gaps in the covered versions (they come back as DATA,
+ * peer.c); an ASK wants the digests of the buckets (VECTOR) or the flows of a hash range (LIST),
+ * after tombstones were lost, after a restart of the owner, or when the digests differ at rest.
+ * Rules R14, R17 to R24 and R27, R28 of PROTOCOL.md.
+ */
+#include "engine_priv.h"
+
+#include <string.h>
+
+/* ---- LIST and VECTOR ---- */
+
+static int list_check(const struct wire_list *m, struct wire_buf b)
+{
+	struct wire_rec w;
+	int rc;
+
+	while (wire_get_rec(&b, &w)) {
+		if (w.type != WIRE_REC_FLOW || w.delta >= m->version)
+			return -DROP_VALUE;
+		rc = mirror_rec_check(&w);
+		if (rc)
+			return rc;
+	}
+	return b.err ? mirror_drop_of(b.err) : 0;
+}
+
+/* Applies and marks what the LIST names. Returns how many covered versions it had to repair. */
+static uint64_t list_named(struct engine *e, struct peer *p, const struct wire_list *m,
+			   struct wire_buf *b, usec_t now)
+{
+	uint64_t repaired = 0;
+	struct wire_rec w;
+
+	while (wire_get_rec(b, &w)) {
+		uint64_t version = m->version - w.delta;
+		size_t keylen = flow_key_len(w.body, w.body_len);
+		uint32_t hash = cache_hash(p->mirror, w.body, keylen);
+		struct rec *r = cache_find(p->mirror, w.body, keylen, hash);
+
+		if (!r || version > mirror_held_version(p, r)) {
+			repaired += version <= p->covered && !(r && r->gen != p->gen);
+			mirror_set(e, p, &w, version, now);
+			r = cache_find(p->mirror, w.body, keylen, hash);
+		}
+		if (r)
+			r->flags |= F_NAMED;
+	}
+	return repaired;
+}
+
+static struct rec *list_unnamed(struct peer *p, const struct wire_list *m, uint32_t pos,
+				uint32_t *end)
+{
+	struct rec *r;
+
+	for (r = cache_chain(p->mirror, pos, end); r; r = cache_chain_next(p->mirror, r))
+		if (!r->tomb && !(r->flags & F_NAMED) && r->hash >= m->lo &&
+		    r->hash <= m->hi_incl && mirror_held_version(p, r) <= m->version)
+			return r;
+	return NULL;
+}
+
+/* Removes what the LIST does not name (R19, R20) and takes the marks off. Returns how many of
+ * covered versions. */
+static uint64_t list_sweep(struct engine *e, struct peer *p, const struct wire_list *m, bool room,
+			   usec_t now)
+{
+	uint64_t repaired = 0;
+	struct rec *r;
+
+	for (uint32_t pos = m->lo, end;; pos = end + 1) {
+		while ((r = list_unnamed(p, m, pos, &end)) && room) {
+			bool old = r->gen != p->gen;
+
+			repaired += !old && r->version <= p->covered;
+			e->count.list_removed++;
+			mirror_remove(e, p, r, old && !p->old_dead ? GONE_OLD : GONE_DEAD,
+				      m->version, m->version > p->covered, now);
+		}
+		for (r = cache_chain(p->mirror, pos, &end); r; r = cache_chain_next(p->mirror, r))
+			r->flags &= (uint16_t)~F_NAMED;
+		if (end >= m->hi_incl)
+			return repaired;
+	}
+}
+
+static void list_answered(struct peer *p, const struct wire_list *m, usec_t now)
+{
+	for (unsigned int i = 0; i < LISTS_MAX; i++) {
+		struct list_slot *s = &p->lists[i];
+
+		if (s->lo > s->hi_incl || s->lo != m->lo)
+			continue;
+		s->asked_at = 0;
+		if (m->hi_incl >= s->hi_incl)
+			*s = (struct list_slot){ .lo = 1 };
+		else
+			s->lo = m->hi_incl + 1;
+	}
+	p->vector_at = min_u64(p->vector_at, now);
+}
+
+int peer_list(struct engine *e, struct peer *p, struct wire_buf *b, usec_t now)
+{
+	struct wire_list m;
+	uint64_t repaired;
+	bool room;
+	int rc;
+
+	wire_get_list(b, &m);
+	if (b->err)
+		return mirror_drop_of(b->err);
+	if (!p->complete || m.version < p->covered || cache_bucket(m.lo) != cache_bucket(m.hi_incl))
+		return -DROP_STALE;
+	rc = list_check(&m, *b);
+	if (rc)
+		return rc;
+	p->maxhead = max_u64(p->maxhead, m.version);
+	room = m.version == p->covered ||
+	       cache_list_count(p->mirror, CACHE_LIST_TOMB) + 4 * LIST_HELD_MAX <= DELETIONS_MAX;
+	repaired = list_named(e, p, &m, b, now);
+	repaired += list_sweep(e, p, &m, room, now);
+	if (!room)
+		return -DROP_DELETIONS;
+	e->count.lists_applied++;
+	if (repaired && !p->debt && m.version >= p->maxhead) {
+		e->count.divergences++;
+		note_put(e, NOTE_DIVERGENCE, p, cache_bucket(m.lo), repaired);
+	}
+	list_answered(p, &m, now);
+	return 0;
+}
+
+int peer_vector(struct engine *e, struct peer *p, struct wire_buf *b, usec_t now)
+{
+	struct wire_vector m;
+
+	(void)now;
+	wire_get_vector(b, &m);
+	for (unsigned int i = m.first; !b->err && i < (unsigned int)m.first + m.count; i++) {
+		uint64_t digest = wire_get_u64(b), last = wire_get_u64(b);
+
+		if (b->err)
+			break;
+		if (cache_bucket_digest(p->mirror, i) == digest) {
+			p->proof[i] = max_u64(p->proof[i], m.version);
+		} else if (p->covered >= last && p->changed[i] <= last) {
+			p->list_map[i / 64] |= 1ULL << (i % 64);
+			e->count.buckets_unequal++;
+		}
+	}
+	if (b->err)
+		return mirror_drop_of(b->err);
+	p->maxhead = max_u64(p->maxhead, m.version);
+	e->count.vectors_compared++;
+	mirror_debt_check(e, p);
+	return 0;
+}
+
+/* ---- What we ask for ---- */
+
+static bool inner_gap(const struct peer *p)
+{
+	return p->range_count != 0;
+}
+
+static bool tail_gap(const struct peer *p)
+{
+	return mirror_top(p) < p->maxhead;
+}
+
+/* When the gaps that we see should be asked for; UINT64_MAX when there are none. */
+static usec_t gaps_at(const struct peer *p)
+{
+	if (!inner_gap(p) && !tail_gap(p))
+		return UINT64_MAX;
+	if (p->asked_at)
+		return max_u64(p->asked_at, p->filled_at) + REPORT_RETRY_MS * USEC_PER_MS;
+	if (p->report_now)
+		return 0;
+	if (inner_gap(p))
+		return p->gap_at + GAP_MS * USEC_PER_MS;
+	return p->data_at + TAIL_MS * USEC_PER_MS;
+}
+
+usec_t repair_report_at(const struct engine *e, const struct peer *p)
+{
+	usec_t at = min_u64(p->reported_at + e->conf.heartbeat_ms * USEC_PER_MS, gaps_at(p));
+
+	if (p->covered != p->reported_covered)
+		at = min_u64(at, p->reported_at + ACK_MS * USEC_PER_MS);
+	if (p->unreported_len > e->conf.window_len / 2 || p->report_now)
+		at = 0;
+	return at;
+}
+
+static void report_gaps(struct peer *p, struct wire_report *m)
+{
+	uint64_t from = p->covered;
+
+	for (unsigned int i = 0; i < p->range_count && m->gap_count < WIRE_GAPS_MAX; i++) {
+		m->gaps[m->gap_count++] = (struct wire_gap){ from, p->ranges[i].from };
+		from = p->ranges[i].to;
+	}
+	if (m->gap_count < WIRE_GAPS_MAX && from < p->maxhead)
+		m->gaps[m->gap_count++] = (struct wire_gap){ from, p->maxhead };
+}
+
+static void put_report(struct engine *e, struct peer *p, struct wire_buf *b, usec_t now)
+{
+	struct wire_report m = {
+		.owner = p->id,
+		.owner_epoch = p->epoch,
+		.covered = p->covered,
+		.maxhead = p->maxhead,
+		.window_len = e->conf.window_len,
+		.heard_ms = p->heard_at ? (uint32_t)min_u64((now - p->heard_at) / USEC_PER_MS,
+							    UINT32_MAX - 1)
+					: UINT32_MAX,
+	};
+
+	if (now >= gaps_at(p)) {
+		report_gaps(p, &m);
+		p->asked_at = now;
+		p->filled_at = now;
+		p->asked_to = m.gap_count ? m.gaps[m.gap_count - 1].to : 0;
+	}
+	p->report_now = false;
+	p->reported_at = now;
+	p->reported_covered = p->covered;
+	p->unreported_len = 0;
+	e->count.reports_sent++;
+	wire_put_report(b,
+			(uint8_t)((e->role == ROLE_PRIMARY ? WIRE_F_PRIMARY : 0) |
+				  (e->complete ? WIRE_F_COMPLETE : 0)),
+			&m);
+}
+
+bool repair_lists_busy(const struct peer *p)
+{
+	for (unsigned int i = 0; i < LISTS_MAX; i++)
+		if (p->lists[i].lo <= p->lists[i].hi_incl)
+			return true;
+	for (unsigned int i = 0; i < ARRAY_LEN(p->list_map); i++)
+		if (p->list_map[i])
+			return true;
+	return false;
+}
+
+/* Gives a free slot the next unequal bucket. */
+static bool slot_fill(struct peer *p, struct list_slot *s)
+{
+	for (unsigned int i = 0; i < ARRAY_LEN(p->list_map); i++) {
+		uint32_t bucket;
+
+		if (!p->list_map[i])
+			continue;
+		bucket = i * 64 + (uint32_t)__builtin_ctzll(p->list_map[i]);
+		p->list_map[i] &= p->list_map[i] - 1;
+		*s = (struct list_slot){ .lo = bucket << 22, .hi_incl = bucket << 22 | 0x3fffffU };
+		return true;
+	}
+	return false;
+}
+
+/* The width of hash space in which about LIST_HELD_MAX of our flows lie, at most one bucket. */
+static uint32_t list_width(const struct peer *p)
+{
+	uint64_t held = cache_flows(p->mirror) / WIRE_BUCKETS;
+
+	return held <= LIST_HELD_MAX ? 1U << 22 : (uint32_t)((1ULL << 22) * LIST_HELD_MAX / held);
+}
+
+static bool next_list(struct peer *p, struct wire_ask *ask, usec_t now)
+{
+	for (unsigned int i = 0; i < LISTS_MAX; i++) {
+		struct list_slot *s = &p->lists[i];
+
+		if (s->lo > s->hi_incl && !slot_fill(p, s))
+			continue;
+		if (s->asked_at && now < s->asked_at + LIST_RETRY_MS * USEC_PER_MS)
+			continue;
+		s->asked_at = now;
+		ask->kind = WIRE_ASK_LIST;
+		ask->lo = s->lo;
+		ask->hi_incl = (uint32_t)min_u64(s->hi_incl, (uint64_t)s->lo + list_width(p) - 1);
+		return true;
+	}
+	return false;
+}
+
+static bool vector_due(const struct engine *e, const struct peer *p, usec_t now)
+{
+	if (!p->complete || p->resyncing || !peer_hears(e, p) || repair_lists_busy(p))
+		return false;
+	return (p->want_vector || p->debt || (p->old_count && !p->in_sync)) && now >= p->vector_at;
+}
+
+size_t peer_send(struct engine *e, struct peer *p, struct wire_buf *b, usec_t now)
+{
+	struct wire_ask ask = { .owner = p->id, .owner_epoch = p->epoch };
+	size_t start = b->at;
+
+	if (now >= repair_report_at(e, p)) {
+		put_report(e, p, b, now);
+	} else if (peer_hears(e, p) && next_list(p, &ask, now)) {
+		wire_put_ask(b, 0, &ask);
+	} else if (vector_due(e, p, now)) {
+		ask.kind = WIRE_ASK_VECTOR;
+		ask.hi_incl = WIRE_BUCKETS - 1;
+		p->vector_at = now + VECTOR_RETRY_MS * USEC_PER_MS;
+		wire_put_ask(b, 0, &ask);
+	}
+	return b->at - start;
+}
