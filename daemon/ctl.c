@@ -1,21 +1,28 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The control socket's server. include/ctl.h is the contract with the CLI, ctl.h the one with the daemon.
+ * The control socket's server. include/ctl.h is the contract with the CLI, ctl.h the one with the
+ * daemon.
  *
- * It owns the listening socket and every client: one request per connection, then lines until the closing line.
- * Nothing here blocks and nothing grows without a limit, because conntrackd showed what happens otherwise: there a
- * client that connects and says nothing stops replication.
+ * It owns the listening socket and every client: one request per connection, then lines until the
+ * closing line. Nothing here blocks and nothing grows without a limit, because conntrackd showed
+ * what happens otherwise: there a client that connects and says nothing stops replication.
  *
- * A client is in one of three phases.
- *   READING    has not sent its line yet. The idle timer runs from accept and is not prolonged by single bytes.
- *   ANSWERING  the owner puts lines, now or later. The idle timer runs only while the client does not take what it
- *              could have, waiting output or a stream: a client that waits for a promote to end is not idle.
- *   ENDED      the closing line is queued; the client is freed when it is sent, or when the timer strikes.
- * Clients are freed only by this file's own event handlers, never inside ctl_put_* or ctl_end, so that the owner may
- * go on with a pointer until it returns. A put that cannot be kept marks the client broken; the next event drops it.
+ * A client is in one of three phases:
  *
- * Places are limited (CTL_CLIENTS_MAX) and a part of them is kept for those who may change something, so that a user
- * who may only read cannot keep an operator from promoting. Who comes to a full house displaces the longest idle.
+ * - READING: it has not sent its line yet. The idle timer runs from accept and is not prolonged by
+ *   single bytes.
+ * - ANSWERING: the owner puts lines, now or later. The idle timer runs only while the client does
+ *   not take what it could have, waiting output or a stream: a client that waits for a promote to
+ *   end is not idle.
+ * - ENDED: the closing line is queued; the client is freed when it is sent, or by the timer.
+ *
+ * Clients are freed only by this file's own event handlers, never inside ctl_put_* or ctl_end, so
+ * that the owner may go on with a pointer until it returns. A put that cannot be kept marks the
+ * client broken; the next event drops it.
+ *
+ * Places are limited (CTL_CLIENTS_MAX) and a part of them is kept for those who may change
+ * something, so that a user who may only read cannot keep an operator from promoting. Who comes to
+ * a full house displaces the longest idle.
  */
 #include "ctl.h"
 
@@ -36,7 +43,9 @@
 #define CTL_BACKLOG 128
 #define CTL_ACCEPT_BUDGET 16 /* connections taken in one turn of the loop */
 #define CTL_RETRY_S 1.0      /* after accept ran out of descriptors or memory */
-#define CTL_STALLED_S 1.0  /* output waiting for so long makes a client one that may be displaced */
+#define CTL_STALLED_S                                                                              \
+	1.0                /* output waiting for so long makes a client one that may be displaced  \
+			    */
 #define CTL_OUT_FIRST 4096 /* first size of an output buffer */
 
 enum phase { PHASE_READING, PHASE_ANSWERING, PHASE_ENDED };
@@ -122,7 +131,8 @@ static size_t out_waiting(const struct ctl_client *c)
 	return c->out_len - c->out_at;
 }
 
-/* Makes room for len more bytes. Returns false when the reply would pass its limit or memory is out. */
+/* Makes room for len more bytes. Returns false when the reply would pass its limit or memory is
+ * out. */
 static bool out_reserve(struct ctl_client *c, size_t len)
 {
 	size_t size = c->out_size ? c->out_size : CTL_OUT_FIRST;
@@ -204,7 +214,8 @@ static void client_pump(struct ctl_client *c)
 		client_free(c);
 		return;
 	}
-	if (c->streaming) { /* the socket may be full although the buffer is empty: the timer runs on */
+	if (c->streaming) { /* the socket may be full although the buffer is empty: the timer runs
+			       on */
 		ev_io_start(ctl->loop, &c->wr);
 		return;
 	}
@@ -225,7 +236,8 @@ static void on_writable(struct ev_loop *loop, ev_io *w, int revents)
 	client_pump(c);
 }
 
-/* A tagged line; text is cut to the limit and control characters, which would break the framing, become '?'. */
+/* A tagged line; text is cut to the limit and control characters, which would break the framing,
+ * become '?'. */
 static void put_tagged(struct ctl_client *c, char tag, const char *text)
 {
 	char line[CTL_LINE_MAX];
@@ -264,6 +276,22 @@ void ctl_put_bool(struct ctl_client *c, const char *path, bool v)
 	put_tagged(c, 'v', text);
 }
 
+void ctl_put_null(struct ctl_client *c, const char *path)
+{
+	char text[CTL_LINE_MAX];
+
+	(void)snprintf(text, sizeof(text), "z %s", path);
+	put_tagged(c, 'v', text);
+}
+
+void ctl_put_list(struct ctl_client *c, const char *path)
+{
+	char text[CTL_LINE_MAX];
+
+	(void)snprintf(text, sizeof(text), "l %s", path);
+	put_tagged(c, 'v', text);
+}
+
 void ctl_put_line(struct ctl_client *c, const char *text)
 {
 	put_tagged(c, 'l', text);
@@ -273,7 +301,8 @@ void ctl_put_progress(struct ctl_client *c, unsigned long long done, unsigned lo
 {
 	char text[64];
 
-	/* One that waits unsent says the same: progress must not fill the buffer of a client that does not read. */
+	/* One that waits unsent says the same: progress must not fill the buffer of a client that
+	 * does not read. */
 	if (c->progress_waits)
 		return;
 	(void)snprintf(text, sizeof(text), "%llu %llu", done, total);
@@ -398,7 +427,8 @@ static void read_behind(struct ctl_client *c)
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
 	if (n == 0 && poll(&p, 1, 0) == 0) {
-		/* It closed its sending half alone and still wants its answer; a write will tell when it goes. */
+		/* It closed its sending half alone and still wants its answer; a write will tell
+		 * when it goes. */
 		ev_io_stop(c->ctl->loop, &c->rd);
 		return;
 	}
@@ -472,7 +502,8 @@ static bool is_idle(const struct ctl_client *c)
 	       ev_now(c->ctl->loop) - c->since >= CTL_STALLED_S;
 }
 
-/* Whom to displace: the longest idle, readers first; readers alone if only they may go. NULL if nobody is idle. */
+/* Whom to displace: the longest idle, readers first; readers alone if only they may go. NULL if
+ * nobody is idle. */
 static struct ctl_client *find_victim(const struct ctl *ctl, bool readers_only)
 {
 	struct ctl_client *best = NULL;
@@ -554,7 +585,8 @@ static void on_connect(struct ev_loop *loop, ev_io *w, int revents)
 			return;
 		if (errno == ECONNABORTED || errno == EINTR)
 			continue;
-		/* Out of descriptors or memory: the socket stays readable, so look again later instead of spinning. */
+		/* Out of descriptors or memory: the socket stays readable, so look again later
+		 * instead of spinning. */
 		ctl->stats.refused++;
 		log_warn(ctl->log, "control socket: accept: %s", strerror(errno));
 		ev_io_stop(loop, &ctl->acc);

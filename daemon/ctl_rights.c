@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Rights on the control socket: root, the daemon's own user and the members of one configured group may change
- * things, others may read if the configuration says so. The kernel vouches for the peer (unix(7): SO_PEERCRED;
- * SO_PEERGROUPS gives the supplementary groups), so no password, and no trust in the mode of a file.
- * What cannot be found out gives no rights.
+ * Rights on the control socket: root, the daemon's own user and the members of one configured group
+ * may change things, others may read if the configuration says so. The kernel vouches for the peer
+ * (unix(7): SO_PEERCRED; SO_PEERGROUPS gives the supplementary groups), so no password, and no
+ * trust in the mode of a file. What cannot be found out gives no rights.
  */
 #include "ctl_rights.h"
 
@@ -77,8 +77,8 @@ void ctl_rights_text(const struct ctl_rights *r, char *buf, size_t len)
 		(void)snprintf(buf, len, "be root (there is no group in control.group)");
 }
 
-/* The file's mode is a first fence only. Where the file cannot be given to the group, it is open to all, so that
- * the group's members reach the check of their credentials. */
+/* The file's mode is a first fence only. Where the file cannot be given to the group, it is open to
+ * all, so that the group's members reach the check of their credentials. */
 int ctl_rights_mode(const struct ctl_rights *r, const char *path)
 {
 	mode_t mode = r->read_all ? 0666 : 0600;

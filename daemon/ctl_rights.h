@@ -22,10 +22,12 @@ struct ctl_peer {
 	bool may_read, may_change;
 };
 
-/* group: a name, NULL or empty for none. One that does not exist gives rights to nobody, and a warning. */
+/* group: a name, NULL or empty for none. One that does not exist gives rights to nobody, and a
+ * warning. */
 void ctl_rights_set(struct ctl_rights *r, const char *group, bool read_all, struct log *log);
 
-/* Fills who for the peer of the connected unix socket fd, by its credentials at the time of its connect. */
+/* Fills who for the peer of the connected unix socket fd, by its credentials at the time of its
+ * connect. */
 void ctl_rights_peer(const struct ctl_rights *r, int fd, struct ctl_peer *who);
 
 /* Who may change something, as advice: "be root or a member of the group x". */

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The grammar of requests. CTL_VERBS in include/ctl.h says for each verb what may follow it, in the notation of
- * a usage text: "local|remote|kernel [--count]". That text is the check: what the help shows is what is accepted,
- * and a new verb or word is one line in one place. The daemon trusts no client and checks again what the CLI
- * has checked for the sake of a quick answer.
+ * The grammar of requests. CTL_VERBS in include/ctl.h says for each verb what may follow it, in the
+ * notation of a usage text: "local|remote|kernel [--count]". That text is the check: what the help
+ * shows is what is accepted, and a new verb or word is one line in one place. The daemon trusts no
+ * client and checks again what the CLI has checked for the sake of a quick answer.
  *
  * Pure functions over the caller's memory; nothing is kept.
  */

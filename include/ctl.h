@@ -1,15 +1,22 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The control socket's contract between daemon and CLI: a unix stream socket, one request per connection.
+ * The control socket's contract between daemon and CLI: a unix stream socket, one request per
+ * connection.
  *
- * Request: one line, at most CTL_REQUEST_MAX bytes: the verb and its words, separated by single spaces, '\n'.
+ * Request: one line of at most CTL_REQUEST_MAX bytes, newline included: the verb and its words,
+ * separated by single spaces.
+ *
  * Reply: lines, each with a one-letter tag and a space, until the closing line:
- *   v <type> <path> <value>   a value; type n (number), s (string), b (true/false); path by dots, list items by
- *                             number: peers.0.node. The CLI rebuilds the tree for JSON or renders it as text.
- *   l <text>                  a line for standard output as it is (flows, config)
- *   p <done> <total>          progress
- *   e <text>                  a line for standard error
- *   . <exit status>           the end: 0 done, 1 no or failed
+ *
+ *   v <type> <path> <value>  a value (see below)
+ *   l <text>                 a line for standard output as it is (flows, config)
+ *   p <done> <total>         progress
+ *   e <text>                 a line for standard error
+ *   . <exit status>          the end: 0 done, 1 no or failed, 2 a request not understood
+ *
+ * Types: n number, s string, b true or false; z unknown (JSON null) and l an empty list, both
+ * without a value. Path: parts joined by dots, items of a list by number and in order:
+ * peers.0.node. The CLI rebuilds the tree for JSON or renders it as text.
  */
 #ifndef CTSYNCD_CTL_H
 #define CTSYNCD_CTL_H
@@ -18,7 +25,12 @@
 #define CTL_REQUEST_MAX 256
 #define CTL_LINE_MAX 1024
 
-enum ctl_exit { CTL_EXIT_DONE = 0, CTL_EXIT_FAILED = 1, CTL_EXIT_USAGE = 2, CTL_EXIT_NO_DAEMON = 3 };
+enum ctl_exit {
+	CTL_EXIT_DONE = 0,
+	CTL_EXIT_FAILED = 1,
+	CTL_EXIT_USAGE = 2,
+	CTL_EXIT_NO_DAEMON = 3
+};
 
 /* X(name, changes something, words after it, help) */
 #define CTL_VERBS(X)                                                                               \
@@ -26,7 +38,8 @@ enum ctl_exit { CTL_EXIT_DONE = 0, CTL_EXIT_FAILED = 1, CTL_EXIT_USAGE = 2, CTL_
 	X(stats, 0, "", "every counter")                                                           \
 	X(peers, 0, "", "each peer's state and replication figures")                               \
 	X(flows, 0, "local|remote|kernel [--count]", "flows in conntrack -L format")               \
-	X(promote, 1, "[--strict]", "take the primary role; returns when every flow is in the kernel") \
+	X(promote, 1, "[--strict]",                                                                \
+	  "take the primary role; returns when every flow is in the kernel")                       \
 	X(demote, 1, "", "give the role up; removes nothing")                                      \
 	X(commit, 1, "", "write the remote half into the kernel, role unchanged")                  \
 	X(resync, 1, "", "fetch every peer's flows again")                                         \

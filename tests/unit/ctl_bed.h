@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What the tests of the control socket share: a server in a loop of its own, its owner, and clients on real sockets. */
+/* What the tests of the control socket share: a server in a loop of its own, its owner, and clients
+ * on real sockets. */
 #ifndef CTSYNCD_TEST_CTL_BED_H
 #define CTSYNCD_TEST_CTL_BED_H
 

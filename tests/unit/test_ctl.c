@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The control socket's server over real sockets, with a libev loop in this process: what it answers, and above all that
- * silent, slow, rude and unauthorised clients hurt nobody. Waits are conditions with a deadline, never fixed sleeps;
- * where a test must show that something does *not* happen, it first lets a witness client go through the same time.
+ * The control socket's server over real sockets, with a libev loop in this process: what it
+ * answers, and above all that silent, slow, rude and unauthorised clients hurt nobody. Waits are
+ * conditions with a deadline, never fixed sleeps; where a test must show that something does *not*
+ * happen, it first lets a witness client go through the same time.
  */
 #include "ctl_bed.h"
 
@@ -264,7 +265,8 @@ static void test_full_house(void **state)
 	spin_until(bed, stats_of(bed).clients == 0);
 }
 
-/* All places taken by clients that wait for an answer: these stay, the new one is refused in words. */
+/* All places taken by clients that wait for an answer: these stay, the new one is refused in words.
+ */
 static void test_full_of_busy(void **state)
 {
 	struct bed *bed = *state;

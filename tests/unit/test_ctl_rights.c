@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The control socket's file and who may do what over it, over real sockets. Other users are children of this process
- * that gave up their rights; these tests need root and are skipped without.
+ * The control socket's file and who may do what over it, over real sockets. Other users are
+ * children of this process that gave up their rights; these tests need root and are skipped
+ * without.
  */
 #include "ctl_bed.h"
 
