@@ -12,7 +12,7 @@ trap 'rm -rf "$tmp"' EXIT
 for unit in "$build"/conf/*.service; do
 	name=$(basename "$unit")
 	grep -n '@[A-Za-z]*@' "$unit" && bad "conf/$name.in:1: a place holder was not filled in"
-	sed "s|^\(Exec[A-Za-z]*=[-+!@:]*\)/[^ ]*/\(ctsyncd\|ctsync\)\>|\1$build/\2|" "$unit" >"$tmp/$name"
+	sed "s#^\(Exec[A-Za-z]*=[-+!@:]*\)/[^ ]*/\(ctsyncd\|ctsync\)\>#\1$build/\2#" "$unit" >"$tmp/$name"
 	verify=$name
 	case $name in *@.service) verify=${name%@.service}@x.service ;; esac
 	[ "$verify" = "$name" ] || cp "$tmp/$name" "$tmp/$verify"
