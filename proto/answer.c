@@ -159,10 +159,14 @@ static void stale_result(struct engine *e, struct peer *p, struct rec *r,
 	e->count.replaces++;
 	if (op->type == OP_DELETE)
 		return;
-	if (!own || e->role == ROLE_BACKUP)
+	if (!own || e->role == ROLE_BACKUP) {
 		injected(e, p, r, op, now);
-	else if (e->commit.running)
-		e->commit.committed++;
+		return;
+	}
+	own->aux = 0; /* a new incarnation, whose id we do not know */
+	own->flags |= F_ADOPTED;
+	own->written_s = deadline_of(op, now);
+	e->commit.committed += e->commit.running;
 }
 
 static void sweep_mirror(struct engine *e, struct peer *p, struct rec *r, int err)

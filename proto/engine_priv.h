@@ -267,6 +267,7 @@ void mirror_debt_check(struct engine *e, struct peer *p); /* is the debt paid? (
 usec_t repair_report_at(const struct engine *e,
 			const struct peer *p); /* when the next REPORT is due */
 bool repair_lists_busy(const struct peer *p);
+bool repair_vector_wanted(const struct engine *e, const struct peer *p);
 
 /* own.c: ownership. */
 void own_event(struct engine *e, enum engine_kern_event event, const struct flow *f,

@@ -311,6 +311,20 @@ void own_gone(struct engine *e, struct rec *r, const struct flow *f, bool organi
 		reinject(e, p, r);
 }
 
+static void stray_gone(struct engine *e, struct rec *r)
+{
+	uint8_t key[FLOW_KEY_MAX];
+	size_t keylen = r->keylen;
+	uint32_t hash = r->hash;
+	struct peer *p;
+
+	memcpy(key, r->body, keylen);
+	stray_del(e, r);
+	r = mirror_find(e, key, keylen, hash, true, &p);
+	if (r)
+		reinject(e, p, r);
+}
+
 /* ---- Events ---- */
 
 static void event_end(struct engine *e, const struct flow *f, const struct key *k, uint32_t portid,
@@ -325,7 +339,7 @@ static void event_end(struct engine *e, const struct flow *f, const struct key *
 		own_gone(e, r, f, portid == 0, now);
 	} else if ((r = stray_find(e, k->p, k->len, k->hash))) {
 		if (r->flags & F_KERN)
-			stray_del(e, r);
+			stray_gone(e, r);
 	} else if ((r = mirror_find(e, k->p, k->len, k->hash, false, &p))) {
 		copy_clear(p, r);
 		reinject(e, p, r);

@@ -105,6 +105,14 @@ static bool stale_op(struct engine *e, struct peer *p, struct rec *r, struct eng
 		       e->role == ROLE_PRIMARY ? full : rec_hold(e, r), r->aux + full);
 }
 
+/* Does our kernel have an entry for it whose provenance nobody knows? */
+static bool is_unknown(struct engine *e, const struct rec *r)
+{
+	const struct rec *s = stray_find(e, r->body, r->keylen, r->hash);
+
+	return s && (s->flags & F_UNKNOWN);
+}
+
 static bool mirror_op(struct engine *e, struct peer *p, struct rec *r, struct engine_op *op)
 {
 	uint32_t timeout_s;
@@ -113,7 +121,7 @@ static bool mirror_op(struct engine *e, struct peer *p, struct rec *r, struct en
 		return op_make(op, OP_GET, r, p->index, TAG_CHECK, 0, 0);
 	if (r->flags & F_STALE)
 		return stale_op(e, p, r, op);
-	if (own_find(e, r->body, r->keylen, r->hash))
+	if (own_find(e, r->body, r->keylen, r->hash) || is_unknown(e, r))
 		return false;
 	if (r->flags & F_KERN)
 		return op_make(op, OP_UPDATE, r, p->index, TAG_PLAIN, rec_hold(e, r), UINT32_MAX);
@@ -180,16 +188,14 @@ static void strays_due(struct engine *e, enum cache_list list, usec_t now)
 	}
 }
 
+/* Ours yields to a primary alone; what nobody knows is the claimer's in any case. */
 static bool claim_stands(struct engine *e, const struct peer *p, const struct rec *r)
 {
-	const struct rec *s;
-
-	if (e->role == ROLE_PRIMARY || !p->primary)
+	if (e->role == ROLE_PRIMARY)
 		return false;
 	if (own_find(e, r->body, r->keylen, r->hash))
-		return true;
-	s = stray_find(e, r->body, r->keylen, r->hash);
-	return s && (s->flags & F_UNKNOWN);
+		return p->primary;
+	return is_unknown(e, r);
 }
 
 static void claims_due(struct engine *e, struct peer *p, usec_t now)
@@ -199,10 +205,8 @@ static void claims_due(struct engine *e, struct peer *p, usec_t now)
 
 		if (!r || (r->aux + CLAIM_WAIT_S > to_s(now)))
 			return;
-		cache_list_del(p->mirror, r);
-		if (!claim_stands(e, p, r))
-			continue;
-		r->flags |= F_STALE;
+		if (claim_stands(e, p, r))
+			r->flags |= F_STALE;
 		cache_list_add(p->mirror, r, CACHE_LIST_WORK);
 	}
 }
@@ -280,8 +284,6 @@ static bool visit_copy(struct engine *e, struct peer *p, struct rec *r, struct e
 static bool visit_mirror(struct engine *e, struct peer *p, struct rec *r, struct engine_op *op,
 			 usec_t now)
 {
-	const struct rec *s;
-
 	if (silent_over(e, p, r, now)) {
 		e->count.expired_silent++;
 		peer_drop_flow(e, p, r);
@@ -291,13 +293,8 @@ static bool visit_mirror(struct engine *e, struct peer *p, struct rec *r, struct
 		return visit_copy(e, p, r, op, now);
 	if (r->list != CACHE_LIST_NONE)
 		return false;
-	s = own_find(e, r->body, r->keylen, r->hash);
-	if (!s) {
-		s = stray_find(e, r->body, r->keylen, r->hash);
-		s = s && (s->flags & F_UNKNOWN) ? s : NULL;
-	}
-	if (s) {
-		if (p->primary)
+	if (own_find(e, r->body, r->keylen, r->hash) || is_unknown(e, r)) {
+		if (p->primary || is_unknown(e, r))
 			own_stale_later(e, p, r, now);
 		return false;
 	}
@@ -358,6 +355,7 @@ static bool walk_chain(struct engine *e, struct cache *c, struct engine_op *op, 
 	struct rec *r;
 
 	for (;;) {
+		uint32_t flows = cache_flows(c);
 		unsigned int i = 0;
 
 		for (r = cache_chain(c, w->pos, end); r && i < w->skip; i++)
@@ -370,7 +368,8 @@ static bool walk_chain(struct engine *e, struct cache *c, struct engine_op *op, 
 		}
 		if (w->stalled && !round_has(e, w->urgent_to))
 			return false;
-		w->skip++;
+		if (cache_flows(c) >= flows) /* else the next one has moved up */
+			w->skip++;
 	}
 }
 

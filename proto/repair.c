@@ -292,11 +292,11 @@ static bool next_list(struct peer *p, struct wire_ask *ask, usec_t now)
 	return false;
 }
 
-static bool vector_due(const struct engine *e, const struct peer *p, usec_t now)
+bool repair_vector_wanted(const struct engine *e, const struct peer *p)
 {
 	if (!p->complete || p->resyncing || !peer_hears(e, p) || repair_lists_busy(p))
 		return false;
-	return (p->want_vector || p->debt || (p->old_count && !p->in_sync)) && now >= p->vector_at;
+	return p->want_vector || p->debt || (p->old_count && !p->in_sync);
 }
 
 size_t peer_send(struct engine *e, struct peer *p, struct wire_buf *b, usec_t now)
@@ -308,7 +308,7 @@ size_t peer_send(struct engine *e, struct peer *p, struct wire_buf *b, usec_t no
 		put_report(e, p, b, now);
 	} else if (peer_hears(e, p) && next_list(p, &ask, now)) {
 		wire_put_ask(b, 0, &ask);
-	} else if (vector_due(e, p, now)) {
+	} else if (repair_vector_wanted(e, p) && now >= p->vector_at) {
 		ask.kind = WIRE_ASK_VECTOR;
 		ask.hi_incl = WIRE_BUCKETS - 1;
 		p->vector_at = now + VECTOR_RETRY_MS * USEC_PER_MS;

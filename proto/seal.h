@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Sealing: libsodium AEAD over everything but the clear header, which is authenticated too. Keys derive from the
- * pre-shared key, the sender and its epoch; the nonce is the packet counter. Unsealed (key_count 0) a keyed
- * 8-byte check under a public key stands in the tag's place: it finds corruption, it proves nothing.
- * PROTOCOL.md "Sealing". libsodium only here and in digest.c.
+ * Sealing: libsodium AEAD over everything but the clear header, which is authenticated too. Keys
+ * derive from the pre-shared key, the sender and its epoch; the nonce is the packet counter.
+ * Unsealed (key_count 0) a keyed 8-byte check under a public key stands in the tag's place: it
+ * finds corruption, it proves nothing. PROTOCOL.md "Sealing". libsodium only here and in digest.c.
  */
 #ifndef CTSYNCD_SEAL_H
 #define CTSYNCD_SEAL_H
@@ -19,7 +19,8 @@
 /* A cache of derived keys of one sender and epoch, and its key id. Zero-initialised = empty. */
 struct seal_key {
 	bool valid;
-	uint8_t id; /* key id on the wire: 1..255, derived from the pre-shared key so that both ends agree */
+	uint8_t id; /* key id on the wire: 1..255, derived from the pre-shared key so that both ends
+		       agree */
 	uint8_t key[32];
 	uint32_t serial; /* struct seal.serial of the pre-shared key that it derives from */
 	uint64_t sender, epoch;
@@ -29,14 +30,16 @@ struct seal {
 	uint8_t psk[ENGINE_KEYS_MAX][32];
 	uint8_t id[ENGINE_KEYS_MAX];
 	unsigned int count; /* 0 = unsealed */
-	uint32_t serial[ENGINE_KEYS_MAX], last_serial; /* a number for each key ever loaded: ids may collide */
+	uint32_t serial[ENGINE_KEYS_MAX],
+		last_serial;            /* a number for each key ever loaded: ids may collide */
 	uint8_t group[DIGEST_KEY_LEN];  /* hash key of tables, the same on all nodes of the group */
 	uint8_t digest[DIGEST_KEY_LEN]; /* hash key of digests */
-	struct seal_key own; /* to seal with; unsealed: the check key */
+	struct seal_key own;            /* to seal with; unsealed: the check key */
 };
 
-/* Derives ids and group keys from the first key (a public constant when unsealed). NOTE on rotation: the hash
- * keys come from the last configured key so that adding a new first key keeps the tables as they are; see PROTOCOL.md. */
+/* Derives ids and group keys from the first key (a public constant when unsealed). NOTE on
+ * rotation: the hash keys come from the last configured key so that adding a new first key keeps
+ * the tables as they are; see PROTOCOL.md. */
 void seal_init(struct seal *s, const uint8_t (*psk)[32], unsigned int count);
 
 /* Replaces the pre-shared keys; group and digest stay (the tables were built with them). */
@@ -48,13 +51,14 @@ void seal_fini(struct seal *s);
 /* Length of the trailer: 16 sealed, 8 unsealed. */
 size_t seal_tag_len(const struct seal *s);
 
-/* Seals pkt in place: WIRE_HEAD_LEN bytes of header (already written, h is the same) and body up to len; the tag
- * goes behind. Returns the total length. */
+/* Seals pkt in place: WIRE_HEAD_LEN bytes of header (already written, h is the same) and body up to
+ * len; the tag goes behind. Returns the total length. */
 size_t seal_close(struct seal *s, const struct wire_head *h, uint8_t *pkt, size_t len);
 
-/* Authenticates and opens pkt in place. *cache speeds up repeated calls for one peer (may be NULL). Returns the length of
- * header and body without the tag, or -DROP_KEY, -DROP_AUTH, -DROP_SHORT. */
-int seal_open(const struct seal *s, struct seal_key *cache, const struct wire_head *h, uint8_t *pkt, size_t len);
+/* Authenticates and opens pkt in place. *cache speeds up repeated calls for one peer (may be NULL).
+ * Returns the length of header and body without the tag, or -DROP_KEY, -DROP_AUTH, -DROP_SHORT. */
+int seal_open(const struct seal *s, struct seal_key *cache, const struct wire_head *h, uint8_t *pkt,
+	      size_t len);
 
 /* Replay window over packet counters, checked after authentication. */
 #define SEAL_WINDOW_BITS 4096
