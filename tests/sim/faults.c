@@ -1,0 +1,397 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What goes wrong, and who moves the address. A cluster manager is played here too: it moves the address, promotes the
+ * node that gets it and demotes the others, and tells a daemon that comes back what it is (unless the seed is a
+ * chaotic one, in which the roles need not match the address).
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "sim.h"
+
+enum { FAIL_PLANNED, FAIL_KILL, FAIL_REBOOT, FAIL_CUT };
+
+static void block(struct sim *s, int a, int b, int link, bool on)
+{
+	for (unsigned int l = 0; l < s->p.links; l++)
+		if (link < 0 || (int)l == link)
+			s->blocked[a][b][l] = on;
+}
+
+static int other_node(struct sim *s, int n)
+{
+	return (int)((unsigned int)n + 1 + rng_below(&s->rng, s->p.nodes - 1)) % (int)s->p.nodes;
+}
+
+static void heal_later(struct sim *s, usec_t most)
+{
+	world_act(s, ACT_HEAL, 0, 0, s->now + rng_range(&s->rng, 50 * USEC_PER_MS, most));
+}
+
+static void verb(struct sim *s, int n, enum engine_cmd cmd, const char *name)
+{
+	if (!s->node[n].e)
+		return;
+	sim_trace(s, "node %d: %s", n, name);
+	engine_cmd(s->node[n].e, cmd, s->now);
+	oracle_owner(s, n);
+	world_kick(s, n);
+}
+
+static void power_off(struct sim *s, int n)
+{
+	struct node *node = &s->node[n];
+
+	s->count.reboots++;
+	sim_trace(s, "node %d: power off", n);
+	world_stop(s, n, false);
+	fk_reset(&node->k, &s->rng);
+	node->off = true;
+	node->booted_before = false;
+	node->role = ROLE_BACKUP;
+	node->conf.kernel_id = rng_next(&s->rng) | 1;
+}
+
+static void restart(struct sim *s, int n, usec_t down)
+{
+	bool clean = rng_chance(&s->rng, 4000);
+
+	s->count.restarts++;
+	s->count.restarts_killed += !clean;
+	world_stop(s, n, clean);
+	world_act(s, ACT_START, n, 0, s->now + rng_below(&s->rng, down));
+}
+
+/* The kernel ends the translated flows of an address that leaves, each with an event. */
+static void forced(struct sim *s, int n)
+{
+	for (unsigned int i = 0; i < s->p.keys; i++) {
+		struct kent *t = &s->node[n].k.ent[i];
+
+		if (!t->present || !(t->f.status & 0x10))
+			continue;
+		s->count.forced++;
+		sim_trace(s, "node %d: entry %u leaves with the address", n, i);
+		fk_destroy(s, n, i, 0);
+	}
+}
+
+static void fail_over(struct sim *s, int how)
+{
+	int from = s->carrier, to;
+
+	if (from < 0)
+		return;
+	to = other_node(s, from);
+	if (!s->node[to].e || s->node[to].off)
+		return;
+	sim_trace(s, "address moves from node %d to node %d (%d)", from, to, how);
+	own_arm_failover(s, from, to);
+	s->carrier = -1;
+	s->carrier_next = to;
+	if (how == FAIL_PLANNED) {
+		s->count.planned_failovers++;
+		if (rng_chance(&s->rng, 5000))
+			forced(s, from);
+		if (rng_chance(&s->rng, 5000))
+			verb(s, from, CMD_DEMOTE, "demote");
+	} else {
+		s->count.crash_failovers++;
+	}
+	if (how == FAIL_REBOOT) {
+		power_off(s, from);
+		world_act(s, ACT_START, from, 0, s->now + rng_range(&s->rng, 500, 8000) * USEC_PER_MS);
+	} else if (how == FAIL_KILL) {
+		restart(s, from, 5 * USEC_PER_SEC);
+	} else if (how == FAIL_CUT) {
+		block(s, from, to, -1, true);
+		block(s, to, from, -1, true);
+		heal_later(s, 8 * USEC_PER_SEC);
+	}
+	world_act(s, ACT_PROMOTE, to, 0, s->now + rng_below(&s->rng, 1500 * USEC_PER_MS));
+}
+
+static void partition(struct sim *s)
+{
+	int a = (int)rng_below(&s->rng, s->p.nodes), b = other_node(s, a);
+
+	switch (rng_below(&s->rng, 3)) {
+	case 0:
+		s->count.partitions++;
+		block(s, a, b, -1, true);
+		block(s, b, a, -1, true);
+		break;
+	case 1:
+		s->count.partitions_one_way++;
+		block(s, a, b, -1, true);
+		break;
+	default:
+		if (s->p.links < 2)
+			return;
+		s->count.link_downs++;
+		block(s, a, b, (int)rng_below(&s->rng, 2), true);
+	}
+	sim_trace(s, "partition between nodes %d and %d", a, b);
+	heal_later(s, rng_chance(&s->rng, 3000) ? 15 * USEC_PER_SEC : 3 * USEC_PER_SEC);
+}
+
+static void meddle(struct sim *s, int n)
+{
+	unsigned int i = (unsigned int)rng_below(&s->rng, s->p.keys);
+	struct kent *t = &s->node[n].k.ent[i];
+	struct flow msg;
+
+	if (!fk_alive(s, n, i))
+		return;
+	if (rng_chance(&s->rng, 5000)) {
+		s->count.foreign_deletes++;
+		sim_trace(s, "node %d: another program deletes entry %u", n, i);
+		fk_destroy(s, n, i, FOREIGN_PORT);
+		return;
+	}
+	s->count.foreign_updates++;
+	t->f.mark ^= 1;
+	if (traffic_carrier(s, i) == n)
+		s->conn[i].flow.mark = t->f.mark;
+	sim_trace(s, "node %d: another program marks entry %u", n, i);
+	if (t->mute)
+		return;
+	fk_snapshot(s, n, i, &msg);
+	msg.has |= FLOW_HAS_MARK;
+	fk_event(s, n, KERN_UPDATE, &msg, msg.has & ~(uint32_t)FLOW_HAS_TCP, FOREIGN_PORT);
+}
+
+static void rekey(struct sim *s)
+{
+	if (!s->p.sealed || s->node[0].conf.key_count > 1)
+		return;
+	s->count.rekeys++;
+	for (int n = 0; n < (int)s->p.nodes; n++) {
+		struct node *node = &s->node[n];
+
+		memcpy(node->conf.key[1], s->psk[0], sizeof(s->psk[0]));
+		memcpy(node->conf.key[0], s->psk[1], sizeof(s->psk[1]));
+		node->conf.key_count = 2;
+		if (node->e)
+			engine_reconf(node->e, &node->conf, s->now);
+	}
+}
+
+static void flip_memory(struct sim *s, int n)
+{
+	unsigned int i = (unsigned int)rng_below(&s->rng, s->p.keys);
+	struct peek_peer p;
+
+	for (unsigned int k = 0; k < ENGINE_PEERS_MAX; k++) {
+		if (!peek_peer(s->node[n].e, k, &p) || !peek_flip(s->node[n].e, k, &s->conn[i].key))
+			continue;
+		s->count.memory_flips++;
+		s->view[n][k].lenient = true;
+		sim_trace(s, "node %d: a bit of flow %u of peer %u flips", n, i, k);
+		return;
+	}
+}
+
+static void operate(struct sim *s, int n)
+{
+	if (!s->node[n].e)
+		return;
+	switch (rng_below(&s->rng, 8)) {
+	case 0:
+		s->count.flushes++;
+		for (unsigned int i = 0; i < ENGINE_PEERS_MAX; i++)
+			s->view[n][i].lenient = true;
+		verb(s, n, CMD_FLUSH_REMOTE, "flush remote");
+		break;
+	case 1:
+	case 2:
+		s->count.commits++;
+		verb(s, n, CMD_COMMIT, "commit");
+		break;
+	case 3:
+		s->count.reconfs++;
+		engine_reconf(s->node[n].e, &s->node[n].conf, s->now);
+		break;
+	case 4:
+		rekey(s);
+		break;
+	case 5:
+		if (s->p.memory_flips)
+			flip_memory(s, n);
+		break;
+	default:
+		s->count.resyncs++;
+		verb(s, n, CMD_RESYNC, "resync");
+	}
+}
+
+static void lose_events(struct sim *s, int n)
+{
+	struct fakekern *k = &s->node[n].k;
+
+	if (!k->listening || k->overrun)
+		return;
+	s->count.event_losses++;
+	k->ev_count -= (unsigned int)rng_below(&s->rng, k->ev_count + 1);
+	k->overrun = true;
+	world_kick(s, n);
+}
+
+static void stall(struct sim *s, int n)
+{
+	s->count.stalls++;
+	s->node[n].stalled_to = s->now + rng_range(&s->rng, 20 * USEC_PER_MS, 6 * USEC_PER_SEC);
+	sim_trace(s, "node %d: stalls for %llu ms", n,
+		  (unsigned long long)((s->node[n].stalled_to - s->now) / USEC_PER_MS));
+}
+
+void faults_step(struct sim *s)
+{
+	int n = (int)rng_below(&s->rng, s->p.nodes);
+
+	switch (rng_below(&s->rng, 14)) {
+	case 0:
+	case 1:
+		partition(s);
+		break;
+	case 2:
+		stall(s, n);
+		break;
+	case 3:
+	case 4:
+		if (s->node[n].e)
+			restart(s, n, rng_chance(&s->rng, 7000) ? USEC_PER_SEC : 10 * USEC_PER_SEC);
+		break;
+	case 5:
+		if (n == s->carrier) {
+			fail_over(s, FAIL_REBOOT);
+		} else if (s->node[n].e && n != s->carrier_next) {
+			power_off(s, n);
+			world_act(s, ACT_START, n, 0, s->now + rng_below(&s->rng, 5 * USEC_PER_SEC));
+		}
+		break;
+	case 6:
+	case 7:
+		fail_over(s, FAIL_PLANNED);
+		break;
+	case 8:
+		fail_over(s, rng_chance(&s->rng, 5000) ? FAIL_KILL : FAIL_CUT);
+		break;
+	case 9:
+		lose_events(s, n);
+		break;
+	case 10:
+	case 11:
+		if (s->node[n].e)
+			operate(s, n);
+		break;
+	case 12:
+		if (s->p.chaos)
+			verb(s, n, rng_chance(&s->rng, 5000) ? CMD_PROMOTE : CMD_DEMOTE, "chaotic verb");
+		break;
+	default:
+		meddle(s, n);
+	}
+}
+
+/* The manager tells everybody what the address says. */
+static void tell_roles(struct sim *s)
+{
+	int to = s->carrier;
+
+	for (int n = 0; n < (int)s->p.nodes && to >= 0; n++) {
+		if (!s->node[n].e)
+			continue;
+		if (n == to && s->node[n].role != ROLE_PRIMARY)
+			verb(s, n, CMD_PROMOTE, "promote");
+		else if (n != to && s->node[n].role != ROLE_BACKUP)
+			verb(s, n, CMD_DEMOTE, "demote");
+	}
+}
+
+static void promote(struct sim *s, int n)
+{
+	if (n != s->carrier_next)
+		return;
+	s->carrier = n;
+	verb(s, n, CMD_PROMOTE, "promote");
+	if (s->node[n].e)
+		s->node[n].failover.serial = engine_commit(s->node[n].e)->serial;
+	if (!s->p.chaos || rng_chance(&s->rng, 5000))
+		tell_roles(s);
+}
+
+void faults_act(struct sim *s, const struct act *a)
+{
+	switch (a->type) {
+	case ACT_START:
+		s->node[a->node].off = false;
+		if (s->node[a->node].e)
+			break;
+		world_start(s, a->node);
+		if (!s->p.chaos)
+			tell_roles(s);
+		break;
+	case ACT_HEAL:
+		memset(s->blocked, 0, sizeof(s->blocked));
+		sim_trace(s, "partitions heal");
+		break;
+	case ACT_PROMOTE:
+		promote(s, a->node);
+		break;
+	default:
+		break;
+	}
+}
+
+void faults_heal(struct sim *s)
+{
+	sim_trace(s, "calm");
+	memset(s->blocked, 0, sizeof(s->blocked));
+	if (s->carrier < 0)
+		promote(s, s->carrier_next);
+	for (int n = 0; n < (int)s->p.nodes; n++) {
+		s->node[n].off = false;
+		s->node[n].stalled_to = 0;
+		if (!s->node[n].e)
+			world_start(s, n);
+		world_kick(s, n);
+	}
+	tell_roles(s);
+}
+
+/* Somebody on the link who holds no key: forges, damages, replays, reflects. */
+void faults_attack(struct sim *s)
+{
+	struct packet p;
+	uint8_t buf[WIRE_DGRAM_MAX];
+	size_t len;
+
+	if (!s->record_count)
+		return;
+	p = s->record[rng_below(&s->rng, s->record_count)];
+	len = p.len;
+	memcpy(buf, p.data, len);
+	switch (rng_below(&s->rng, 4)) {
+	case 0:
+		p.kind = PKT_BAD;
+		len = rng_below(&s->rng, len);
+		s->count.truncated++;
+		break;
+	case 1:
+		p.kind = PKT_BAD;
+		for (size_t i = rng_chance(&s->rng, 5000) ? 0 : 28; i < len; i++)
+			buf[i] = (uint8_t)rng_next(&s->rng);
+		s->count.garbage++;
+		break;
+	case 2:
+		p.kind = PKT_REPLAY;
+		s->count.replayed++;
+		break;
+	default:
+		p.kind = PKT_BAD;
+		p.dst = p.src;
+		s->count.reflected++;
+	}
+	net_push(s, &p, buf, len, s->now);
+}

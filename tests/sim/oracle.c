@@ -1,0 +1,301 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The oracle of replication. For each epoch of each node it keeps a log of its own, read off the owner's table after
+ * every input: which version said what of which flow. Every mirror is held against that log after every step: covered
+ * means exactly equal (R15), versions never go back (I3), what is dead stays dead (I2), what lives stays (I4), a
+ * claim of equality was true of the version that it names (I9), and nothing passes its limit (I5).
+ *
+ * It shares no code with the engine's replication; it reads tables through peek.h.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "sim.h"
+
+#define DELETIONS_BOUND (65536 + 2048)
+
+struct stream *oracle_stream(struct sim *s, uint64_t epoch)
+{
+	for (unsigned int i = 0; i < s->stream_count; i++)
+		if (s->stream[i].epoch == epoch)
+			return &s->stream[i];
+	return NULL;
+}
+
+static struct stream *stream_new(struct sim *s, int n, const struct peek_owner *o)
+{
+	struct stream *st;
+
+	if (s->stream_count == STREAMS_MAX) {
+		sim_fail(s, "more epochs than the simulator can hold");
+		return NULL;
+	}
+	st = &s->stream[s->stream_count++];
+	*st = (struct stream){ .epoch = o->epoch, .owner = o->id, .node = n };
+	for (unsigned int i = 0; i < s->p.keys; i++)
+		peek_key(s->node[n].e, &s->conn[i].flow.key, &s->conn[i].key);
+	return st;
+}
+
+static struct logent *log_at(struct stream *st, uint64_t version)
+{
+	return &st->log[version];
+}
+
+static void log_add(struct stream *st, unsigned int i, const struct peek_rec *r)
+{
+	uint64_t prev = st->cur[i];
+	bool was_dead = !prev || log_at(st, prev)->dead;
+
+	st->log[r->version] = (struct logent){ .sum = r->sum, .prev = prev, .key = (uint16_t)i, .dead = r->tomb != 0 };
+	st->cur[i] = r->version;
+	if (!r->tomb && was_dead)
+		st->born[i] = r->version;
+}
+
+/* The flow is gone without a tombstone: allowed only if nobody was ever told of this life of it. */
+static void log_cancel(struct stream *st, unsigned int i)
+{
+	while (st->cur[i] && !log_at(st, st->cur[i])->dead) {
+		log_at(st, st->cur[i])->cancelled = true;
+		st->cur[i] = log_at(st, st->cur[i])->prev;
+	}
+}
+
+static void owner_key(struct sim *s, int n, struct stream *st, unsigned int i)
+{
+	struct peek_rec r;
+	uint64_t cur = st->cur[i];
+
+	if (!peek_local(s->node[n].e, &s->conn[i].key, &r)) {
+		if (cur && !log_at(st, cur)->dead)
+			log_cancel(st, i);
+		return;
+	}
+	if (r.version == cur) {
+		if (r.sum != log_at(st, cur)->sum || (r.tomb != 0) != log_at(st, cur)->dead)
+			sim_fail(s, "node %d: own flow %u changed, version %llu did not (R2)", n, i,
+				 (unsigned long long)cur);
+		return;
+	}
+	if (r.version < cur) {
+		/* a cancelled life gives way to the tombstone of the one before */
+		log_cancel(st, i);
+		if (r.version != st->cur[i])
+			sim_fail(s, "node %d: own flow %u went back from version %llu to %llu (R2)", n, i,
+				 (unsigned long long)cur, (unsigned long long)r.version);
+		return;
+	}
+	if (r.version > st->head)
+		sim_fail(s, "node %d: own flow %u has a version above head", n, i);
+	else
+		log_add(st, i, &r);
+}
+
+static void grow(struct stream *st, uint64_t head)
+{
+	size_t want = st->log_max ? st->log_max : 256;
+
+	while (want <= head)
+		want *= 2;
+	if (want == st->log_max)
+		return;
+	st->log = realloc(st->log, want * sizeof(*st->log));
+	if (!st->log)
+		abort();
+	for (size_t v = st->log_max; v < want; v++)
+		st->log[v] = (struct logent){ .key = KEY_NONE };
+	st->log_max = want;
+}
+
+void oracle_owner(struct sim *s, int n)
+{
+	struct peek_owner o;
+	struct stream *st;
+
+	if (s->failed)
+		return;
+	peek_owner(s->node[n].e, &o);
+	st = oracle_stream(s, o.epoch);
+	if (!st)
+		st = stream_new(s, n, &o);
+	if (!st || (st->log && st->head == o.head && st->flows == o.flows && st->tombs == o.tombs &&
+		    st->complete == o.complete))
+		return;
+	if (o.head < st->head)
+		sim_fail(s, "node %d: head went back", n);
+	if (o.head > 10000000) {
+		sim_fail(s, "node %d: head runs away", n);
+		return;
+	}
+	grow(st, o.head);
+	st->head = o.head;
+	for (unsigned int i = 0; i < s->p.keys; i++)
+		owner_key(s, n, st, i);
+	if (o.complete && !st->complete)
+		st->complete_at = o.head;
+	st->complete = o.complete;
+	st->flows = o.flows;
+	st->tombs = o.tombs;
+	if (o.tombs > s->node[n].conf.tombstones_max + 64)
+		sim_fail(s, "node %d: %u tombstones, limit %u (I5)", n, o.tombs, s->node[n].conf.tombstones_max);
+}
+
+void oracle_died(struct sim *s, int n)
+{
+	memset(s->view[n], 0, sizeof(s->view[n]));
+}
+
+bool oracle_covered(const struct peek_peer *p, uint64_t version)
+{
+	if (version <= p->covered)
+		return true;
+	for (unsigned int i = 0; i < p->range_count; i++)
+		if (version > p->ranges[i].from && version <= p->ranges[i].to)
+			return true;
+	return false;
+}
+
+/* The newest word on flow i at a version of the past; 0 = nothing, or dead. */
+static uint64_t alive_at(struct stream *st, unsigned int i, uint64_t version)
+{
+	uint64_t v = st->cur[i];
+
+	while (v && (v > version || log_at(st, v)->cancelled))
+		v = log_at(st, v)->prev;
+	return v && !log_at(st, v)->dead ? v : 0;
+}
+
+/* A claim of equality: the mirror must be the owner's table as of that version. */
+static void check_claim(struct sim *s, int n, const struct peek_peer *p, struct stream *st)
+{
+	uint32_t flows = 0;
+
+	s->count.claims_checked++;
+	for (unsigned int i = 0; i < s->p.keys; i++) {
+		uint64_t v = alive_at(st, i, p->verified);
+		struct peek_rec r;
+		bool held = peek_mirror(s->node[n].e, p->index, &s->conn[i].key, &r);
+
+		flows += held;
+		if (held ? r.version == v && r.current : !v)
+			continue;
+		sim_fail(s, "node %d claims to equal node %d at version %llu, but of flow %u it holds %llu, not %llu (I9)",
+			 n, st->node, (unsigned long long)p->verified, i,
+			 held ? (unsigned long long)r.version : 0ULL, (unsigned long long)v);
+		return;
+	}
+	if (flows != p->flows)
+		sim_fail(s, "node %d: mirror of node %d holds flows that no connection has", n, st->node);
+}
+
+/* A flow left the mirror (or is old no longer and gone): may it? */
+static void check_left(struct sim *s, int n, struct view *v, const struct peek_peer *p, struct stream *st, unsigned int i)
+{
+	uint64_t cur = st->cur[i];
+
+	if (!cur || log_at(st, cur)->dead || v->lenient)
+		return;
+	if (v->held[i] ? v->held[i] >= st->born[i] : v->old[i] && st->complete && st->born[i] <= st->complete_at)
+		sim_fail(s, "node %d: flow %u lives at node %d, was held at version %llu and vanished; covered %llu (I4)",
+			 n, i, st->node, (unsigned long long)v->held[i], (unsigned long long)p->covered);
+}
+
+static void check_key(struct sim *s, int n, struct view *v, const struct peek_peer *p, struct stream *st, unsigned int i)
+{
+	struct peek_rec r;
+	uint64_t cur = st->cur[i];
+	bool held = peek_mirror(s->node[n].e, p->index, &s->conn[i].key, &r), dead = !cur || log_at(st, cur)->dead;
+
+	if (held && r.current) {
+		if (!r.version || r.version > st->head || log_at(st, r.version)->key != i ||
+		    log_at(st, r.version)->dead || log_at(st, r.version)->sum != r.sum) {
+			if (!v->lenient)
+				sim_fail(s, "node %d holds of flow %u what node %d never said at version %llu", n, i,
+					 st->node, (unsigned long long)r.version);
+			return;
+		}
+		if (r.version < v->held[i])
+			sim_fail(s, "node %d: flow %u of node %d went back from version %llu to %llu (I3)", n, i,
+				 st->node, (unsigned long long)v->held[i], (unsigned long long)r.version);
+	}
+	if ((v->held[i] || v->old[i]) && !held)
+		check_left(s, n, v, p, st, i);
+	v->held[i] = held && r.current ? r.version : 0;
+	v->old[i] = held && !r.current;
+	if (!cur || !oracle_covered(p, cur) || v->lenient)
+		return;
+	if (dead ? held && (r.current || p->covered >= st->head) && !p->debt : !held || r.version != cur || !r.current)
+		sim_fail(s, "node %d: flow %u of node %d is covered at version %llu (%s), but %s at %llu; prefix %llu (R15)", n,
+			 i, st->node, (unsigned long long)cur, dead ? "dead" : "alive", held ? "held" : "not held",
+			 held ? (unsigned long long)r.version : 0ULL, (unsigned long long)p->covered);
+}
+
+static void check_bounds(struct sim *s, int n, const struct peek_peer *p)
+{
+	if (p->deletions > DELETIONS_BOUND)
+		sim_fail(s, "node %d remembers %u deletions (I5)", n, p->deletions);
+	for (unsigned int i = 0; i < p->range_count; i++) {
+		uint64_t low = i ? p->ranges[i - 1].to : p->covered;
+
+		if (p->ranges[i].from <= low || p->ranges[i].to <= p->ranges[i].from)
+			sim_fail(s, "node %d: ranges out of order", n);
+	}
+}
+
+static void check_peer(struct sim *s, int n, unsigned int k, const struct peek_peer *p)
+{
+	struct view *v = &s->view[n][k];
+	struct stream *st = oracle_stream(s, p->epoch);
+
+	if (!st || st->owner != p->id) {
+		sim_fail(s, "node %d believes in an epoch that never was (I8)", n);
+		return;
+	}
+	check_bounds(s, n, p);
+	if (p->covered > st->head || p->maxhead > st->head)
+		sim_fail(s, "node %d covers versions of node %d that never were", n, st->node);
+	if (v->epoch != p->epoch) {
+		for (unsigned int i = 0; i < s->p.keys; i++) {
+			v->old[i] |= v->held[i] != 0;
+			v->held[i] = 0;
+		}
+		v->epoch = p->epoch;
+		v->covered = v->verified = 0;
+		v->verified_at = 0;
+	}
+	if (p->covered < v->covered)
+		sim_fail(s, "node %d: the prefix of node %d went back", n, st->node);
+	v->covered = p->covered;
+	for (unsigned int i = 0; i < s->p.keys && !s->failed; i++)
+		check_key(s, n, v, p, st, i);
+	if (p->verified_at != v->verified_at && p->verified_at) {
+		check_claim(s, n, p, st);
+		if (p->covered >= st->head)
+			v->lenient = false;
+	}
+	v->verified_at = p->verified_at;
+}
+
+void oracle_mirrors(struct sim *s, int n)
+{
+	struct peek_peer p;
+	uint64_t print;
+	struct engine_stats st;
+
+	if (s->failed || !s->node[n].e)
+		return;
+	print = peek_fingerprint(s->node[n].e);
+	if (print == s->node[n].print)
+		return;
+	s->node[n].print = print;
+	world_snapshot(s, n, &st);
+	if (st.count.expired_silent != s->node[n].last.expired_silent ||
+	    st.count.flows_limit != s->node[n].last.flows_limit)
+		for (unsigned int k = 0; k < ENGINE_PEERS_MAX; k++)
+			s->view[n][k].lenient = true;
+	s->node[n].last = st.count;
+	for (unsigned int k = 0; k < ENGINE_PEERS_MAX && !s->failed; k++)
+		if (peek_peer(s->node[n].e, k, &p))
+			check_peer(s, n, k, &p);
+}

@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The checks of ownership: an entry through which a live connection's packets pass is never removed by an operation of
+ * ours; what a node had covered when its peer died is in its kernel after the promote (I6); and when faults
+ * have stopped, every mirror equals its owner's table, every own flow its kernel's entry, and every node says so (I1).
+ */
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "sim.h"
+
+#define BLIND_US (3 * USEC_PER_SEC) /* packets this soon after a write of ours cannot be told from the write */
+#define FORCED_GRACE_US (4 * USEC_PER_SEC)
+
+/* Called before op is carried out. */
+void own_check_op(struct sim *s, int n, const struct engine_op *op)
+{
+	int i = world_key(s, &op->flow.key);
+	const struct kent *t = &s->node[n].k.ent[i];
+	const struct conn *c = &s->conn[i];
+	bool kept = op->type == OP_DELETE || op->type == OP_REPLACE;
+
+	if (!kept || !t->present || !c->open || !t->packet_at || t->expire_at <= s->now)
+		return;
+	if (t->written_at && t->packet_at < t->written_at + BLIND_US)
+		return;
+	if (op->limit_s != UINT32_MAX && s->now / USEC_PER_SEC + (t->expire_at - s->now) / USEC_PER_SEC >
+						(uint64_t)op->limit_s + 1)
+		return; /* the kernel side refuses it as touched */
+	if (traffic_carrier(s, (unsigned int)i) != n || t->seq != c->seq)
+		return; /* its packets pass elsewhere by now */
+	sim_fail(s, "node %d: %s of flow %d, whose packets pass here (last %llu ms ago) (ownership)", n,
+		 op->type == OP_DELETE ? "delete" : "replace", i,
+		 (unsigned long long)((s->now - t->packet_at) / USEC_PER_MS));
+}
+
+/* Notes what `to` must have in its kernel once it is promoted: all that it has covered of `from`'s living flows. */
+void own_arm_failover(struct sim *s, int from, int to)
+{
+	struct failover_check *f = &s->node[to].failover;
+	struct peek_owner o;
+	struct peek_peer p;
+	struct stream *st;
+	unsigned int k;
+
+	*f = (struct failover_check){ 0 };
+	if (!s->node[from].e || !s->node[to].e)
+		return;
+	peek_owner(s->node[from].e, &o);
+	st = oracle_stream(s, o.epoch);
+	for (k = 0; k < ENGINE_PEERS_MAX; k++)
+		if (peek_peer(s->node[to].e, k, &p) && p.epoch == o.epoch)
+			break;
+	if (k == ENGINE_PEERS_MAX || !st)
+		return;
+	for (unsigned int i = 0; i < s->p.keys; i++) {
+		const struct kent *t = &s->node[from].k.ent[i];
+		struct peek_rec r;
+
+		if (!s->conn[i].open || !fk_alive(s, from, i) || !flow_is_injectable(&t->f) ||
+		    flow_is_closing(&t->f) || traffic_carrier(s, i) != from || s->conn[i].carrier >= 0)
+			continue;
+		if (!st->cur[i] || st->log[st->cur[i]].dead || !oracle_covered(&p, st->cur[i]) ||
+		    !peek_mirror(s->node[to].e, k, &s->conn[i].key, &r) || r.version != st->cur[i])
+			continue;
+		f->expire_at[i] = t->expire_at;
+	}
+	f->armed = true;
+	f->serial = UINT64_MAX;
+}
+
+/* After each turn of a daemon: is its promote done, and is all there? */
+void own_check_failover(struct sim *s, int n)
+{
+	struct failover_check *f = &s->node[n].failover;
+	const struct engine_commit *c = engine_commit(s->node[n].e);
+
+	if (!f->armed || f->serial == UINT64_MAX || c->serial < f->serial || c->running)
+		return;
+	f->armed = false;
+	if (c->serial != f->serial || c->refused || s->p.table_max < KEYS_MAX || s->p.refuse || s->failed)
+		return;
+	for (unsigned int i = 0; i < s->p.keys; i++) {
+		const struct kent *t = &s->node[n].k.ent[i];
+
+		if (!f->expire_at[i])
+			continue;
+		s->count.failover_flows++;
+		if (f->expire_at[i] <= s->now || fk_alive(s, n, i) || !s->conn[i].open || f->excused[i])
+			continue;
+		sim_fail(s, "node %d: promoted, and flow %u, covered before its owner died, is not in the kernel%s (I6)", n,
+			 i, t->present ? " any more: expired" : "");
+		return;
+	}
+}
+
+/* ---- The end ---- */
+
+__attribute__((format(printf, 2, 3))) static const char *say(struct sim *s, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	(void)vsnprintf(s->why, sizeof(s->why), fmt, ap);
+	va_end(ap);
+	return s->why;
+}
+
+static const char *mirror_settled(struct sim *s, int n, int m)
+{
+	struct peek_owner o;
+	struct peek_peer p;
+	struct peek_rec a, b;
+	unsigned int k;
+
+	peek_owner(s->node[m].e, &o);
+	for (k = 0; k < ENGINE_PEERS_MAX; k++)
+		if (peek_peer(s->node[n].e, k, &p) && p.id == o.id)
+			break;
+	if (k == ENGINE_PEERS_MAX || p.epoch != o.epoch)
+		return say(s, "node %d does not know node %d", n, m);
+	if (p.covered != o.head || p.debt || p.flows != o.flows)
+		return say(s, "node %d covers %llu of %llu of node %d, holds %u of %u flows, debt %llu", n,
+			   (unsigned long long)p.covered, (unsigned long long)o.head, m, p.flows, o.flows,
+			   (unsigned long long)p.debt);
+	for (unsigned int i = 0; i < s->p.keys; i++) {
+		bool own = peek_local(s->node[m].e, &s->conn[i].key, &a) && !a.tomb;
+		bool held = peek_mirror(s->node[n].e, k, &s->conn[i].key, &b);
+
+		if (own != held || (own && (a.version != b.version || a.sum != b.sum)))
+			return say(s, "node %d: flow %u of node %d differs", n, i, m);
+	}
+	return NULL;
+}
+
+/* Do two flows that node n should hold want one reply tuple? Then its kernel refuses one of them, rightly. */
+static bool clashes(const struct sim *s, int n)
+{
+	for (unsigned int m = 0; m < s->p.nodes; m++)
+		for (unsigned int i = 0; i < s->p.keys; i++)
+			for (unsigned int j = 0; j < s->p.keys; j++) {
+				const struct kent *a = &s->node[m].k.ent[i], *b = &s->node[n].k.ent[j];
+
+				if ((int)m != n && i != j && a->present && b->present && a->f.key.proto == b->f.key.proto &&
+				    !memcmp(&a->f.reply, &b->f.reply, sizeof(a->f.reply)))
+					return true;
+			}
+	return false;
+}
+
+static const char *claims_settled(struct sim *s, int n)
+{
+	struct engine_stats st;
+
+	world_snapshot(s, n, &st);
+	if (st.peer_count != s->p.nodes - 1)
+		return say(s, "node %d has %u peers", n, st.peer_count);
+	for (unsigned int i = 0; i < st.peer_count; i++)
+		if (st.peer[i].state != PEER_UP || !st.peer[i].in_sync)
+			return say(s, "node %d: peer %s in state %d, in sync %d", n, st.peer[i].node, st.peer[i].state,
+				   st.peer[i].in_sync);
+	if (st.commit.running)
+		return say(s, "node %d: a commit runs for ever", n);
+	if (n != s->carrier && !s->p.refuse && s->p.table_max == KEYS_MAX && !st.ready && !clashes(s, n))
+		return say(s, "node %d is not ready: %s", n, st.reason);
+	return NULL;
+}
+
+/* What a node announces must be in its kernel, as it is there; what passes through it must be announced. */
+static const char *local_settled(struct sim *s, int n)
+{
+	for (unsigned int i = 0; i < s->p.keys; i++) {
+		const struct kent *t = &s->node[n].k.ent[i];
+		struct peek_rec r;
+		bool own = peek_local(s->node[n].e, &s->conn[i].key, &r) && !r.tomb;
+
+		if (own && !t->present)
+			return say(s, "node %d announces flow %u, which its kernel does not have", n, i);
+		if (own && !t->mute && r.sum != peek_flow_sum(&t->f))
+			return say(s, "node %d announces flow %u in a state that its kernel has not", n, i);
+		if (!own && fk_alive(s, n, i) && t->packet_at && !t->written_at)
+			return say(s, "node %d: flow %u, made by packets here, is not announced", n, i);
+	}
+	return NULL;
+}
+
+/* Hot: what others announce is in this kernel too. */
+static const char *copies_settled(struct sim *s, int n)
+{
+	for (unsigned int m = 0; m < s->p.nodes; m++)
+		for (unsigned int i = 0; i < s->p.keys; i++) {
+			const struct kent *t = &s->node[m].k.ent[i];
+			struct peek_rec r;
+
+			if ((int)m == n || !peek_local(s->node[m].e, &s->conn[i].key, &r) || r.tomb ||
+			    !flow_is_injectable(&t->f) || s->node[n].k.ent[i].present)
+				continue;
+			return say(s, "node %d: flow %u of node %u is not in the kernel", n, i, m);
+		}
+	return NULL;
+}
+
+const char *own_settled(struct sim *s)
+{
+	const char *what = NULL;
+
+	for (int n = 0; n < (int)s->p.nodes && !what; n++) {
+		if (s->node[n].conf.flows_max < s->p.keys)
+			return NULL;
+		for (int m = 0; m < (int)s->p.nodes && !what; m++)
+			if (m != n)
+				what = mirror_settled(s, n, m);
+		if (!what)
+			what = claims_settled(s, n);
+		if (!what)
+			what = local_settled(s, n);
+		if (!what && s->p.hot && !s->p.refuse && s->p.table_max == KEYS_MAX && !clashes(s, n))
+			what = copies_settled(s, n);
+	}
+	return what;
+}

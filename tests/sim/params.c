@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What a seed stands for: the shape of the group, of its links, kernels and traffic. Timeouts are shortened so that a
+ * run sees flows of every kind expire; limits are small so that a run reaches them. */
+#include <stdio.h>
+#include <string.h>
+
+#include "sim.h"
+
+static uint32_t sometimes(struct rng *r, uint32_t p, uint32_t hi)
+{
+	return rng_chance(r, p) ? (uint32_t)rng_range(r, 1, hi) : 0;
+}
+
+static void draw_net(struct sim *s)
+{
+	struct rng *r = &s->rng;
+	struct params *p = &s->p;
+
+	p->loss = sometimes(r, 6000, rng_chance(r, 3000) ? 5000 : 1500);
+	p->dup = sometimes(r, 4000, 2000);
+	p->flip = sometimes(r, 2000, 500);
+	p->reorder = sometimes(r, 5000, 3000);
+	p->delay_us = (uint32_t)rng_range(r, 20, 500);
+	p->jitter_us = (uint32_t)rng_range(r, 0, rng_chance(r, 3000) ? 30000 : 500);
+	p->inbox_len = (uint32_t)rng_range(r, 20000, 400000);
+	p->attack_us = rng_chance(r, 3000) ? rng_range(r, 50, 500) * USEC_PER_MS : 0;
+}
+
+void params_draw(struct sim *s)
+{
+	struct rng *r = &s->rng;
+	struct params *p = &s->p;
+
+	*p = (struct params){ 0 };
+	p->nodes = rng_chance(r, 6500) ? 2 : 3;
+	p->links = rng_chance(r, 7000) ? 1 : 2;
+	p->keys = rng_chance(r, 5000) ? (unsigned int)rng_range(r, 4, 40) : (unsigned int)rng_range(r, 40, 160);
+	p->hot = rng_chance(r, 5500);
+	p->sealed = rng_chance(r, 5000);
+	draw_net(s);
+	p->events_cap = rng_chance(r, 3000) ? (unsigned int)rng_range(r, 4, 40) : EVENTS_MAX;
+	p->table_max = rng_chance(r, 2000) ? (unsigned int)rng_range(r, 1 + p->keys / 2, p->keys) : KEYS_MAX;
+	p->refuse = sometimes(r, 2500, 2000);
+	p->events_mode = rng_chance(r, 7000) ? 1 : 2;
+	p->traffic_us = rng_range(r, 5, rng_chance(r, 5000) ? 50 : 1000) * USEC_PER_MS;
+	p->fault_us = rng_range(r, 300, 6000) * USEC_PER_MS;
+	p->cold = rng_chance(r, 7000) ? 8500 : 3000;
+	p->asym = rng_chance(r, 1500) ? 1500 : 0;
+	p->spread = rng_chance(r, 3000) ? 4000 : 0;
+	p->latency_us = (uint32_t)rng_range(r, 10, rng_chance(r, 2000) ? 5000 : 300);
+	p->active_us = rng_range(r, 10, 60) * USEC_PER_SEC;
+	p->memory_flips = rng_chance(r, 500);
+	p->chaos = rng_chance(r, 2500);
+}
+
+static void timeouts(struct flow_timeouts *t, struct rng *r)
+{
+	static const uint32_t tcp[16] = { 20, 15, 12, 120, 15, 12, 6, 8, 3, 12 };
+
+	flow_timeouts_default(t);
+	memcpy(t->tcp, tcp, sizeof(tcp));
+	for (unsigned int i = 0; i < ARRAY_LEN(t->tcp); i++)
+		if (!t->tcp[i])
+			t->tcp[i] = 20;
+	if (rng_chance(r, 5000))
+		t->tcp[3] = 432000;
+	t->udp = 10;
+	t->udp_stream = 40;
+	t->icmp = t->icmpv6 = 6;
+	t->generic = 60;
+}
+
+/* The parts of a configuration that a node keeps over its restarts are drawn from the seed alone. */
+void params_conf(struct sim *s, int n, struct engine_conf *c)
+{
+	struct rng r = { .s = s->seed * 77 + 5 };
+
+	engine_conf_default(c);
+	(void)snprintf(c->node, sizeof(c->node), "fw%d", n + 1);
+	c->hot = s->p.hot;
+	timeouts(&c->timeouts, &r);
+	c->hold_s = rng_chance(&r, 5000) ? (uint32_t)rng_range(&r, 20, 120) : 600;
+	c->dgram_max = rng_chance(&r, 5000) ? WIRE_DGRAM_MIN : 1452;
+	c->tombstones_max = rng_chance(&r, 4000) ? (uint32_t)rng_range(&r, 2, 30) : 10000;
+	c->flows_max = rng_chance(&r, 500) ? s->p.keys / 2 + 1 : 100000;
+	c->window_len = (uint32_t)rng_range(&r, 4000, 100000);
+	c->orphan_s = (uint32_t)rng_range(&r, 5, 60);
+	c->forced_wait_ms = (uint32_t)rng_range(&r, 1000, 5000);
+	c->unclaimed_ms = (uint32_t)rng_range(&r, 1000, 10000);
+	c->walk_rate = rng_chance(&r, 5000) ? c->walk_rate : (uint32_t)rng_range(&r, 20, 2000);
+	if (s->p.sealed) {
+		memcpy(c->key[0], s->psk[0], sizeof(c->key[0]));
+		c->key_count = 1;
+	}
+}

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Test-only windows into the engine: read-only views of its tables, for the oracle. Only peek.c includes the
+ * private headers of proto/; nothing of this is linked into the daemon.
+ */
+#ifndef SIM_PEEK_H
+#define SIM_PEEK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "engine.h"
+
+struct peek_key { /* a packed key and its hash under the group's key */
+	uint8_t body[FLOW_KEY_MAX];
+	uint8_t len;
+	uint32_t hash;
+};
+
+struct peek_rec {
+	uint64_t version;
+	uint64_t sum;   /* of the body: key and state */
+	uint8_t tomb;   /* 0 = a flow */
+	uint16_t flags; /* F_x */
+	bool current;   /* mirror: of the peer's present epoch */
+};
+
+#define PEEK_RANGES_MAX 128
+
+struct peek_peer {
+	uint64_t id, epoch, covered, maxhead, debt, verified;
+	usec_t verified_at;
+	unsigned int index, range_count;
+	struct {
+		uint64_t from, to;
+	} ranges[PEEK_RANGES_MAX];
+	uint32_t deletions; /* remembered */
+	uint32_t flows, old_count;
+	bool in_sync, complete;
+};
+
+struct peek_owner {
+	uint64_t id, epoch, head, dropped;
+	uint32_t flows, tombs, strays;
+	bool complete;
+	enum engine_role role;
+};
+
+void peek_key(const struct engine *e, const struct flow_key *key, struct peek_key *out);
+uint64_t peek_flow_sum(const struct flow *f); /* what peek_rec.sum would be */
+void peek_owner(const struct engine *e, struct peek_owner *o);
+bool peek_local(const struct engine *e, const struct peek_key *key, struct peek_rec *r);
+bool peek_stray(const struct engine *e, const struct peek_key *key, struct peek_rec *r);
+/* i-th peer slot; false: not used. */
+bool peek_peer(const struct engine *e, unsigned int i, struct peek_peer *p);
+/* A flow, not a remembered deletion. */
+bool peek_mirror(const struct engine *e, unsigned int i, const struct peek_key *key, struct peek_rec *r);
+/* Everything that a datagram of an attacker must not change: tables, coverage, epochs. */
+uint64_t peek_fingerprint(const struct engine *e);
+/* Flips a bit of a mirror's record, behind the back of the digests. False: the record is not there. */
+bool peek_flip(struct engine *e, unsigned int i, const struct peek_key *key);
+
+uint16_t peek_f_kern(void); /* F_KERN: mirror record is a copy in this kernel */
+
+#endif

@@ -1,0 +1,323 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What the parts of the simulator share. main.c options and ranges; world.c nodes and time; traffic.c connections;
+ * faults.c what goes wrong; fakekern.c a conntrack table; fakenet.c links; oracle.c and owncheck.c the checks.
+ */
+#ifndef SIM_SIM_H
+#define SIM_SIM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "engine.h"
+#include "peek.h"
+#include "rng.h"
+
+#define NODES_MAX 3
+#define LINKS_MAX 2
+#define KEYS_MAX 256         /* flows that can exist in one run */
+#define EVENTS_MAX 512       /* event buffer of a fake kernel */
+#define STREAMS_MAX 64       /* epochs in one run */
+#define OPS_BATCH 64
+#define START_AT (1000 * USEC_PER_SEC)
+#define OWN_PORT 4711        /* netlink port of a daemon's own writes */
+#define FOREIGN_PORT 999     /* of another program's */
+
+/* Every kind of fault and every path that a run set must have taken; a counter each. */
+#define SIM_COUNTERS(X)                                                                            \
+	X(lost, "datagrams lost")                                                                  \
+	X(duplicated, "datagrams duplicated")                                                      \
+	X(reordered, "datagrams overtaken")                                                        \
+	X(flipped, "datagrams with a bit flipped")                                                 \
+	X(truncated, "datagrams cut short")                                                        \
+	X(garbage, "datagrams of garbage")                                                         \
+	X(replayed, "recorded datagrams replayed")                                                 \
+	X(reflected, "datagrams sent back to their sender")                                        \
+	X(blocked, "datagrams stopped by a partition")                                             \
+	X(inbox_full, "datagrams lost in a full socket buffer")                                    \
+	X(partitions, "full partitions")                                                           \
+	X(partitions_one_way, "one-way partitions")                                                \
+	X(link_downs, "one of two links down")                                                     \
+	X(stalls, "daemons stalled")                                                               \
+	X(event_losses, "event buffer overflows")                                                  \
+	X(restarts, "daemons restarted")                                                           \
+	X(restarts_killed, "of these killed without a BYE")                                        \
+	X(restarts_in_dump, "of these while a dump ran")                                           \
+	X(restarts_in_commit, "of these while a commit ran")                                       \
+	X(restarts_in_resync, "of these while a peer was resyncing")                               \
+	X(reboots, "nodes rebooted, kernel empty")                                                 \
+	X(crash_failovers, "failovers after the carrier died")                                     \
+	X(planned_failovers, "planned switchovers")                                                \
+	X(forced, "entries destroyed by a moving address")                                         \
+	X(foreign_deletes, "entries deleted by another program")                                   \
+	X(foreign_updates, "entries changed by another program")                                   \
+	X(late_expiries, "entries that expired in a crowd")                                        \
+	X(mute_entries, "entries that never speak")                                                \
+	X(touches, "packets that refreshed a timer with no event")                                 \
+	X(tuple_reuse, "connections opened over an older entry")                                   \
+	X(refusals, "kernel writes refused at random")                                             \
+	X(table_full, "kernel writes refused by a full table")                                     \
+	X(reply_clash, "kernel writes refused because the reply tuple is taken")                   \
+	X(dump_fails, "dumps broken off")                                                          \
+	X(asymmetric, "connections through two nodes at once")                                     \
+	X(resyncs, "operator's resyncs")                                                           \
+	X(flushes, "operator's flushes of mirrors")                                                \
+	X(commits, "operator's commits")                                                           \
+	X(reconfs, "reconfigurations")                                                             \
+	X(rekeys, "key rotations")                                                                 \
+	X(memory_flips, "bits flipped in a mirror")                                                \
+	X(failover_flows, "flows checked after a failover")                                        \
+	X(conns_lost, "connections that met no entry")                                             \
+	X(conns_stale, "connections that met an old window")                                       \
+	X(claims_checked, "claims of equality checked")                                            \
+	X(steps, "steps")
+
+struct sim_counters {
+#define SIM_COUNTER_FIELD(name, help) uint64_t name;
+	SIM_COUNTERS(SIM_COUNTER_FIELD)
+#undef SIM_COUNTER_FIELD
+};
+
+/* ---- The world's truth: connections ---- */
+struct conn {
+	struct flow flow;  /* key, reply tuple, and the state as both ends know it */
+	struct peek_key key;
+	bool open;         /* both ends believe in it */
+	bool doubled;      /* its packets pass through two nodes */
+	int8_t carrier;    /* -1: whoever holds the address; else a fixed node */
+	uint64_t seq;      /* packets so far, on all nodes */
+	usec_t opened_at;
+	unsigned int closed_on; /* bitmap of nodes that saw its end */
+};
+
+/* ---- A fake kernel ---- */
+struct kent {
+	bool present, mute, wrote; /* wrote: the last word on the timer was a write of the daemon */
+	struct flow f;
+	usec_t expire_at;
+	usec_t written_at; /* last write by the daemon, 0 none */
+	usec_t packet_at;  /* last packet through, 0 none */
+	uint64_t seq;      /* conn.seq at that packet */
+};
+
+struct kev {
+	enum engine_kern_event event;
+	struct flow f;
+	uint32_t portid;
+};
+
+struct fakekern {
+	struct kent ent[KEYS_MAX];
+	unsigned int count;
+	uint32_t next_id;
+	struct kev ev[EVENTS_MAX];
+	unsigned int ev_at, ev_count;
+	bool overrun;
+	bool listening; /* some daemon has subscribed */
+	bool dumping;
+	unsigned int dump_at, dump_step, dump_seen; /* walk: a permutation of the keys */
+	struct flow slice[32];
+	unsigned int slice_count;
+	bool slice_ready;
+};
+
+/* ---- Nodes ---- */
+struct packet {
+	usec_t at;
+	uint64_t seq;
+	uint16_t len;
+	uint8_t src, dst, link, kind; /* kind: enum packet_kind */
+	uint8_t *data;
+};
+
+enum packet_kind { PKT_PLAIN, PKT_BAD, PKT_REPLAY };
+
+struct failover_check { /* I6: what must be in this kernel once the promote is done */
+	bool armed;
+	uint64_t serial;
+	usec_t expire_at[KEYS_MAX]; /* 0 = not demanded */
+	bool excused[KEYS_MAX];     /* something of this node's own ended it since */
+};
+
+#define INBOX_MAX 256
+
+struct node {
+	struct engine *e;
+	struct engine_conf conf;
+	struct fakekern k;
+	bool off;           /* no power: forwards nothing */
+	bool booted_before; /* a daemon has run since the kernel's boot */
+	enum engine_role role; /* persisted, as NOTE_ROLE said */
+	usec_t stalled_to, pump_at, up_at;
+	struct packet inbox[INBOX_MAX];
+	unsigned int inbox_count;
+	size_t inbox_len;
+	struct failover_check failover;
+	uint64_t print; /* fingerprint at the previous look */
+	struct engine_counters last; /* of this engine at the previous check */
+	usec_t spin_at;
+	unsigned int spin;
+};
+
+/* ---- Oracle: what each epoch of each node said ---- */
+#define KEY_NONE UINT16_MAX
+struct logent {
+	uint64_t sum, prev;
+	uint16_t key;
+	bool dead, cancelled;
+};
+
+struct stream {
+	uint64_t epoch, owner;
+	int node;
+	uint64_t head, complete_at;
+	bool complete;
+	uint32_t flows, tombs;
+	struct logent *log; /* by version */
+	size_t log_max;
+	uint64_t cur[KEYS_MAX];  /* version of the newest word on each key */
+	uint64_t born[KEYS_MAX]; /* where its present life began */
+};
+
+struct view { /* what the oracle remembers of one mirror */
+	uint64_t epoch, covered, verified;
+	usec_t verified_at;
+	bool lenient;   /* flows were dropped for silence, a flush or a flip: only equality at the end counts */
+	uint64_t held[KEYS_MAX];  /* version, 0 = not held or old */
+	bool old[KEYS_MAX];
+};
+
+/* ---- Actions ---- */
+enum act_type {
+	ACT_TRAFFIC, ACT_FAULT, ACT_GC, ACT_START, ACT_HEAL, ACT_FAILOVER, ACT_PROMOTE, ACT_NET, ACT_ATTACK, ACT_KEEPALIVE,
+};
+
+struct act {
+	usec_t at;
+	uint64_t seq;
+	enum act_type type;
+	int node;
+	unsigned int arg;
+};
+
+#define ACTS_MAX 128
+
+struct params {
+	unsigned int nodes, links, keys;
+	bool hot, sealed;
+	uint32_t loss, dup, flip, reorder; /* of 10,000 */
+	uint32_t delay_us, jitter_us;
+	unsigned int events_cap, table_max;
+	uint32_t refuse;
+	unsigned int events_mode; /* sysctl nf_conntrack_events: 1 or 2 */
+	usec_t traffic_us, fault_us, attack_us;
+	uint32_t cold;     /* of 10,000: share of traffic steps that are packets on established flows */
+	uint32_t asym;     /* of 10,000: flows through two nodes */
+	uint32_t spread;   /* of 10,000: flows bound to a node of their own */
+	uint32_t latency_us; /* of a daemon's wake-up */
+	usec_t active_us;
+	uint32_t inbox_len;
+	bool memory_flips, chaos; /* chaos: role changes that do not match the carrier */
+};
+
+struct sim {
+	uint64_t seed;
+	struct rng rng;
+	struct params p;
+	usec_t now, calm_at;
+	bool calm;         /* faults have stopped */
+	bool verbose;
+	uint64_t hash;     /* of everything that came out */
+	struct node node[NODES_MAX];
+	struct conn conn[KEYS_MAX];
+	int carrier;       /* node that holds the address, -1: on its way */
+	int carrier_next;
+	struct packet *heap;
+	size_t heap_count, heap_max;
+	uint64_t seq;
+	bool blocked[NODES_MAX][NODES_MAX][LINKS_MAX];
+	struct act act[ACTS_MAX];
+	unsigned int act_count;
+	struct packet record[64]; /* an attacker's tape */
+	unsigned int record_count;
+	struct stream stream[STREAMS_MAX];
+	unsigned int stream_count;
+	struct view view[NODES_MAX][ENGINE_PEERS_MAX];
+	uint64_t epoch_count;
+	uint8_t psk[2][32];
+	struct sim_counters count;
+	struct engine_counters total; /* over all engines that ran */
+	bool failed;
+	char why[256];
+};
+
+/* main.c */
+__attribute__((format(printf, 2, 3))) void sim_fail(struct sim *s, const char *fmt, ...);
+__attribute__((format(printf, 2, 3))) void sim_trace(struct sim *s, const char *fmt, ...);
+
+/* world.c */
+void world_run(struct sim *s, uint64_t seed, bool verbose);
+void world_free(struct sim *s);
+void world_mix(struct sim *s, uint64_t a, uint64_t b);
+void world_act(struct sim *s, enum act_type type, int node, unsigned int arg, usec_t at);
+void world_kick(struct sim *s, int n); /* there is input for the daemon of node n */
+void world_start(struct sim *s, int n);
+void world_stop(struct sim *s, int n, bool clean);
+int world_key(const struct sim *s, const struct flow_key *key); /* index of a connection, -1: nobody's */
+void world_snapshot(struct sim *s, int n, struct engine_stats *st);
+
+/* params.c */
+void params_draw(struct sim *s);
+void params_conf(struct sim *s, int n, struct engine_conf *c);
+
+/* traffic.c */
+void traffic_init(struct sim *s);
+void traffic_step(struct sim *s);
+void traffic_keepalive(struct sim *s);
+void traffic_packet(struct sim *s, unsigned int i, int n);
+int traffic_carrier(const struct sim *s, unsigned int i);
+uint32_t traffic_timeout(const struct sim *s, unsigned int i);
+
+/* faults.c */
+void faults_step(struct sim *s);
+void faults_attack(struct sim *s);
+void faults_heal(struct sim *s);
+void faults_act(struct sim *s, const struct act *a);
+
+/* fakekern.c */
+void fk_reset(struct fakekern *k, struct rng *r);
+void fk_event(struct sim *s, int n, enum engine_kern_event event, const struct flow *f, uint32_t has, uint32_t portid);
+bool fk_alive(const struct sim *s, int n, unsigned int i); /* present and not expired */
+void fk_create(struct sim *s, int n, unsigned int i, const struct flow *f, uint32_t timeout_s, uint32_t portid);
+void fk_destroy(struct sim *s, int n, unsigned int i, uint32_t portid);
+void fk_gc(struct sim *s, int n);
+void fk_apply(struct sim *s, int n, const struct engine_op *ops, const unsigned int count);
+void fk_dump_start(struct sim *s, int n);
+/* Delivers the slice that was read last and reads the next. False: no dump runs. */
+bool fk_dump_slice(struct sim *s, int n);
+void fk_snapshot(const struct sim *s, int n, unsigned int i, struct flow *f);
+
+/* fakenet.c */
+void net_send(struct sim *s, int src, uint32_t to, const uint8_t *pkt, size_t len);
+void net_push(struct sim *s, const struct packet *proto, const uint8_t *data, size_t len, usec_t at);
+bool net_pop_due(struct sim *s, struct packet *out);
+usec_t net_next(const struct sim *s);
+void net_record(struct sim *s, const struct packet *p, const uint8_t *pkt, size_t len);
+void net_free(struct sim *s);
+unsigned int net_endpoint(const struct sim *s, int at, int peer, unsigned int link);
+
+/* oracle.c */
+void oracle_owner(struct sim *s, int n);              /* after anything that may have changed n's own table */
+void oracle_mirrors(struct sim *s, int n);            /* after anything that may have changed n's mirrors */
+void oracle_died(struct sim *s, int n);
+struct stream *oracle_stream(struct sim *s, uint64_t epoch);
+bool oracle_covered(const struct peek_peer *p, uint64_t version);
+
+/* owncheck.c */
+void own_check_op(struct sim *s, int n, const struct engine_op *op);
+void own_arm_failover(struct sim *s, int from, int to);
+void own_check_failover(struct sim *s, int n);
+const char *own_settled(struct sim *s); /* NULL, or what is not yet as it must be at the end */
+
+#endif

@@ -1,0 +1,476 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The world: nodes, time, and the loop. One step takes what is due first (a datagram's arrival, a daemon's wake-up or
+ * deadline, an action of traffic or faults), lets the one node that it concerns work as its daemon would, and has the
+ * oracle look. Nothing depends on anything but the seed; `hash` folds in every output, so two runs can be compared.
+ */
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "sim.h"
+
+#define SPIN_MAX 2000    /* wake-ups of one daemon at one instant */
+#define SENDS_MAX 20000  /* datagrams out of one wake-up */
+#define OPS_MAX 20000
+#define SETTLE_US (150 * USEC_PER_SEC)
+#define CALM_POLL_US (100 * USEC_PER_MS)
+
+void world_mix(struct sim *s, uint64_t a, uint64_t b)
+{
+	s->hash = (s->hash ^ a) * 0x100000001b3ULL;
+	s->hash = (s->hash ^ b ^ (s->hash >> 31)) * 0x9e3779b97f4a7c15ULL;
+}
+
+void world_act(struct sim *s, enum act_type type, int node, unsigned int arg, usec_t at)
+{
+	if (s->act_count == ACTS_MAX) {
+		sim_fail(s, "the simulator's own list of actions is full");
+		return;
+	}
+	s->act[s->act_count++] = (struct act){ .at = at, .seq = s->seq++, .type = type, .node = node, .arg = arg };
+}
+
+static usec_t act_next(const struct sim *s, unsigned int *which)
+{
+	usec_t at = UINT64_MAX;
+	uint64_t seq = UINT64_MAX;
+
+	for (unsigned int i = 0; i < s->act_count; i++)
+		if (s->act[i].at < at || (s->act[i].at == at && s->act[i].seq < seq)) {
+			at = s->act[i].at;
+			seq = s->act[i].seq;
+			*which = i;
+		}
+	return at;
+}
+
+int world_key(const struct sim *s, const struct flow_key *key)
+{
+	unsigned int i = (unsigned int)key->orig.src[key->l3 == 4 ? 3 : 15];
+
+	if (i >= s->p.keys || memcmp(key, &s->conn[i].flow.key, sizeof(*key)) != 0)
+		return -1;
+	return (int)i;
+}
+
+void world_kick(struct sim *s, int n)
+{
+	struct node *node = &s->node[n];
+	usec_t at = s->now + rng_below(&s->rng, s->p.latency_us + 1);
+
+	if (node->e && at < node->pump_at)
+		node->pump_at = at;
+}
+
+/* engine_stats checked for sanity as it is read; too slow for every step. */
+void world_snapshot(struct sim *s, int n, struct engine_stats *st)
+{
+	engine_stats(s->node[n].e, st, s->now);
+	if (st->peer_count > ENGINE_PEERS_MAX)
+		sim_fail(s, "node %d: %u peers", n, st->peer_count);
+}
+
+static void add_counters(struct sim *s, const struct engine_counters *c)
+{
+#define ADD(name, help) s->total.name += c->name;
+	ENGINE_COUNTERS(ADD)
+#undef ADD
+	for (unsigned int i = 0; i < DROP_COUNT; i++)
+		s->total.drops[i] += c->drops[i];
+}
+
+void world_start(struct sim *s, int n)
+{
+	struct node *node = &s->node[n];
+	uint8_t seed[32];
+	uint64_t epoch = rng_next(&s->rng) | 1;
+
+	for (unsigned int i = 0; i < sizeof(seed); i++)
+		seed[i] = (uint8_t)rng_next(&s->rng);
+	node->conf.role = node->role;
+	node->conf.origin = node->booted_before ? ORIGIN_RESTART : ORIGIN_BOOT;
+	node->booted_before = true;
+	node->e = engine_new(&node->conf, epoch, seed, s->now);
+	if (!node->e)
+		abort();
+	node->k.listening = true;
+	node->k.ev_count = 0;
+	node->k.overrun = false;
+	node->k.dumping = false;
+	node->pump_at = s->now;
+	node->stalled_to = 0;
+	node->up_at = s->now;
+	node->last = (struct engine_counters){ 0 };
+	sim_trace(s, "node %d: daemon starts, epoch %llx, %s, origin %d", n, (unsigned long long)epoch,
+		  node->role == ROLE_PRIMARY ? "primary" : "backup", node->conf.origin);
+	oracle_owner(s, n);
+}
+
+static void drain_sends(struct sim *s, int n)
+{
+	struct node *node = &s->node[n];
+	uint8_t pkt[WIRE_DGRAM_MAX];
+	uint32_t to;
+	size_t len;
+	unsigned int count = 0;
+
+	while (!s->failed && (len = engine_send(node->e, pkt, &to, s->now)) > 0) {
+		if (len > node->conf.dgram_max)
+			sim_fail(s, "node %d: a datagram of %zu bytes, limit %u", n, len, node->conf.dgram_max);
+		if (++count > SENDS_MAX)
+			sim_fail(s, "node %d: engine_send never ends", n);
+		for (size_t i = 0; i < len; i += 8) {
+			uint64_t w = 0;
+
+			memcpy(&w, pkt + i, len - i < 8 ? len - i : 8);
+			world_mix(s, w, len);
+		}
+		net_send(s, n, to, pkt, len);
+	}
+}
+
+void world_stop(struct sim *s, int n, bool clean)
+{
+	struct node *node = &s->node[n];
+	struct engine_stats st;
+
+	if (!node->e)
+		return;
+	world_snapshot(s, n, &st);
+	add_counters(s, &st.count);
+	s->count.restarts_in_dump += node->k.dumping;
+	s->count.restarts_in_commit += st.commit.running;
+	for (unsigned int i = 0; i < st.peer_count; i++)
+		s->count.restarts_in_resync += st.peer[i].state == PEER_RESYNC;
+	if (clean) {
+		engine_cmd(node->e, CMD_BYE, s->now);
+		drain_sends(s, n);
+	}
+	sim_trace(s, "node %d: daemon ends%s", n, clean ? " cleanly" : ", killed");
+	engine_free(node->e);
+	node->e = NULL;
+	node->k.listening = false;
+	node->k.dumping = false;
+	node->k.ev_count = 0;
+	node->failover.armed = false;
+	for (unsigned int i = 0; i < node->inbox_count; i++)
+		free(node->inbox[i].data);
+	node->inbox_count = 0;
+	node->inbox_len = 0;
+	oracle_died(s, n);
+}
+
+static void recv_one(struct sim *s, int n, struct packet *p)
+{
+	struct node *node = &s->node[n];
+	uint8_t taped[WIRE_DGRAM_MAX];
+	bool tape = s->p.attack_us && rng_chance(&s->rng, 800);
+	uint64_t before = 0;
+	int rc;
+
+	if (tape)
+		memcpy(taped, p->data, p->len);
+	if (p->kind != PKT_PLAIN)
+		before = peek_fingerprint(node->e);
+	rc = engine_recv(node->e, net_endpoint(s, n, p->src == n ? (n ? 0 : 1) : p->src, p->link), p->data, p->len,
+			 s->now);
+	sim_trace(s, "node %d: datagram of %u from node %d kind %u: %d", n, p->len, p->src, p->kind, rc);
+	world_mix(s, (uint64_t)n, (uint64_t)(uint32_t)rc);
+	if (tape && rc == 0 && p->kind == PKT_PLAIN)
+		net_record(s, p, taped, p->len);
+	if (p->kind == PKT_BAD && rc >= 0)
+		sim_fail(s, "node %d took a datagram that was damaged or forged (I8)", n);
+	if (p->kind != PKT_PLAIN && peek_fingerprint(node->e) != before)
+		sim_fail(s, "node %d: a replayed or forged datagram changed its state, answer %d (I8)", n, rc);
+	oracle_mirrors(s, n);
+	oracle_owner(s, n);
+}
+
+/* Some of the datagrams that wait, in order. Returns whether more do. */
+static bool read_inbox(struct sim *s, int n)
+{
+	struct node *node = &s->node[n];
+	unsigned int batch = (unsigned int)rng_range(&s->rng, 1, 32), i;
+
+	if (batch > node->inbox_count)
+		batch = node->inbox_count;
+	for (i = 0; i < batch && !s->failed; i++) {
+		node->inbox_len -= node->inbox[i].len;
+		recv_one(s, n, &node->inbox[i]);
+		free(node->inbox[i].data);
+	}
+	memmove(node->inbox, node->inbox + i, (node->inbox_count - i) * sizeof(node->inbox[0]));
+	node->inbox_count -= i;
+	return node->inbox_count > 0;
+}
+
+static bool read_events(struct sim *s, int n)
+{
+	struct fakekern *k = &s->node[n].k;
+	unsigned int batch = (unsigned int)rng_range(&s->rng, 1, 64);
+
+	if (k->overrun) {
+		k->overrun = false;
+		sim_trace(s, "node %d: overrun", n);
+		engine_kern(s->node[n].e, KERN_OVERRUN, NULL, 0, s->now);
+	}
+	while (k->ev_count && batch--) {
+		struct kev *ev = &k->ev[k->ev_at];
+
+		k->ev_at = (k->ev_at + 1) % EVENTS_MAX;
+		k->ev_count--;
+		sim_trace(s, "node %d: event %d flow %d state %u timeout %u port %u", n, ev->event,
+			  world_key(s, &ev->f.key), ev->f.tcp.state, ev->f.timeout_s, ev->portid);
+		engine_kern(s->node[n].e, ev->event, &ev->f, ev->portid, s->now);
+		oracle_owner(s, n);
+	}
+	return k->ev_count || k->overrun;
+}
+
+/* Pulls one batch and carries it out. Returns true when more may wait. */
+static bool do_batch(struct sim *s, int n)
+{
+	struct engine_op ops[OPS_BATCH];
+	unsigned int count = 0;
+	bool dump = false;
+
+	while (count < OPS_BATCH && !dump && engine_op(s->node[n].e, &ops[count], s->now)) {
+		dump = ops[count].type == OP_DUMP;
+		count += !dump;
+	}
+	oracle_owner(s, n);
+	fk_apply(s, n, ops, count);
+	if (dump) {
+		sim_trace(s, "node %d: dump starts", n);
+		fk_dump_start(s, n);
+	}
+	oracle_owner(s, n);
+	return dump || count == OPS_BATCH;
+}
+
+static bool do_ops(struct sim *s, int n)
+{
+	for (unsigned int i = 0; do_batch(s, n) && !s->failed; i++) {
+		if (i > OPS_MAX / OPS_BATCH)
+			sim_fail(s, "node %d: engine_op never ends", n);
+		if (rng_chance(&s->rng, 3000))
+			return true;
+	}
+	return false;
+}
+
+static void read_notes(struct sim *s, int n)
+{
+	struct engine_note note;
+	unsigned int count = 0;
+
+	while (engine_note(s->node[n].e, &note)) {
+		sim_trace(s, "node %d: note %d %s %llu %llu", n, note.type, note.peer, (unsigned long long)note.arg0,
+			  (unsigned long long)note.arg1);
+		world_mix(s, note.type, note.arg0);
+		if (note.type == NOTE_ROLE)
+			s->node[n].role = (enum engine_role)note.arg0;
+		if (++count > 10000)
+			sim_fail(s, "node %d: engine_note never ends", n);
+	}
+}
+
+/* One turn of a daemon's loop. */
+static void pump(struct sim *s, int n)
+{
+	struct node *node = &s->node[n];
+	bool more = false;
+	usec_t deadline;
+
+	node->pump_at = UINT64_MAX;
+	if (rng_chance(&s->rng, 5000)) {
+		more |= read_events(s, n);
+		more |= read_inbox(s, n);
+	} else {
+		more |= read_inbox(s, n);
+		more |= read_events(s, n);
+	}
+	if (node->k.dumping && rng_chance(&s->rng, 6000)) {
+		(void)fk_dump_slice(s, n);
+		oracle_owner(s, n);
+	}
+	more |= node->k.dumping;
+	if (engine_deadline(node->e) <= s->now) {
+		engine_tick(node->e, s->now);
+		oracle_owner(s, n);
+		oracle_mirrors(s, n);
+	}
+	more |= do_ops(s, n);
+	drain_sends(s, n);
+	read_notes(s, n);
+	oracle_mirrors(s, n);
+	own_check_failover(s, n);
+	if (more)
+		world_kick(s, n);
+	deadline = engine_deadline(node->e);
+	if (deadline < node->pump_at)
+		node->pump_at = deadline < s->now ? s->now : deadline;
+	node->spin = node->spin_at == s->now ? node->spin + 1 : 0;
+	node->spin_at = s->now;
+	if (node->spin > SPIN_MAX)
+		sim_fail(s, "node %d: its deadline does not advance", n);
+}
+
+static void arrive(struct sim *s, struct packet *p)
+{
+	struct node *node = &s->node[p->dst];
+
+	if (!node->e || node->inbox_count == INBOX_MAX || node->inbox_len + p->len > s->p.inbox_len) {
+		s->count.inbox_full += node->e != NULL;
+		free(p->data);
+		return;
+	}
+	node->inbox[node->inbox_count++] = *p;
+	node->inbox_len += p->len;
+	world_kick(s, p->dst);
+}
+
+static void do_act(struct sim *s, unsigned int which)
+{
+	struct act a = s->act[which];
+
+	s->act[which] = s->act[--s->act_count];
+	switch (a.type) {
+	case ACT_TRAFFIC:
+		if (s->calm)
+			break;
+		traffic_step(s);
+		world_act(s, ACT_TRAFFIC, 0, 0, s->now + rng_below(&s->rng, 2 * s->p.traffic_us));
+		break;
+	case ACT_KEEPALIVE:
+		traffic_keepalive(s);
+		world_act(s, ACT_KEEPALIVE, 0, 0, s->now + USEC_PER_SEC);
+		break;
+	case ACT_FAULT:
+		if (s->calm)
+			break;
+		faults_step(s);
+		world_act(s, ACT_FAULT, 0, 0, s->now + rng_below(&s->rng, 2 * s->p.fault_us));
+		break;
+	case ACT_GC:
+		fk_gc(s, a.node);
+		world_act(s, ACT_GC, a.node, 0, s->now + rng_range(&s->rng, 1, s->calm ? 2 : 40) * USEC_PER_SEC);
+		break;
+	case ACT_ATTACK:
+		if (s->calm)
+			break;
+		faults_attack(s);
+		world_act(s, ACT_ATTACK, 0, 0, s->now + rng_below(&s->rng, 2 * s->p.attack_us));
+		break;
+	default:
+		faults_act(s, &a);
+	}
+}
+
+/* Takes the next thing that happens. */
+static void step(struct sim *s)
+{
+	unsigned int which = 0;
+	usec_t at = act_next(s, &which), net = net_next(s), best = at < net ? at : net;
+	int n = -1;
+
+	for (int i = 0; i < (int)s->p.nodes; i++) {
+		const struct node *node = &s->node[i];
+		usec_t due = node->pump_at > node->stalled_to ? node->pump_at : node->stalled_to;
+
+		if (node->e && due < best) {
+			n = i;
+			best = due;
+		}
+	}
+	s->count.steps++;
+	s->now = best > s->now ? best : s->now;
+	if (n >= 0) {
+		pump(s, n);
+	} else if (net < at) {
+		struct packet p;
+
+		if (net_pop_due(s, &p))
+			arrive(s, &p);
+	} else {
+		do_act(s, which);
+	}
+}
+
+static void init(struct sim *s, uint64_t seed)
+{
+	s->seed = seed;
+	s->rng.s = seed * 0x2545f4914f6cdd1dULL + 1;
+	s->now = START_AT + rng_below(&s->rng, USEC_PER_SEC);
+	params_draw(s);
+	for (unsigned int i = 0; i < 2; i++)
+		for (unsigned int k = 0; k < 32; k++)
+			s->psk[i][k] = (uint8_t)rng_next(&s->rng);
+	for (int n = 0; n < (int)s->p.nodes; n++) {
+		fk_reset(&s->node[n].k, &s->rng);
+		params_conf(s, n, &s->node[n].conf);
+		s->node[n].conf.kernel_id = rng_next(&s->rng) | 1;
+		s->node[n].role = n ? ROLE_BACKUP : ROLE_PRIMARY;
+		s->node[n].pump_at = UINT64_MAX;
+		world_act(s, ACT_GC, n, 0, s->now + rng_below(&s->rng, 10 * USEC_PER_SEC));
+		world_act(s, ACT_START, n, 0, s->now + rng_below(&s->rng, 3 * USEC_PER_SEC));
+	}
+	traffic_init(s);
+	world_act(s, ACT_TRAFFIC, 0, 0, s->now);
+	world_act(s, ACT_KEEPALIVE, 0, 0, s->now + USEC_PER_SEC);
+	world_act(s, ACT_FAULT, 0, 0, s->now + 2 * USEC_PER_SEC);
+	if (s->p.attack_us)
+		world_act(s, ACT_ATTACK, 0, 0, s->now + 2 * USEC_PER_SEC);
+}
+
+static void settle(struct sim *s)
+{
+	usec_t end = s->now + SETTLE_US, next = 0;
+	const char *what = NULL;
+
+	s->calm = true;
+	s->calm_at = s->now;
+	faults_heal(s);
+	while (!s->failed && s->now < end) {
+		step(s);
+		if (s->now < next)
+			continue;
+		what = own_settled(s);
+		if (!what)
+			return;
+		next = s->now + CALM_POLL_US;
+	}
+	if (!s->failed)
+		sim_fail(s, "not settled %llu s after the faults stopped: %s (I1)",
+			 (unsigned long long)(SETTLE_US / USEC_PER_SEC), what ? what : "?");
+}
+
+void world_run(struct sim *s, uint64_t seed, bool verbose)
+{
+	usec_t end;
+
+	*s = (struct sim){ .verbose = verbose, .hash = 0xcbf29ce484222325ULL };
+	init(s, seed);
+	end = s->now + s->p.active_us;
+	sim_trace(s, "seed %llu: %u nodes, %u links, %u keys, %s, %s, loss %u dup %u flip %u reorder %u",
+		  (unsigned long long)seed, s->p.nodes, s->p.links, s->p.keys, s->p.hot ? "hot" : "cache",
+		  s->p.sealed ? "sealed" : "unsealed", s->p.loss, s->p.dup, s->p.flip, s->p.reorder);
+	while (!s->failed && s->now < end)
+		step(s);
+	if (!s->failed)
+		settle(s);
+}
+
+void world_free(struct sim *s)
+{
+	bool failed = s->failed;
+
+	for (int n = 0; n < (int)s->p.nodes; n++)
+		world_stop(s, n, false);
+	for (unsigned int i = 0; i < s->stream_count; i++)
+		free(s->stream[i].log);
+	net_free(s);
+	s->failed = failed;
+}
