@@ -85,7 +85,7 @@ struct rec *cache_put_tomb(struct cache *c, const uint8_t *key, size_t keylen, u
 /* Removes the record altogether, from its list too. */
 void cache_del(struct cache *c, struct rec *r);
 
-/* Removes everything. */
+/* Removes everything; as after cache_new, bucket_last included. */
 void cache_clear(struct cache *c);
 
 /* Gives r the version (> every version on the list) and moves it to the tail of the version list.
@@ -127,7 +127,11 @@ uint64_t cache_bucket_last(
 void cache_bucket_touch(struct cache *c, unsigned int bucket, uint64_t version); /* raise that */
 
 /* Recomputes the digest of one bucket from its records. Returns false if it was not what the sums
- * said (memory flipped). */
+ * said (memory flipped); the sums then follow the records. */
 bool cache_scrub(struct cache *c, unsigned int bucket);
+
+/* Verifies every invariant by walking over everything: for tests and the simulator. NULL, or what
+ * is wrong. */
+const char *cache_check(const struct cache *c);
 
 #endif
