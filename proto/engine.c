@@ -375,7 +375,7 @@ static bool peer_lacking(const struct engine *e)
 
 void engine_tick(struct engine *e, usec_t now)
 {
-	e->now = now;
+	e->now = e->ticked_at = now;
 	for (unsigned int i = 0; i < ENGINE_PEERS_MAX; i++)
 		if (e->peers[i].used)
 			peer_tick(e, &e->peers[i], now);

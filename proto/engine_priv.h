@@ -183,7 +183,7 @@ struct engine {
 	usec_t challenge_at;
 	enum engine_role role;
 	bool complete, bye;
-	usec_t started_at, now;
+	usec_t started_at, now, ticked_at;
 
 	struct cache *local, *strays;
 	uint64_t head, dropped, sent; /* dropped = T; sent: live DATA went out up to here */

@@ -525,5 +525,5 @@ usec_t patrol_deadline(const struct engine *e, usec_t now)
 	}
 	if (e->dump.wanted && !e->dump.running)
 		return max_u64(e->dump.at, now);
-	return now + (any ? STEP_MS * USEC_PER_MS : USEC_PER_SEC);
+	return e->ticked_at + (any ? STEP_MS * USEC_PER_MS : USEC_PER_SEC);
 }

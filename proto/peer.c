@@ -499,7 +499,7 @@ usec_t peer_deadline(const struct engine *e, const struct peer *p)
 		at = min_u64(at, min_u64(p->heard_at, p->hears_us_at) +
 					 e->conf.dead_ms * USEC_PER_MS + 1);
 	if (repair_lists_busy(p))
-		at = min_u64(at, e->now + LIST_RETRY_MS * USEC_PER_MS);
+		at = min_u64(at, e->ticked_at + LIST_RETRY_MS * USEC_PER_MS);
 	else if (repair_vector_wanted(e, p))
 		at = min_u64(at, max_u64(p->vector_at, e->now));
 	return at;
