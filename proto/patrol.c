@@ -17,7 +17,7 @@
 #define ROUND_S 60       /* a round at ease */
 #define ROUND_SHORT_S 10 /* while copies with timers under two minutes are about */
 #define STEP_MS 20       /* the patrol wakes so often */
-#define WAIT_BATCH 256   /* due waits handled in one call */
+#define WAIT_BATCH 1024  /* due waits handled in one call */
 
 static bool round_has(const struct engine *e, uint64_t to)
 {
