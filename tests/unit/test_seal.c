@@ -267,6 +267,9 @@ static void test_cache(void **state)
 	len = make(&s, &h, pkt);
 	assert_true(open_copy(&s, &cache, pkt, len) > 0);
 	memcpy(key, cache.key, sizeof(key));
+	assert_true(open_copy(&s, &cache, pkt, len) > 0); /* by the cached key, which stays */
+	assert_true(cache.valid);
+	assert_memory_equal(cache.key, key, sizeof(key));
 	for (int i = 0; i < 2; i++) {
 		if (i)
 			h.epoch++;

@@ -226,6 +226,7 @@ static void test_values(void **state)
 		{ "HELLO: empty name", GOLDEN_HELLO, "00", 22 },
 		{ "HELLO: escape in the name", GOLDEN_HELLO, "1b", 23 },
 		{ "HELLO: newline in the name", GOLDEN_HELLO, "0a", 25 },
+		{ "HELLO: last control character in the name", GOLDEN_HELLO, "1f", 25 },
 		{ "HELLO: NUL in the name", GOLDEN_HELLO, "00", 24 },
 		{ "HELLO: DEL in the name", GOLDEN_HELLO, "7f", 24 },
 		{ "HELLO: name too long", GOLDEN_HELLO, "20", 22 },
