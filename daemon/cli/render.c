@@ -314,6 +314,9 @@ static void text_status(const json_t *flat, FILE *out)
 	(void)fprintf(out, "%-10s %s\n", "node", get_str(flat, "node"));
 	(void)fprintf(out, "%-10s %s (standby mode %s)\n", "role", get_str(flat, "role"),
 		      get_str(flat, "standby"));
+	if (json_is_false(json_object_get(flat, "role_saved")))
+		(void)fprintf(out, "%-10s NOT SAVED: a restart of the daemon forgets the role\n",
+			      "");
 	(void)fprintf(out, "%-10s %s: %s\n", "ready", get_bool(flat, "ready") ? "yes" : "NO",
 		      get_str(flat, "reason"));
 	(void)fprintf(out, "%-10s %s local, %s remote; %s of at most %s in the kernel\n", "flows",

@@ -1,0 +1,316 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Values of status, stats and peers. Names are a contract with scripts and monitoring: they are
+ * added to, not changed. A figure that is not known is sent as unknown, never as 0; epochs are
+ * random 64-bit numbers and go as text, because JSON's numbers do not hold them.
+ */
+#include "verbs_show.h"
+
+#include <ctype.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#define PATH_LEN 96
+
+/* A path made of a format; all of them are ours and short. */
+__attribute__((format(printf, 2, 3))) static const char *pathf(char buf[PATH_LEN], const char *fmt,
+							       ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	(void)vsnprintf(buf, PATH_LEN, fmt, ap);
+	va_end(ap);
+	return buf;
+}
+
+/* A number for which UINT64_MAX means never. */
+static void put_num_or_never(struct ctl_client *c, const char *path, uint64_t v)
+{
+	if (v == UINT64_MAX)
+		ctl_put_null(c, path);
+	else
+		ctl_put_num(c, path, v);
+}
+
+/* A number that is negative when it is not known. */
+static void put_known(struct ctl_client *c, const char *path, int64_t v)
+{
+	if (v < 0)
+		ctl_put_null(c, path);
+	else
+		ctl_put_num(c, path, (unsigned long long)v);
+}
+
+static void put_epoch(struct ctl_client *c, const char *path, uint64_t epoch)
+{
+	char text[20];
+
+	(void)snprintf(text, sizeof(text), "%016" PRIx64, epoch);
+	ctl_put_str(c, path, text);
+}
+
+static const char *role_name(bool primary)
+{
+	return primary ? "primary" : "backup";
+}
+
+static const char *state_name(enum engine_peer_state state)
+{
+	switch (state) {
+	case PEER_UP:
+		return "up";
+	case PEER_RESYNC:
+		return "resync";
+	case PEER_DOWN:
+		break;
+	}
+	return "down";
+}
+
+/* ---- Peers ---- */
+
+/* What status and peers both tell. */
+static void put_peer(struct ctl_client *c, unsigned int i, const struct engine_peer_stats *p)
+{
+	char path[PATH_LEN];
+
+	ctl_put_str(c, pathf(path, "peers.%u.node", i), p->node);
+	ctl_put_str(c, pathf(path, "peers.%u.state", i), state_name(p->state));
+	put_num_or_never(c, pathf(path, "peers.%u.heard_ms", i), p->heard_ms);
+	ctl_put_num(c, pathf(path, "peers.%u.covered", i), p->covered);
+	ctl_put_num(c, pathf(path, "peers.%u.head", i), p->head);
+	ctl_put_num(c, pathf(path, "peers.%u.missing", i), p->missing);
+	ctl_put_bool(c, pathf(path, "peers.%u.in_sync", i), p->in_sync);
+	ctl_put_num(c, pathf(path, "peers.%u.verified", i), p->verified);
+	put_num_or_never(c, pathf(path, "peers.%u.verified_age_ms", i), p->verified_age_ms);
+	ctl_put_str(c, pathf(path, "peers.%u.role", i), role_name(p->primary));
+	ctl_put_num(c, pathf(path, "peers.%u.flows", i), p->flows);
+}
+
+static void put_peer_more(struct ctl_client *c, unsigned int i, const struct engine_peer_stats *p)
+{
+	char path[PATH_LEN];
+
+	ctl_put_bool(c, pathf(path, "peers.%u.hears_us", i), p->hears_us);
+	ctl_put_bool(c, pathf(path, "peers.%u.known", i), p->known);
+	put_epoch(c, pathf(path, "peers.%u.epoch", i), p->epoch);
+	ctl_put_num(c, pathf(path, "peers.%u.acked", i), p->acked);
+	ctl_put_num(c, pathf(path, "peers.%u.copies", i), p->copies);
+	ctl_put_num(c, pathf(path, "peers.%u.backlog", i), p->backlog);
+	ctl_put_num(c, pathf(path, "peers.%u.gaps", i), p->gaps);
+	ctl_put_num(c, pathf(path, "peers.%u.debt", i), p->debt);
+}
+
+void verbs_show_peers(struct daemon *d, struct ctl_client *c)
+{
+	struct engine_stats s;
+
+	engine_stats(d->engine, &s, d->now);
+	if (s.peer_count == 0)
+		ctl_put_list(c, "peers");
+	for (unsigned int i = 0; i < s.peer_count; i++) {
+		put_peer(c, i, &s.peer[i]);
+		put_peer_more(c, i, &s.peer[i]);
+	}
+}
+
+/* ---- Status ---- */
+
+/* Readiness as the engine sees it, and what only this side knows: whether the kernel's table has
+ * room for what a promote would write. */
+static void put_ready(struct ctl_client *c, const struct engine_stats *s, int64_t count,
+		      int64_t max)
+{
+	uint64_t more = s->remote_flows > s->copies ? s->remote_flows - s->copies : 0;
+	bool fits = count < 0 || max <= 0 || more + (uint64_t)count <= (uint64_t)max;
+	char text[160];
+
+	ctl_put_bool(c, "ready", s->ready && fits);
+	if (!s->ready || fits) {
+		ctl_put_str(c, "reason", s->reason);
+		return;
+	}
+	(void)snprintf(text, sizeof(text),
+		       "nf_conntrack_max of %" PRId64 " is too small: %" PRId64
+		       " entries are there, %" PRIu64 " would come",
+		       max, count, more);
+	ctl_put_str(c, "reason", text);
+}
+
+void verbs_show_status(struct daemon *d, struct ctl_client *c)
+{
+	int64_t count, max, buckets;
+	struct engine_stats s;
+
+	engine_stats(d->engine, &s, d->now);
+	kern_counts(&count, &max, &buckets);
+	ctl_put_str(c, "node", d->conf.node);
+	ctl_put_str(c, "role", role_name(s.role == ROLE_PRIMARY));
+	ctl_put_bool(c, "role_saved", d->state_err == 0);
+	ctl_put_str(c, "standby", d->conf.hot ? "hot" : "cache");
+	put_ready(c, &s, count, max);
+	ctl_put_num(c, "flows.local", s.local_flows);
+	ctl_put_num(c, "flows.remote", s.remote_flows);
+	put_known(c, "flows.kernel", count);
+	put_known(c, "flows.max", max);
+	if (s.peer_count == 0)
+		ctl_put_list(c, "peers");
+	for (unsigned int i = 0; i < s.peer_count; i++)
+		put_peer(c, i, &s.peer[i]);
+	ctl_put_num(c, "overruns", s.count.overruns);
+	ctl_put_str(c, "seal", d->conf.sealed ? "sealed" : "none");
+	ctl_put_num(c, "backlog", s.backlog);
+	ctl_put_num(c, "stale", s.stale);
+	ctl_put_num(c, "unclaimed", s.unclaimed);
+	ctl_put_num(c, "orphans", s.orphans);
+	ctl_put_num(c, "mute", s.mute);
+	put_known(c, "events_sysctl", kern_events_sysctl());
+	ctl_put_bool(c, "complete", s.complete);
+	put_epoch(c, "epoch", s.epoch);
+	ctl_put_num(c, "uptime_s", (d->now - d->started_at) / USEC_PER_SEC);
+}
+
+/* ---- Stats ---- */
+
+static void put_drops(struct ctl_client *c, const uint64_t *drops)
+{
+	static const char *const names[DROP_COUNT] = { [DROP_NONE] = NULL,
+#define SHOW_DROP(name, text) [DROP_##name] = #name,
+						       ENGINE_DROPS(SHOW_DROP)
+#undef SHOW_DROP
+	};
+	char path[PATH_LEN];
+
+	for (unsigned int i = 1; i < DROP_COUNT; i++) {
+		(void)pathf(path, "drops.%s", names[i]);
+		for (char *p = path; *p; p++)
+			*p = (char)tolower((unsigned char)*p);
+		ctl_put_num(c, path, drops[i]);
+	}
+}
+
+static void put_engine(struct ctl_client *c, const struct engine_stats *s)
+{
+	put_epoch(c, "epoch", s->epoch);
+	ctl_put_num(c, "head", s->head);
+	ctl_put_num(c, "sent", s->sent);
+	ctl_put_num(c, "dropped", s->dropped);
+	ctl_put_num(c, "flows.local", s->local_flows);
+	ctl_put_num(c, "flows.remote", s->remote_flows);
+	ctl_put_num(c, "flows.unclaimed", s->unclaimed);
+	ctl_put_num(c, "flows.orphans", s->orphans);
+	ctl_put_num(c, "flows.copies", s->copies);
+	ctl_put_num(c, "flows.stale", s->stale);
+	ctl_put_num(c, "flows.mute", s->mute);
+	ctl_put_num(c, "tombstones", s->tombstones);
+	ctl_put_num(c, "backlog", s->backlog);
+#define SHOW_COUNTER(name, help) ctl_put_num(c, "engine." #name, s->count.name);
+	ENGINE_COUNTERS(SHOW_COUNTER)
+#undef SHOW_COUNTER
+	put_drops(c, s->count.drops);
+}
+
+static void put_kern(struct daemon *d, struct ctl_client *c)
+{
+	int64_t count, max, buckets;
+	struct kern_stats k;
+
+	kern_stats(d->kern, &k);
+	kern_counts(&count, &max, &buckets);
+	ctl_put_num(c, "kernel.messages", k.messages);
+	ctl_put_num(c, "kernel.parse_errors", k.parse_errors);
+	ctl_put_num(c, "kernel.batches", k.batches);
+	ctl_put_num(c, "kernel.batch_full", k.batch_full);
+	ctl_put_num(c, "kernel.lingers", k.lingers);
+	ctl_put_num(c, "kernel.enobufs", k.enobufs);
+	ctl_put_num(c, "kernel.event_buffer_len", k.event_buffer_len);
+	put_known(c, "kernel.count", count);
+	put_known(c, "kernel.max", max);
+	put_known(c, "kernel.buckets", buckets);
+	put_known(c, "kernel.events_sysctl", kern_events_sysctl());
+}
+
+static void put_links(struct daemon *d, struct ctl_client *c)
+{
+	struct link_stats s[LINK_LINKS_MAX];
+	unsigned int count = links_stats(d->links, s, LINK_LINKS_MAX);
+	char path[PATH_LEN];
+
+	if (count == 0)
+		ctl_put_list(c, "links");
+	for (unsigned int i = 0; i < count; i++) {
+		ctl_put_str(c, pathf(path, "links.%u.interface", i), s[i].interface);
+		ctl_put_bool(c, pathf(path, "links.%u.up", i), s[i].up);
+		ctl_put_num(c, pathf(path, "links.%u.mtu", i), s[i].mtu);
+		ctl_put_num(c, pathf(path, "links.%u.sent", i), s[i].sent);
+		ctl_put_num(c, pathf(path, "links.%u.received", i), s[i].received);
+		ctl_put_num(c, pathf(path, "links.%u.bytes_sent", i), s[i].bytes_sent);
+		ctl_put_num(c, pathf(path, "links.%u.bytes_received", i), s[i].bytes_received);
+		ctl_put_num(c, pathf(path, "links.%u.send_errors", i), s[i].send_errors);
+		ctl_put_num(c, pathf(path, "links.%u.unknown_source", i), s[i].unknown_source);
+		ctl_put_num(c, pathf(path, "links.%u.socket_drops", i), s[i].socket_drops);
+	}
+}
+
+static void put_control(struct daemon *d, struct ctl_client *c)
+{
+	struct ctl_stats s;
+
+	ctl_stats(d->ctl, &s);
+	ctl_put_num(c, "control.clients", s.clients);
+	ctl_put_num(c, "control.accepted", s.accepted);
+	ctl_put_num(c, "control.requests", s.requests);
+	ctl_put_num(c, "control.denied", s.denied);
+	ctl_put_num(c, "control.refused", s.refused);
+	ctl_put_num(c, "control.evicted", s.evicted);
+	ctl_put_num(c, "control.timeouts", s.timeouts);
+	ctl_put_num(c, "control.dropped", s.dropped);
+}
+
+/* Resident bytes of this process; -1 unknown. */
+static int64_t resident_len(void)
+{
+	FILE *f = fopen("/proc/self/statm", "re");
+	int64_t pages = -1;
+
+	if (!f)
+		return -1;
+	if (fscanf(f, "%*d %" SCNd64, &pages) != 1)
+		pages = -1;
+	(void)fclose(f); /* was only read */
+	return pages < 0 ? -1 : pages * sysconf(_SC_PAGESIZE);
+}
+
+static void put_process(struct daemon *d, struct ctl_client *c, uint64_t caches_len)
+{
+	struct rusage ru;
+
+	ctl_put_num(c, "process.uptime_s", (d->now - d->started_at) / USEC_PER_SEC);
+	if (getrusage(RUSAGE_SELF, &ru) == 0) {
+		ctl_put_num(c, "process.cpu_user_ms",
+			    (unsigned long long)ru.ru_utime.tv_sec * 1000 +
+				    (unsigned long long)ru.ru_utime.tv_usec / 1000);
+		ctl_put_num(c, "process.cpu_system_ms",
+			    (unsigned long long)ru.ru_stime.tv_sec * 1000 +
+				    (unsigned long long)ru.ru_stime.tv_usec / 1000);
+	}
+	ctl_put_num(c, "process.turns", d->turns);
+	ctl_put_num(c, "process.turns_left_over", d->turns_left_over);
+	ctl_put_num(c, "memory.caches", caches_len);
+	put_known(c, "memory.resident", resident_len());
+}
+
+void verbs_show_stats(struct daemon *d, struct ctl_client *c)
+{
+	struct engine_stats s;
+
+	engine_stats(d->engine, &s, d->now);
+	put_engine(c, &s);
+	put_kern(d, c);
+	put_links(d, c);
+	put_control(d, c);
+	put_process(d, c, s.memory_len);
+}
