@@ -530,6 +530,8 @@ static void put_tcp(struct out *o, const struct flow_tcp *tcp, uint8_t mask)
 	uint8_t *info = nest_start(o, CTA_PROTOINFO), *nest = nest_start(o, CTA_PROTOINFO_TCP);
 	struct nf_ct_tcp_flags flags[2];
 
+	/* The kernel indexes tables by it. */
+	o->over = o->over || tcp->state > TCP_CONNTRACK_SYN_SENT2;
 	for (int i = 0; i < 2; i++) {
 		flags[i].flags = tcp->flags[i] & TCP_FLAGS_PORTABLE;
 		/* A handshake half seen cannot be followed: this kernel knows neither side's

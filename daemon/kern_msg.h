@@ -78,7 +78,8 @@ struct kern {
 	uint8_t slots[KERN_SLOT_COUNT * KERN_SLOT_STRIDE] __attribute__((aligned(64)));
 };
 
-/* Each writes one request into buf and returns its length, 0 if it does not fit. */
+/* Each writes one request into buf and returns its length, 0 if it does not fit or makes no sense.
+ */
 size_t kern_build_get(void *buf, size_t len, const struct flow_key *key, uint32_t seq);
 /* id: CTA_ID of the incarnation to delete; NULL = whichever has the key. */
 size_t kern_build_delete(void *buf, size_t len, const struct flow_key *key, const uint32_t *id,

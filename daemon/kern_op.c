@@ -142,71 +142,76 @@ static void *batch_room(struct kern *k, uint32_t *seq)
 	return b->buf + b->len;
 }
 
-/* Takes the message of len bytes that was built in that room. */
-static void batch_add(struct kern *k, unsigned int op, size_t len)
+/* Takes the message of len bytes that was built in that room; 0: it could not be built. */
+static void batch_add(struct kern *k, struct kern_sent sent, size_t len)
 {
 	struct kern_batch *b = &k->batch;
 
-	assert(len > 0 && len <= KERN_MSG_MAX); /* the room holds our largest message */
-	b->sent[b->count] = (struct kern_sent){ .op = (uint8_t)op };
+	assert(len <= KERN_MSG_MAX);
+	if (len == 0) {
+		set_err(k, &sent, -EINVAL);
+		return;
+	}
+	b->sent[b->count++] = sent;
 	b->last_at = b->len;
 	b->len += NLMSG_ALIGN(len);
-	b->count++;
 }
 
 /* ---- Operations ---- */
 
-static void add_get(struct kern *k, unsigned int i, const struct flow_key *key)
+static void add_get(struct kern *k, uint8_t i, const struct flow_key *key)
 {
 	uint32_t seq;
 	void *room = batch_room(k, &seq);
 
-	batch_add(k, i, kern_build_get(room, KERN_MSG_MAX, key, seq));
-	k->batch.sent[k->batch.count - 1].read = true;
+	batch_add(k, (struct kern_sent){ .op = i, .read = true },
+		  kern_build_get(room, KERN_MSG_MAX, key, seq));
 }
 
-static void add_inject(struct kern *k, unsigned int i, const struct flow *f)
+static void add_inject(struct kern *k, uint8_t i, const struct flow *f)
 {
 	uint32_t seq;
 	void *room = batch_room(k, &seq);
 
-	batch_add(k, i, kern_build_inject(room, KERN_MSG_MAX, f, seq));
+	batch_add(k, (struct kern_sent){ .op = i }, kern_build_inject(room, KERN_MSG_MAX, f, seq));
 }
 
-static void add_update(struct kern *k, unsigned int i, const struct flow *f, uint32_t status)
+static void add_update(struct kern *k, uint8_t i, const struct flow *f, uint32_t status)
 {
 	uint32_t seq;
 	void *room = batch_room(k, &seq);
 
-	batch_add(k, i, kern_build_update(room, KERN_MSG_MAX, f, status, seq));
+	batch_add(k, (struct kern_sent){ .op = i },
+		  kern_build_update(room, KERN_MSG_MAX, f, status, seq));
 }
 
-static void add_timeout(struct kern *k, unsigned int i, const struct flow *f)
+static void add_timeout(struct kern *k, uint8_t i, const struct flow *f)
 {
 	uint32_t seq;
 	void *room = batch_room(k, &seq);
 
-	batch_add(k, i, kern_build_timeout(room, KERN_MSG_MAX, &f->key, f->timeout_s, seq));
+	batch_add(k, (struct kern_sent){ .op = i },
+		  kern_build_timeout(room, KERN_MSG_MAX, &f->key, f->timeout_s, seq));
 }
 
 /* Deletes the incarnation that was read, or without a read whatever has the key. */
-static void add_delete(struct kern *k, unsigned int i, const struct flow_key *key)
+static void add_delete(struct kern *k, uint8_t i, const struct flow_key *key, bool ignore_err)
 {
 	const struct kern_step *step = &k->step[i];
 	const uint32_t *id = step->have ? &step->got.id : NULL;
 	uint32_t seq;
 	void *room = batch_room(k, &seq);
 
-	batch_add(k, i, kern_build_delete(room, KERN_MSG_MAX, key, id, seq));
+	batch_add(k, (struct kern_sent){ .op = i, .ignore_err = ignore_err },
+		  kern_build_delete(room, KERN_MSG_MAX, key, id, seq));
 }
 
-static void add_replace(struct kern *k, unsigned int i, const struct flow *f)
+static void add_replace(struct kern *k, uint8_t i, const struct flow *f)
 {
 	if (k->batch.count + 2 >
 	    KERN_BATCH_MAX) /* both in one go: no packet shall find the gap between them */
 		batch_send(k);
-	add_delete(k, i, &f->key);
-	k->batch.sent[k->batch.count - 1].ignore_err = true;
+	add_delete(k, i, &f->key, true);
 	add_inject(k, i, f);
 }
 
@@ -236,7 +241,7 @@ static bool is_touched(const struct flow *got, uint32_t limit_s, usec_t now)
 	return now + got->timeout_s * USEC_PER_SEC > ((uint64_t)limit_s + SLACK_S) * USEC_PER_SEC;
 }
 
-static void write_op(struct kern *k, unsigned int i, const struct engine_op *op)
+static void write_op(struct kern *k, uint8_t i, const struct engine_op *op)
 {
 	const struct flow *f = &op->flow;
 
@@ -252,7 +257,7 @@ static void write_op(struct kern *k, unsigned int i, const struct engine_op *op)
 			add_timeout(k, i, f);
 		break;
 	case OP_DELETE:
-		add_delete(k, i, &f->key);
+		add_delete(k, i, &f->key, false);
 		break;
 	case OP_REPLACE:
 		add_replace(k, i, f);
@@ -264,7 +269,7 @@ static void write_op(struct kern *k, unsigned int i, const struct engine_op *op)
 }
 
 /* After the reads: decides and writes. */
-static void decide_op(struct kern *k, unsigned int i, const struct engine_op *op, usec_t now)
+static void decide_op(struct kern *k, uint8_t i, const struct engine_op *op, usec_t now)
 {
 	struct kern_step *step = &k->step[i];
 
@@ -283,7 +288,7 @@ static bool wants_retry(const struct kern *k, unsigned int i, const struct engin
 	return op->type == OP_UPDATE && (k->step[i].err == -EBUSY || k->step[i].err == -EPERM);
 }
 
-static void retry_update(struct kern *k, unsigned int i, const struct engine_op *op)
+static void retry_update(struct kern *k, uint8_t i, const struct engine_op *op)
 {
 	const struct flow *got = &k->step[i].got;
 	struct flow f = op->flow;
@@ -299,7 +304,7 @@ static void retry_updates(struct kern *k, const struct engine_op *ops, unsigned 
 {
 	bool again[KERN_BATCH_MAX] = { false };
 
-	for (unsigned int i = 0; i < count; i++) {
+	for (uint8_t i = 0; i < count; i++) {
 		again[i] = wants_retry(k, i, &ops[i]);
 		if (again[i]) {
 			k->step[i].err = 0;
@@ -307,7 +312,7 @@ static void retry_updates(struct kern *k, const struct engine_op *ops, unsigned 
 		}
 	}
 	batch_send(k);
-	for (unsigned int i = 0; i < count; i++) {
+	for (uint8_t i = 0; i < count; i++) {
 		if (again[i] && k->step[i].err == 0)
 			retry_update(k, i, &ops[i]);
 	}
@@ -326,14 +331,14 @@ static void report(struct kern *k, struct engine *e, unsigned int i, const struc
 static void apply_round(struct kern *k, struct engine *e, const struct engine_op *ops,
 			unsigned int count, usec_t now)
 {
-	for (unsigned int i = 0; i < count; i++) {
+	for (uint8_t i = 0; i < count; i++) {
 		k->step[i].err = 0;
 		k->step[i].have = false;
 		if (reads_first(&ops[i]))
 			add_get(k, i, &ops[i].flow.key);
 	}
 	batch_send(k);
-	for (unsigned int i = 0; i < count; i++)
+	for (uint8_t i = 0; i < count; i++)
 		decide_op(k, i, &ops[i], now);
 	batch_send(k);
 	retry_updates(k, ops, count);
