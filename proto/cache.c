@@ -26,8 +26,10 @@
 #include "cache_priv.h"
 
 #define BODY_AT offsetof(struct rec, body)
-#define GROW_STEPS 2u   /* buckets split in one insert, at most */
-#define SHRINK_SHARE 4u /* shrink when there are so many times more buckets than records */
+#define SHARE 2u      /* buckets for each record, so that most look-ups meet one record or none */
+#define SHARE_MAX 8u  /* shrink when there are more */
+#define GROW_STEPS 4u /* buckets split in one insert, at most */
+#define SHRINK_STEPS 16u /* buckets joined in one removal, at most */
 
 static_assert(BODY_AT + 21 <= SLAB_UNIT, "a plain TCP/IPv4 flow fits the smallest cell");
 static_assert(BODY_AT + FLOW_PACKED_MAX <= SLAB_CELL_MAX, "every flow fits some cell");
@@ -201,6 +203,14 @@ static uint32_t *link_of(const struct cache *c, const struct rec *r)
 	}
 }
 
+void cache_prefetch(const struct cache *c, uint32_t hash)
+{
+	uint32_t at = *table_head(&c->table, hash);
+
+	if (at != CACHE_NONE)
+		__builtin_prefetch(cache_rec(c, at));
+}
+
 struct rec *cache_find(struct cache *c, const uint8_t *key, size_t keylen, uint32_t hash)
 {
 	uint32_t at = find(c, key, keylen, hash);
@@ -220,6 +230,23 @@ struct rec *cache_find(struct cache *c, const uint8_t *key, size_t keylen, uint3
 
 /* ---- Records come, change and go ---- */
 
+static void grow(struct cache *c)
+{
+	uint64_t records = (uint64_t)c->flows + c->tombs + 1;
+
+	for (unsigned int i = 0; i < GROW_STEPS && table_buckets(&c->table) < SHARE * records; i++)
+		table_grow(&c->table, &c->slab);
+}
+
+static void shrink(struct cache *c)
+{
+	uint64_t records = (uint64_t)c->flows + c->tombs;
+
+	for (unsigned int i = 0; i < SHRINK_STEPS && table_buckets(&c->table) > SHARE_MAX * records;
+	     i++)
+		table_shrink(&c->table, &c->slab);
+}
+
 static uint32_t insert(struct cache *c, const uint8_t *body, size_t len, size_t keylen,
 		       uint32_t hash)
 {
@@ -228,9 +255,7 @@ static uint32_t insert(struct cache *c, const uint8_t *body, size_t len, size_t 
 
 	if (at == CACHE_NONE)
 		return CACHE_NONE;
-	for (unsigned int i = 0; i < GROW_STEPS; i++)
-		if (table_buckets(&c->table) <= c->flows + c->tombs)
-			table_grow(&c->table, &c->slab);
+	grow(c);
 	r = cache_rec(c, at);
 	head = table_head(&c->table, hash);
 	memset(r, 0, BODY_AT);
@@ -374,9 +399,7 @@ void cache_del(struct cache *c, struct rec *r)
 	list_unlink(c, r);
 	*link = r->hnext;
 	slab_free(&c->slab, at);
-	for (unsigned int i = 0; i < GROW_STEPS; i++)
-		if (table_buckets(&c->table) / SHRINK_SHARE > c->flows + c->tombs)
-			table_shrink(&c->table, &c->slab);
+	shrink(c);
 }
 
 static void change_version(struct cache *c, uint32_t at, struct rec *r, uint64_t version)

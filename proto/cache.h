@@ -66,6 +66,9 @@ static inline unsigned int cache_bucket(uint32_t hash)
 	return hash >> 22;
 }
 
+/* A hint that hash will be looked up soon. Worth it for a batch: prefetch all, then find each. */
+void cache_prefetch(const struct cache *c, uint32_t hash);
+
 struct rec *cache_find(struct cache *c, const uint8_t *key, size_t keylen, uint32_t hash);
 
 /* Inserts a flow, or replaces the body of the one (or of the tombstone) with the same key. A new

@@ -208,6 +208,7 @@ void marks_leave(struct marks *m, const struct slab *s, struct rec *r)
 	if (next->mark) {
 		m->mark[i].at = SLAB_NONE;
 		m->vacant++;
+		squeeze(m);
 		return;
 	}
 	if (i == m->count - 1)
