@@ -27,7 +27,6 @@ NS_PREFIX=ctsyncd-test
 P=$NS_PREFIX-$$
 # shellcheck disable=SC2034 # CL and SV are used by the scripts
 CL=$P-cl SV=$P-sv FW1=$P-fw1 FW2=$P-fw2
-MODE=${MODE:-hot}
 NAT=${NAT:-snat}
 NAT6=${NAT6:-}
 
@@ -35,6 +34,29 @@ passed=0
 failed=0
 finished=
 declare -A PIDS=() DAEMON=()
+
+# A script that has to pass in both modes calls this first: without MODE it runs itself once for each.
+both_modes() {
+	local mode out line p f sum_p=0 sum_f=0
+	[ -z "${MODE:-}" ] || return 0
+	for mode in hot cache; do
+		exec {out}< <(MODE=$mode exec "$0")
+		line=
+		while read -r -u "$out"; do
+			[ -z "$line" ] || printf '%s\n' "$line"
+			line=$REPLY
+		done
+		exec {out}<&-
+		read -r p _ f _ <<<"$line"
+		case $line in
+		*' passed, '*' failed') sum_p=$((sum_p + p)) sum_f=$((sum_f + f)) ;;
+		*) sum_f=$((sum_f + 1)) ;;
+		esac
+	done
+	echo "$sum_p passed, $sum_f failed"
+	[ $sum_f -eq 0 ] && [ $sum_p -gt 0 ]
+	exit
+}
 TR_PID=
 
 # ---- Reports ----
@@ -79,10 +101,13 @@ poll() {
 			printf '%s\n' "$out"
 			return 1
 		fi
-		read -r -t 0.05 <> <(:) || : # a pause between two looks; the deadline decides
+		for_time 0.05 # between two looks; the deadline decides
 	done
 	printf '%s\n' "$out"
 }
+
+# for_time SECONDS: lets time pass where the passing itself is what is tested (a timer must not do harm).
+for_time() { read -r -t "$1" <> <(:) || :; }
 
 now_ms() { echo $(($(date +%s%N) / 1000000)); }
 
@@ -178,49 +203,73 @@ sysctl_in() { # namespace, key=value...
 	in_ns "$ns" sysctl -qw "$@" || die "sysctl $* in $ns"
 }
 
-edge_make() { # cl or sv: a bridge that both firewalls hang on
-	local side=$1 net=$2 i
-	ip -n "$P-$side" link add br0 type bridge mcast_snooping 0
-	ip -n "$P-$side" link set br0 up
-	for i in 1 2; do
-		ip link add "fw$i" netns "$P-$side" type veth peer name "$3" netns "$P-fw$i"
-		ip -n "$P-$side" link set "fw$i" master br0 up
-		ip -n "$P-fw$i" link set "$3" up
+edge_make() { # cl or sv, its number: a bridge that both firewalls hang on, and 25 addresses
+	local i
+	ip -n "$P-$1" link add name br0 type bridge mcast_snooping 0
+	ip -n "$P-$1" link set br0 up
+	for i in $(seq 1 25); do
+		printf 'addr add 10.%d.0.%d/16 dev br0\naddr add fd0%d::%x/64 dev br0 nodad\n' "$2" "$i" "$2" "$i"
+	done | ip -n "$P-$1" -batch -
+}
+
+port_make() { # cl or sv, firewall, the firewall's interface
+	ip link add "$2" netns "$P-$1" type veth peer name "$3" netns "$P-$2"
+	ip -n "$P-$1" link set "$2" master br0 up
+	ip -n "$P-$2" link set "$3" up
+}
+
+sync_make() {
+	local n
+	ip link add sync0 netns "$FW1" type veth peer name sync0 netns "$FW2"
+	for n in 1 2; do
+		ip -n "$P-fw$n" addr add "192.168.100.$n/24" dev sync0
+		ip -n "$P-fw$n" addr add "fd99::$n/64" dev sync0 nodad
+		ip -n "$P-fw$n" link set sync0 up
 	done
-	for i in $(seq 1 "$4"); do
-		printf 'addr add 10.%d.0.%d/16 dev br0\naddr add fd0%d::%x/64 dev br0 nodad\n' "$net" "$i" "$net" "$i"
-	done | ip -n "$P-$side" -batch -
 }
 
 firewall_make() { # fw1 or fw2
 	local ns
 	ns=$(fw_ns "$1")
+	ip netns add "$ns" || die "ip netns add"
+	ip -n "$ns" link set lo up
+	port_make cl "$1" lan0
+	port_make sv "$1" wan0
 	sysctl_in "$ns" net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1 net.ipv4.conf.all.rp_filter=0 \
 		net.ipv4.conf.default.rp_filter=0 net.ipv4.conf.lan0.rp_filter=0 net.ipv4.conf.wan0.rp_filter=0
 	rules_load "$1"
 }
 
+# The machine reboots: its kernel forgets everything, and so does /run.
+firewall_reboot() {
+	ip netns del "$(fw_ns "$1")" || die "ip netns del"
+	rm -rf "${TMP:?}/$1"
+	poll 10 net_gone "$1" || die "the links of $1 stay"
+	firewall_make "$1"
+	sync_make
+}
+
+net_gone() { ! ip -n "$CL" link show dev "$1" && ! ip -n "$(fw_ns "$(other "$1")")" link show dev sync0; }
+
 net_make() {
-	local ns n
+	[ -z "${MODE:-}" ] || SELF="$SELF($MODE)"
+	MODE=${MODE:-hot}
+	local ns
 	[ "$(id -u)" = 0 ] || { say "it makes network namespaces: root is needed"; exit 77; }
 	trap on_exit EXIT
 	trap 'exit 130' INT TERM HUP
 	leftovers_remove
 	TMP=$(mktemp -d "/tmp/$P.XXXXXX") || exit 2
 	chmod 755 "$TMP"
-	for ns in cl sv fw1 fw2; do
+	for ns in cl sv; do
 		ip netns add "$P-$ns" || die "ip netns add"
 		ip -n "$P-$ns" link set lo up
 	done
-	edge_make cl 1 lan0 25
-	edge_make sv 2 wan0 25
-	ip link add sync0 netns "$FW1" type veth peer name sync0 netns "$FW2"
-	for n in 1 2; do
-		ip -n "$P-fw$n" addr add "192.168.100.$n/24" dev sync0
-		ip -n "$P-fw$n" addr add "fd99::$n/64" dev sync0 nodad
-		ip -n "$P-fw$n" link set sync0 up
-		firewall_make "fw$n"
-	done
+	edge_make cl 1
+	edge_make sv 2
+	firewall_make fw1
+	firewall_make fw2
+	sync_make
 	ip -n "$CL" route add default via 10.1.0.254
 	ip -n "$CL" route add default via fd01::fe
 	ip -n "$SV" route add 10.1.0.0/16 via 10.2.0.254
@@ -350,6 +399,21 @@ sync_heal() {
 	in_ns "$FW2" nft delete table inet loss
 }
 
+# Sends every datagram of the sync link twice.
+sync_double() {
+	local n
+	for n in 1 2; do
+		in_ns "$P-fw$n" nft -f - <<-RULES || die "doubling rules"
+		table ip double {
+			chain out {
+				type filter hook output priority 0;
+				oifname "sync0" udp dport 3780 counter dup to 192.168.100.$((3 - n)) device "sync0"
+			}
+		}
+		RULES
+	done
+}
+
 # What the tests take for granted of the kernel: its defaults, strict TCP tracking included.  $1: nf_conntrack_events.
 defaults_check() {
 	local fw key want got
@@ -372,7 +436,8 @@ flow_count() { in_ns "$(fw_ns "$1")" sysctl -n net.netfilter.nf_conntrack_count;
 
 sock() { echo "$TMP/$1/ctsyncd.sock"; }
 
-config_write() { # fw1 or fw2; more settings come from EXTRA_SYNC, EXTRA_KERNEL, EXTRA (whole lines)
+# fw1 or fw2. EXTRA_SYNC and EXTRA: more settings, whole lines. SYNC_NET: 192.168.100. unless told, fd99:: or the like.
+config_write() {
 	local n=${1#fw} peer
 	peer=$((3 - n))
 	mkdir -p "$TMP/$1"
@@ -382,7 +447,7 @@ config_write() { # fw1 or fw2; more settings come from EXTRA_SYNC, EXTRA_KERNEL,
 	sync = {
 	  seal = "none";
 	  ${EXTRA_SYNC:-}
-	  links = ( { interface = "sync0"; local = "192.168.100.$n"; peers = [ "192.168.100.$peer" ]; port = 3780; } );
+	  links = ( { interface = "sync0"; local = "${SYNC_NET:-192.168.100.}$n"; peers = [ "${SYNC_NET:-192.168.100.}$peer" ]; port = 3780; } );
 	};
 	control = { socket = "$(sock "$1")"; };
 	${EXTRA:-}
@@ -407,7 +472,7 @@ daemons_start() {
 }
 
 daemon_kill() { # SIGKILL
-	kill -KILL "${PIDS[$1]}"
+	kill -KILL "${PIDS[$1]}" 2>/dev/null
 	wait "${PIDS[$1]}" 2>/dev/null
 	unset "PIDS[$1]"
 }
@@ -461,6 +526,29 @@ cache_equal() { # OWNER: its kernel against its cache's local half, and against 
 	compare "kernel:$(fw_ns "$owner")" "text:$TMP/remote.txt"
 }
 
+# The same of a moment: dumps are taken now (quickly, also of large tables), the judgement comes later.
+snapshot() { # OWNER
+	compare --save "$(fw_ns "$1")" "$TMP/owner.dump" || die "dump"
+	if [ "$MODE" = hot ]; then
+		compare --save "$(fw_ns "$(other "$1")")" "$TMP/peer.dump" || die "dump"
+	fi
+	ctsync "$(other "$1")" flows remote >"$TMP/snap.txt" || die "flows remote"
+}
+
+snapshot_equal() {
+	compare "dump:$TMP/owner.dump" "text:$TMP/snap.txt" || return 1
+	[ "$MODE" != hot ] || compare --skip-state SYN_SENT "dump:$TMP/owner.dump" "dump:$TMP/peer.dump"
+}
+
+remote_count() { status "$1" flows.remote; }
+
+# count_is FW local|remote N
+count_is() { [ "$(status "$1" "flows.$2")" = "$3" ]; }
+
+flows_below() { [ "$(flow_count "$1")" -lt "$2" ]; }
+flows_above() { [ "$(flow_count "$1")" -gt "$2" ]; }
+count_below() { [ "$(remote_count "$1")" -lt "$2" ]; }
+
 # equal OWNER: what equality means in this mode.
 equal() {
 	cache_equal "$1" || return 1
@@ -479,9 +567,9 @@ flood() { # fw1 or fw2, arguments
 	in_ns "$ns" "$FLOOD" "$@"
 }
 
-traffic_start() {
+traffic_start() { # first source port of the clients, if not the usual one
 	mkfifo "$TMP/tr.in" "$TMP/tr.out"
-	"$TRAFFIC" "$CL" "$SV" <"$TMP/tr.in" >"$TMP/tr.out" 2>"$TMP/tr.err" &
+	"$TRAFFIC" "$CL" "$SV" "$@" <"$TMP/tr.in" >"$TMP/tr.out" 2>"$TMP/tr.err" &
 	TR_PID=$!
 	exec {TR_IN}>"$TMP/tr.in" {TR_OUT}<"$TMP/tr.out"
 }

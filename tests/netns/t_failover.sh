@@ -8,21 +8,9 @@
 #
 # MODE=hot and MODE=cache; without it both, one after the other.
 
-if [ -z "${MODE:-}" ]; then
-	status=0
-	for mode in hot cache; do
-		out=$(MODE=$mode "$0") || status=1
-		printf '%s\n' "$out" | sed '$d'
-		read -r p _ f _ <<<"${out##*$'\n'}"
-		sum_p=$((${sum_p:-0} + p)) sum_f=$((${sum_f:-0} + f))
-	done
-	echo "$sum_p passed, $sum_f failed"
-	exit $status
-fi
-
 # shellcheck source=tests/netns/lib.sh
 . "$(dirname "$0")/lib.sh"
-SELF="$SELF($MODE)"
+both_modes
 
 promote() {
 	local out start
@@ -56,22 +44,22 @@ daemon_kill fw1
 
 active=fw2
 for round in 1 2 3 4 5; do
-	back=$(other $active)
+	back=$(other "$active")
 	links_up "$back"
 	daemon_start "$back"
 	check "round $round: the peers are up" poll 15 peers_up
-	check "round $round: $back learns the flows" poll 15 equal $active
+	check "round $round: $back learns the flows" poll 15 equal "$active"
 	check "round $round: $back is ready" poll 15 ready "$back"
 	tr_do hold
 	tr_do gap
 	kill -KILL "${PIDS[$active]}"
-	links_down $active
+	links_down "$active"
 	vip_add "$back"
 	promote "$back" "round $round"
 	traffic_alive 5000 "round $round: to $back"
 	gap_note "round $round"
 	note "INVALID on $back: $(invalid_count "$back")"
-	daemon_kill $active
+	daemon_kill "$active"
 	active=$back
 done
 tr_do bytes

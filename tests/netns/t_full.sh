@@ -1,0 +1,48 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# The backup's conntrack table is full: the kernel refuses copies with ENOMEM. That must be counted, said, visible in
+# `ready`, retried without a verb when there is room, and leave everything else alone. nf_conntrack_max is one number for
+# all namespaces of a machine, but it limits each one's own count: so the backup's table is filled with junk instead of
+# making its limit smaller. (The size of the hash is the machine's too: a smaller one on the backup cannot be had here;
+# the refusal that it brings, ENOSPC, takes the same path as ENOMEM.)
+#
+# The junk must not be announced, else the active's table fills as well: fw2 meets it as a restarted backup, which does
+# not announce what nobody has claimed.
+
+# shellcheck source=tests/netns/lib.sh
+. "$(dirname "$0")/lib.sh"
+MODE=hot
+
+net_make
+max=$(sysctl -n net.netfilter.nf_conntrack_max)
+daemons_start
+check "1,000 flows" flood fw1 create -n 1000
+check "both nodes hold the same" poll 10 equal fw1
+daemon_stop fw2
+junk=$((max - $(flow_count fw2) - 500))
+check "$junk junk entries fill fw2's table up to 500 places" flood fw2 create -n "$junk" -b 5000000 -6
+daemon_start fw2
+check "fw2 is there again" poll 20 peers_up
+traffic_start
+tr_open tcp4 50 tcp6 50
+tr_do chat on
+check "3,000 flows more on fw1" flood fw1 create -n 3000 -b 100000
+refusing() { [ "$(counter fw2 refused)" -gt 1000 ]; }
+check "fw2 counts the refusals" poll 20 refusing
+not_ready() { ! ready fw2; }
+check "fw2 says that it is not ready" poll 5 not_ready
+note "because: $(status fw2 reason)"
+said() { grep -iqE 'refused|ENOMEM|memory|table' "$TMP/fw2/log"; }
+check "its log says so" poll 5 said
+check_that "without flooding the log" "$(wc -l <"$TMP/fw2/log") < 60"
+check "the caches are equal nevertheless" poll 5 cache_equal fw1
+check_that "fw1 has no junk" "$(flow_count fw1) < 10000"
+check "deletes go through" flood fw1 delete -n 500
+check "and are followed on a full table" poll 5 cache_equal fw1
+traffic_alive 3000 "live flows"
+
+check "room again: the junk goes" flood fw2 delete -n "$junk" -b 5000000 -6
+check "the refused are written without a verb" poll 70 kernels_equal
+check "fw2 is ready again" poll 20 ready fw2
+finish
