@@ -20,7 +20,9 @@ files() { # patterns of git ls-files
 		local p
 		for p in "$@"; do
 			find . -path ./build -prune -o -path './build-*' -prune -o -path './_build*' -prune -o \
-				-type f -path "./${p#:/}" -print | sed 's|^\./||'
+				-path ./_inst -prune -o -path ./build-aux -prune -o -path ./autom4te.cache -prune -o \
+				-type f -path "./$p" -print | sed 's|^\./||' |
+				grep -vxE 'configure|config\.(log|status)|aclocal\.m4|Makefile(\.in)?'
 		done
 	fi
 }

@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-or-later
-# Every header compiles alone, under the warnings of the project, and is the first include of its own .c file.
+# Every header compiles alone, under the warnings of the project, and is the first include of its own .c file (or
+# its private one is: x_priv.h opens with x.h).
 . "$(dirname "$0")/_lib.sh"
 
 flags=(-std=gnu17 -D_GNU_SOURCE -Wall -Wextra -Wshadow -Wstrict-prototypes -Wundef -Werror -fsyntax-only
@@ -25,7 +26,7 @@ for c in $(files '*.c'); do
 	case $c in daemon/cli/*) [ -e "daemon/cli/$own" ] || continue ;; esac
 	first=$(grep -nm 1 '^#include' "$c")
 	case $first in
-	*"\"$own\""*) ;;
+	*"\"$own\""* | *"\"${own%.h}_priv.h\""*) ;;
 	*) bad "$c:${first%%:*}: the first include is not \"$own\"" ;;
 	esac
 done
