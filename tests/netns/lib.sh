@@ -504,7 +504,7 @@ for word in sys.argv[1].split("."):
 print(str(value).lower() if isinstance(value, bool) else value)' "$2"
 }
 
-counter() { VERB=stats status "$1" "${2}"; }
+counter() { VERB=stats status "$1" "engine.$2"; }
 
 peer_up() { [ "$(status "$1" peers.0.state)" = up ]; }
 peers_up() { peer_up fw1 && peer_up fw2; }
