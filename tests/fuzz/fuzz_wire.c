@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Feeds a datagram, opened, to the decoders of the header, of its message and of its records and
+ * flows. Beyond "no read past the end" it asserts that flows and keys have one form: what unpacks
+ * packs to the same bytes.
+ *
+ * Built of: proto/flow.c proto/wire.c
+ */
+#include "fuzz.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "flow.h"
+#include "wire.h"
+
+#define SHAPE_ATTRS                                                                                \
+	4 /* of the state byte: attributes are passed over, so they do not come back               \
+	   */
+
+static void one_flow(const uint8_t *p, size_t len)
+{
+	uint8_t again[FLOW_PACKED_MAX];
+	struct flow f;
+	size_t at = flow_key_len(p, len);
+
+	if (flow_unpack(p, len, &f))
+		return;
+	assert(at && at < len);
+	if (p[at] & SHAPE_ATTRS)
+		return;
+	assert(flow_pack(&f, again) == len && !memcmp(p, again, len));
+}
+
+static void one_key(const uint8_t *p, size_t len)
+{
+	uint8_t again[FLOW_KEY_MAX];
+	struct flow_key key;
+	size_t key_len = flow_key_unpack(p, len, &key);
+
+	assert(key_len <= len && key_len == flow_key_len(p, len));
+	if (key_len)
+		assert(flow_key_pack(&key, again) == key_len && !memcmp(p, again, key_len));
+}
+
+static void records(struct wire_buf *b)
+{
+	struct wire_rec r;
+
+	while (wire_get_rec(b, &r)) {
+		assert(r.body >= b->p && r.body + r.body_len <= b->p + b->len);
+		one_flow(r.body, r.body_len);
+		one_key(r.body, r.body_len);
+	}
+}
+
+static void vector(struct wire_buf *b)
+{
+	struct wire_vector m;
+
+	wire_get_vector(b, &m);
+	for (unsigned int i = 0; !b->err && i < m.count; i++) {
+		(void)wire_get_u64(b);
+		(void)wire_get_u64(b);
+		assert(!b->err);
+	}
+}
+
+static void message(struct wire_buf *b)
+{
+	uint8_t type = wire_get_u8(b), flags = wire_get_u8(b);
+
+	switch (type) {
+	case WIRE_HELLO:
+		wire_get_hello(b, &(struct wire_hello){ 0 });
+		break;
+	case WIRE_HACK:
+		wire_get_hack(b, &(struct wire_hack){ 0 });
+		break;
+	case WIRE_DATA:
+		wire_get_data(b, flags, &(struct wire_data){ 0 });
+		records(b);
+		break;
+	case WIRE_REPORT:
+		wire_get_report(b, &(struct wire_report){ 0 });
+		break;
+	case WIRE_LIST:
+		wire_get_list(b, &(struct wire_list){ 0 });
+		records(b);
+		break;
+	case WIRE_VECTOR:
+		vector(b);
+		break;
+	case WIRE_ASK:
+		wire_get_ask(b, &(struct wire_ask){ 0 });
+		break;
+	default:
+		break;
+	}
+	assert(b->at <= b->len);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	uint8_t *p = malloc(size ? size : 1);
+	struct wire_head h;
+	struct wire_buf b;
+
+	assert(p);
+	memcpy(p, data, size);
+	wire_init(&b, p, size);
+	if (!wire_get_head(&b, &h))
+		message(&b);
+	free(p);
+	return 0;
+}
