@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Keyed hashes. One function of keys places flows in the tables and buckets, another of (version, flow) feeds the
- * digests; both are SipHash-2-4, so that nobody who does not know the group's key can make flows collide. Every node of a
- * group must get the same number from the same bytes: the eight output bytes are read little-endian on every machine.
- * Specification: PROTOCOL.md, sections 3 and 5. Owns nothing.
+ * Keyed hashes. One function of keys places flows in the tables and buckets, another of (version,
+ * flow) feeds the digests; both are SipHash-2-4, so that nobody who does not know the group's key
+ * can make flows collide. Every node of a group must get the same number from the same bytes: the
+ * eight output bytes are read little-endian on every machine. Specification: PROTOCOL.md, sections
+ * 3 and 5. Owns nothing.
  */
 #include "digest.h"
 

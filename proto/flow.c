@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The flow and its packed form. Caches compare and hash packed bytes, and digests are sums over them, so the form is
- * canonical: one flow has exactly one encoding. Packing therefore normalises (a zone of 0 has no direction, a mark of 0
- * and a reply that is the plain inverse are left out, status is masked, what TCP cannot hold is clipped), and
- * unpacking refuses every encoding that packing would not have made, but for attributes that are not known here.
- * Those stay in the bytes, so that a node of an older version still holds what the owner holds.
+ * The flow and its packed form. Caches compare and hash packed bytes, and digests are sums over
+ * them, so the form is canonical: one flow has exactly one encoding. Packing therefore normalises
+ * (a zone of 0 has no direction, a mark of 0 and a reply that is the plain inverse are left out,
+ * status is masked, what TCP cannot hold is clipped), and unpacking refuses every encoding that
+ * packing would not have made, but for attributes that are not known here. Those stay in the bytes,
+ * so that a node of an older version still holds what the owner holds.
  *
- * A packed flow is complete: what it does not carry is zero, not unknown. Specification: PROTOCOL.md, section 4.
- * Pure functions, no state.
+ * A packed flow is complete: what it does not carry is zero, not unknown. Specification:
+ * PROTOCOL.md, section 4. Pure functions, no state.
  */
 #include "flow.h"
 
@@ -209,7 +210,8 @@ static inline uint8_t clip(uint8_t v, uint8_t max)
 	return v > max ? max : v;
 }
 
-/* A TCP state that no kernel knows today travels as NONE: a receiver must never write it into its own. */
+/* A TCP state that no kernel knows today travels as NONE: a receiver must never write it into its
+ * own. */
 static inline uint8_t *tcp_put(uint8_t *p, const struct flow_tcp *tcp)
 {
 	*p++ = tcp->state < TCP_STATES ? tcp->state : TCP_NONE;
@@ -261,7 +263,8 @@ static int tcp_get(const uint8_t *p, struct flow_tcp *tcp)
 	return 0;
 }
 
-/* Types ascend from 1. Nothing is assigned yet: all that can be told is whether it may be passed over. */
+/* Types ascend from 1. Nothing is assigned yet: all that can be told is whether it may be passed
+ * over. */
 static int attrs_check(const uint8_t *p, size_t len)
 {
 	uint8_t last = 0;

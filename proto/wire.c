@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The codec of datagrams: the clear header, the bodies of the eight messages, the records of DATA and LIST. Every read
- * and write goes through a cursor that cannot leave its buffer and whose first error stays, so that a message is read
- * to its end and judged once. Encoder and decoder of a message stand side by side. Decoders refuse what no encoder of
- * this version would write; bytes behind the last field are left alone, later versions may append fields.
+ * The codec of datagrams: the clear header, the bodies of the eight messages, the records of DATA
+ * and LIST. Every read and write goes through a cursor that cannot leave its buffer and whose first
+ * error stays, so that a message is read to its end and judged once. Encoder and decoder of a
+ * message stand side by side. Decoders refuse what no encoder of this version would write; bytes
+ * behind the last field are left alone, later versions may append fields.
  *
- * What a decoder cannot know is left to the engine: that versions of DATA ascend and stay within (from, to], that bodies
- * of records unpack. Specification: PROTOCOL.md, sections 2 and 5. Pure functions, no state.
+ * What a decoder cannot know is left to the engine: that versions of DATA ascend and stay within
+ * (from, to], that bodies of records unpack. Specification: PROTOCOL.md, sections 2 and 5. Pure
+ * functions, no state.
  */
 #include "wire.h"
 
@@ -159,7 +161,8 @@ uint64_t wire_get_var(struct wire_buf *b)
 		v |= (uint64_t)(*p & 0x7f) << (7 * i);
 		if (*p & 0x80)
 			continue;
-		/* One number has one form: no zero group on top, and only one bit of the last group counts. */
+		/* One number has one form: no zero group on top, and only one bit of the last group
+		 * counts. */
 		if ((i && !*p) || (i == VAR_MAX - 1 && *p > 1))
 			break;
 		return v;
