@@ -494,6 +494,10 @@ static void check_whole(struct parse *p, const config_t *c)
 		fail(p, NULL, "sync",
 		     "neither key_files nor seal is given; write key_files = [ \"/etc/ctsyncd/sync.key\" ]; "
 		     "or, to go without encryption and authentication, seal = \"none\";");
+	if (keys)
+		(void)snprintf(conf->key_at, sizeof(conf->key_at),
+			       "%s:%u: ", config_setting_source_file(keys),
+			       config_setting_source_line(keys));
 	if (conf->key_count == 2 && !strcmp(conf->key_files[0], conf->key_files[1]))
 		fail(p, keys, "sync.key_files", "names one file twice");
 	if (conf->dead_ms < 2 * conf->heartbeat_ms) {

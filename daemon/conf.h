@@ -23,6 +23,7 @@ struct conf {
 	bool sealed; /* key_files given */
 	char key_files[ENGINE_KEYS_MAX][256];
 	unsigned int key_count;
+	char key_at[320]; /* file:line of key_files, for messages */
 	struct link_conf links[LINK_LINKS_MAX];
 	unsigned int link_count;
 	uint32_t heartbeat_ms, dead_ms;

@@ -45,29 +45,34 @@ static bool decode(const uint8_t *buf, size_t len, uint8_t key[KEY_LEN])
 	return true;
 }
 
-static int read_key(int fd, const char *path, uint8_t key[KEY_LEN], FILE *err)
+/* where: file and line that name the key, and its path. */
+static int read_key(int fd, const char *where, uint8_t key[KEY_LEN], FILE *err)
 {
 	uint8_t buf[2 * KEY_LEN + 2];
 	ssize_t len;
 	struct stat st;
 	bool ok;
 
-	if (fstat(fd, &st))
-		return -errno;
+	if (fstat(fd, &st)) {
+		int e = errno;
+
+		(void)fprintf(err, "%s: cannot look at it: %s\n", where, strerror(e));
+		return -e;
+	}
 	if (!S_ISREG(st.st_mode)) {
-		(void)fprintf(err, "%s: not a regular file; %s\n", path, remedy);
+		(void)fprintf(err, "%s: not a regular file; %s\n", where, remedy);
 		return -EINVAL;
 	}
 	if (st.st_mode & S_IRWXO) {
-		(void)fprintf(err, "%s: others may use it; make it private with: chmod 0640 %s\n",
-			      path, path);
+		(void)fprintf(err, "%s: others may use it; make it private with: chmod 0640 FILE\n",
+			      where);
 		return -EPERM;
 	}
 	len = read(fd, buf, sizeof(buf));
 	if (len < 0) {
 		int e = errno;
 
-		(void)fprintf(err, "%s: cannot read: %s\n", path, strerror(e));
+		(void)fprintf(err, "%s: cannot read: %s\n", where, strerror(e));
 		return -e;
 	}
 	ok = decode(buf, (size_t)len, key);
@@ -76,7 +81,7 @@ static int read_key(int fd, const char *path, uint8_t key[KEY_LEN], FILE *err)
 		(void)fprintf(
 			err,
 			"%s: %s%zd bytes are no key; allowed: 32 bytes or 64 hexadecimal digits; %s\n",
-			path, (size_t)len == sizeof(buf) ? "more than " : "",
+			where, (size_t)len == sizeof(buf) ? "more than " : "",
 			len - ((size_t)len == sizeof(buf)), remedy);
 		return -EINVAL;
 	}
@@ -88,9 +93,11 @@ int conf_keys(const struct conf *conf, uint8_t keys[ENGINE_KEYS_MAX][32], FILE *
 	int ret = 0;
 
 	for (unsigned int i = 0; i < conf->key_count; i++) {
-		const char *path = conf->key_files[i];
-		int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK), e;
+		char path[sizeof(conf->key_at) + sizeof(conf->key_files[0]) + 32];
+		int fd = open(conf->key_files[i], O_RDONLY | O_CLOEXEC | O_NONBLOCK), e;
 
+		(void)snprintf(path, sizeof(path), "%ssync.key_files: %s", conf->key_at,
+			       conf->key_files[i]);
 		if (fd < 0) {
 			e = -errno;
 			(void)fprintf(err, "%s: cannot open: %s; %s\n", path, strerror(-e), remedy);

@@ -20,6 +20,7 @@
 #include "kern.h"
 #include "link.h"
 #include "log.h"
+#include "notify.h"
 #include "state.h"
 #include "util.h"
 
@@ -27,9 +28,9 @@ struct verbs; /* verbs.c's own */
 
 /* Watchers of the loop; main.c and pump.c only. */
 struct daemon_watch {
-	ev_io kern_events, kern_dump,
-		link[LINK_LINKS_MAX + 1]; /* rtnetlink's is the last of link[] */
-	unsigned int link_count;
+	ev_io kern_events, kern_dump;
+	ev_io link[LINK_LINKS_MAX + 1]; /* of the open links, then rtnetlink's */
+	unsigned int link_count;        /* without rtnetlink's */
 	ev_signal term, intr, hup;
 	ev_prepare prepare;
 	ev_check check;
@@ -51,18 +52,18 @@ struct daemon {
 	struct links *links;
 	struct ctl *ctl;
 	struct verbs *verbs;
+	struct notify notify;
 
 	struct state state; /* lock, state file */
 	int state_err;      /* 0, or -errno: the role could not be saved */
 	uint64_t epoch;
 	usec_t started_at; /* monotonic */
 	time_t started_wall;
-	usec_t now;      /* the clock of this turn, read once */
-	usec_t flows_at; /* when the status line's flow counts were read */
+	usec_t now; /* the clock of this turn, read once */
 
 	bool stopping;                   /* SIGTERM, SIGINT or the shutdown verb: leave the loop */
-	bool root;                       /* still root: no user to drop to */
 	bool dump_wanted;                /* OP_DUMP came while a dump was running */
+	usec_t send_at;                  /* a socket was full: send nothing before this */
 	char status[256];                /* last STATUS= line */
 	uint64_t turns, turns_left_over; /* loop turns; those that left work for the next */
 	struct daemon_watch watch;
@@ -81,19 +82,20 @@ int daemon_reload(struct daemon *d, FILE *err);
 void daemon_stop(struct daemon *d);
 
 /* ---- pump.c ---- */
-/* Moves the engine's outputs, each with a budget. Called once a turn. */
-void pump(struct daemon *d);
-
-/* Sends all that is queued, up to a limit; for BYE at the end. */
-void pump_drain(struct daemon *d);
-
-/* Starts and stops the watchers of kernel, links, timers. */
+/* Starts the watchers of kernel, links and timers: from then on every turn of the loop ends in
+ * pump(). */
 void pump_start(struct daemon *d);
 void pump_stop(struct daemon *d);
 
-/* Tells the engine what changed in engine_conf, only if something did (dgram_max, window, timeouts,
- * keys, ...). */
-void pump_reconf(struct daemon *d, const struct engine_conf *conf);
+/* Moves the engine's outputs, each with a budget. Called once a turn, and by nobody else. */
+void pump(struct daemon *d);
+
+/* Sends what is left, up to a limit: the BYE at the end. */
+void pump_drain(struct daemon *d);
+
+/* Tells the engine the new configuration if anything in it differs from the one in force. Returns
+ * whether it did. */
+bool pump_reconf(struct daemon *d, const struct engine_conf *conf);
 
 /* ---- note.c ---- */
 /* Drains engine_note: log lines, and the role into the state file. A verb that changes the role

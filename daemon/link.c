@@ -70,6 +70,7 @@ struct links {
 
 	struct slot out[LINK_BATCH_MAX];
 	unsigned int out_count;
+	bool was_full;
 
 	struct mmsghdr send_msg[MSGS_MAX];
 	struct iovec send_iov[LINK_BATCH_MAX];
@@ -385,6 +386,7 @@ static unsigned int send_failed(struct links *l, struct link *k, int err, unsign
 		log_warn(l->log, "link %s: cannot send: %s", k->name, strerror(err));
 	if (!full)
 		k->send_err = err;
+	l->was_full |= full;
 	k->stats.send_errors += full ? left : 1;
 	return full ? left : 1;
 }
@@ -427,6 +429,14 @@ void links_flush(struct links *l)
 			k->stats.send_errors += count;
 	}
 	l->out_count = 0;
+}
+
+bool links_was_full(struct links *l)
+{
+	bool was = l->was_full;
+
+	l->was_full = false;
+	return was;
 }
 
 /* ---- receiving ---- */

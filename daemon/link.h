@@ -49,6 +49,9 @@ void links_queue(struct links *l, const uint8_t *pkt, size_t len, uint32_t to);
 uint8_t *links_buffer(struct links *l);
 /* Sends what is queued. */
 void links_flush(struct links *l);
+/* Did a socket refuse datagrams since the last call because its buffer was full? They are lost and
+ * counted; who sends should pause for a moment. */
+bool links_was_full(struct links *l);
 
 /* Reads up to a budget of datagrams from all links and feeds engine_recv. Returns how many. */
 int links_read(struct links *l, struct engine *e, unsigned int budget, usec_t now);

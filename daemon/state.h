@@ -44,8 +44,9 @@ int state_save(const struct state *s, enum engine_role role);
 /* Gives lock and state file to user. Returns 0 or -errno. */
 int state_give(const struct state *s, uid_t uid, gid_t gid);
 
-/* Becomes user for good, keeping CAP_NET_ADMIN alone. Returns 0, -ENOENT when there is no such user
- * (nothing changed), or another -errno (the process must not go on). */
+/* Becomes user for good, keeping CAP_NET_ADMIN alone. Returns 0 (user may be root: then nothing
+ * changed); -ENOENT, no such user, or -EACCES, it could not write beside the socket: nothing
+ * changed either; or another -errno: the process must not go on. */
 int state_drop(struct state *s, const char *user);
 
 #endif

@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What happened, told to people: the engine's notes as log lines (object first, what it means, what
+ * to do), the role into the state file, and the one line of status that systemctl shows.
+ *
+ * The role is saved here and before any verb is answered: a daemon that is killed right after
+ * "promote: done" comes back as primary.
+ */
+#include "daemon.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+
+#define NOTES_MAX 1024 /* of one turn; more wait for the next */
+
+static const char *role_name(uint64_t role)
+{
+	return role == ROLE_PRIMARY ? "primary" : "backup";
+}
+
+static void note_role(struct daemon *d, const struct engine_note *n)
+{
+	d->state_err = state_save(&d->state, (enum engine_role)n->arg0);
+	log_info(d->log, "role: %s", role_name(n->arg0));
+	if (d->state_err)
+		log_err(d->log, "%s: cannot save the role: %s; a restart would not know it",
+			d->state.path, strerror(-d->state_err));
+}
+
+static void note_peer_down(struct daemon *d, const struct engine_note *n)
+{
+	if (n->arg1)
+		log_warn(d->log,
+			 "peer %s: down, we hear it but it does not hear us; look at the way to it",
+			 n->peer);
+	else
+		log_warn(d->log, "peer %s: down, nothing heard for %" PRIu64 " ms", n->peer,
+			 n->arg0);
+}
+
+static void note_refused(struct daemon *d, const struct engine_note *n)
+{
+	const char *hint = "";
+
+	if (n->arg0 == ENOMEM)
+		hint = "; nf_conntrack_max may be reached";
+	else if (n->arg0 == ENOSPC)
+		hint = "; nf_conntrack_buckets may be too small";
+	else if (n->arg0 == EOPNOTSUPP)
+		hint = "; a module or helper may be missing";
+	else if (n->arg0 == EPERM)
+		hint = "; CAP_NET_ADMIN is missing";
+	log_warn(d->log, "kernel: refused %" PRIu64 " writes: %s%s; they are tried again", n->arg1,
+		 strerror((int)n->arg0), hint);
+}
+
+static void note_commit(struct daemon *d)
+{
+	const struct engine_commit *c = engine_commit(d->engine);
+	const char *what = c->promote ? "promote" : "commit";
+	uint64_t ms = (c->ended_at - c->started_at) / USEC_PER_MS;
+
+	if (c->refused)
+		log_warn(d->log,
+			 "%s: done in %" PRIu64 " ms: %" PRIu64 " flows committed, %" PRIu64
+			 " already there, %" PRIu64 " refused by the kernel",
+			 what, ms, c->committed, c->existed, c->refused);
+	else
+		log_info(d->log,
+			 "%s: done in %" PRIu64 " ms: %" PRIu64 " flows committed, %" PRIu64
+			 " already there",
+			 what, ms, c->committed, c->existed);
+}
+
+static void note_limit(struct daemon *d, const struct engine_note *n)
+{
+	static const char *const drop_text[DROP_COUNT] = {
+#define DROP_TEXT(name, text) [DROP_##name] = text,
+		ENGINE_DROPS(DROP_TEXT)
+#undef DROP_TEXT
+	};
+
+	if (n->arg0 && n->arg0 < DROP_COUNT)
+		log_warn(d->log, "peer %s: datagrams dropped: %s", n->peer, drop_text[n->arg0]);
+	else
+		log_warn(d->log,
+			 "flows: a limit is reached, some are not held; see state.flows_max");
+}
+
+static void note_peer(struct daemon *d, const struct engine_note *n)
+{
+	switch (n->type) {
+	case NOTE_PEER_UP:
+		log_info(d->log, "peer %s: up%s", n->peer, n->arg0 ? ", a new run of it" : "");
+		break;
+	case NOTE_PEER_DOWN:
+		note_peer_down(d, n);
+		break;
+	case NOTE_PEER_BYE:
+		log_info(d->log, "peer %s: stopped, its flows are kept", n->peer);
+		break;
+	case NOTE_RESYNC:
+		log_info(d->log, "peer %s: resync, %" PRIu64 " versions are missing", n->peer,
+			 n->arg0);
+		break;
+	case NOTE_SYNCED:
+		log_info(d->log, "peer %s: synced up to version %" PRIu64, n->peer, n->arg0);
+		break;
+	case NOTE_DEBT:
+		log_warn(d->log,
+			 "peer %s: deletions up to version %" PRIu64 " are lost, comparing tables",
+			 n->peer, n->arg0);
+		break;
+	case NOTE_DEBT_PAID:
+		log_info(d->log, "peer %s: tables compared and equal again", n->peer);
+		break;
+	case NOTE_DIVERGENCE:
+		log_warn(d->log,
+			 "peer %s: bucket %" PRIu64 " differed at rest, %" PRIu64 " flows repaired",
+			 n->peer, n->arg0, n->arg1);
+		break;
+	case NOTE_NAME_CLASH:
+		log_err(d->log,
+			"peer: another node is named %s like this one; give each node its own name",
+			*n->peer ? n->peer : d->conf.node);
+		break;
+	default:
+		break;
+	}
+}
+
+static void note_one(struct daemon *d, const struct engine_note *n)
+{
+	switch (n->type) {
+	case NOTE_ROLE:
+		note_role(d, n);
+		break;
+	case NOTE_OVERRUN:
+		log_warn(
+			d->log,
+			"kernel: events were lost, the table is read again; kernel.event_buffer may be too small");
+		break;
+	case NOTE_DUMP_END:
+		/* While mute entries are there the table is read every few seconds: not worth an
+		 * operator's line. */
+		log_debug(d->log, "kernel: table read, %" PRIu64 " entries, %" PRIu64 " found gone",
+			  n->arg0, n->arg1);
+		break;
+	case NOTE_REFUSED:
+		note_refused(d, n);
+		break;
+	case NOTE_COMMIT_DONE:
+		note_commit(d);
+		break;
+	case NOTE_LIMIT:
+		note_limit(d, n);
+		break;
+	case NOTE_MUTE:
+		log_warn(
+			d->log,
+			"kernel: %" PRIu64
+			" entries may never tell of their end; set net.netfilter.nf_conntrack_events = 1. "
+			"The table is read again now and then",
+			n->arg0);
+		break;
+	default:
+		note_peer(d, n);
+	}
+}
+
+void notes_drain(struct daemon *d)
+{
+	struct engine_note n;
+
+	for (unsigned int i = 0; i < NOTES_MAX && engine_note(d->engine, &n); i++)
+		note_one(d, &n);
+}
+
+void status_line(const struct daemon *d, char *buf, size_t len)
+{
+	struct engine_stats s;
+	unsigned int up = 0;
+
+	engine_stats(d->engine, &s, d->now);
+	for (unsigned int i = 0; i < s.peer_count; i++)
+		up += s.peer[i].state != PEER_DOWN;
+	(void)snprintf(buf, len,
+		       "%s, %s%s%s; %u of %u peers up; %" PRIu64 " local, %" PRIu64
+		       " remote flows%s",
+		       role_name(s.role), s.ready ? "ready" : "not ready", s.ready ? "" : ": ",
+		       s.ready ? "" : s.reason, up, s.peer_count, s.local_flows, s.remote_flows,
+		       d->conf.sealed ? "" : "; UNSEALED");
+}
