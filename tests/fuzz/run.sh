@@ -26,7 +26,8 @@ build() { # target, compiler and flags...
 
 replay() { # target, corpus
 	local line
-	build "$1" "${CC:-cc}" -DFUZZ_REPLAY -fsanitize=address,undefined -o "$out/$1.replay" || return 1
+	# shellcheck disable=SC2086 # CC may be several words
+	build "$1" ${CC:-cc} -DFUZZ_REPLAY -fsanitize=address,undefined -o "$out/$1.replay" || return 1
 	"$out/$1.replay" "$2" >"$out/$1.log" 2>&1
 	line=$(tail -n 1 "$out/$1.log")
 	case $line in
