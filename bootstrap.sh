@@ -83,6 +83,7 @@ check() {
 	: >"$results"
 	suite "build of the tests" -C build -j "$jobs" WERROR_CFLAGS=-Werror check-build
 	suite "unit tests" -C build check-unit
+	suite "corpora of the fuzzers" -C build check-fuzz
 	suite "simulator" -C build check-sim
 	suite "lint" -C build check-lint
 	configure_in build-asan --enable-sanitizers CFLAGS='-g -O1'
