@@ -200,14 +200,14 @@ static void put_engine(struct ctl_client *c, const struct engine_stats *s)
 	ctl_put_num(c, "dropped", s->dropped);
 	ctl_put_num(c, "flows.local", s->local_flows);
 	ctl_put_num(c, "flows.remote", s->remote_flows);
-	ctl_put_num(c, "flows.unclaimed", s->unclaimed);
-	ctl_put_num(c, "flows.orphans", s->orphans);
-	ctl_put_num(c, "flows.copies", s->copies);
-	ctl_put_num(c, "flows.stale", s->stale);
-	ctl_put_num(c, "flows.mute", s->mute);
+	ctl_put_num(c, "unclaimed", s->unclaimed);
+	ctl_put_num(c, "orphans", s->orphans);
+	ctl_put_num(c, "copies", s->copies);
+	ctl_put_num(c, "stale", s->stale);
+	ctl_put_num(c, "mute", s->mute);
 	ctl_put_num(c, "tombstones", s->tombstones);
 	ctl_put_num(c, "backlog", s->backlog);
-#define SHOW_COUNTER(name, help) ctl_put_num(c, "engine." #name, s->count.name);
+#define SHOW_COUNTER(name, help) ctl_put_num(c, #name, s->count.name);
 	ENGINE_COUNTERS(SHOW_COUNTER)
 #undef SHOW_COUNTER
 	put_drops(c, s->count.drops);
