@@ -186,7 +186,7 @@ static int recv_hello(struct engine *e, const struct wire_head *h, struct wire_b
 
 	wire_get_hello(b, &m);
 	if (b->err)
-		return b->err == WIRE_EVALUE ? -DROP_VALUE : -DROP_SHORT;
+		return mirror_drop_of(b->err);
 	for (unsigned int i = 0; i < HACKS_MAX; i++) {
 		struct hack *k = &e->hacks[i];
 
@@ -204,7 +204,7 @@ static int recv_report(struct engine *e, struct peer *p, struct wire_buf *b, use
 
 	wire_get_report(b, &m);
 	if (b->err)
-		return b->err == WIRE_EVALUE ? -DROP_VALUE : -DROP_SHORT;
+		return mirror_drop_of(b->err);
 	stream_report(e, p, &m, now);
 	return 0;
 }
@@ -215,7 +215,7 @@ static int recv_ask(struct engine *e, struct peer *p, struct wire_buf *b)
 
 	wire_get_ask(b, &m);
 	if (b->err)
-		return b->err == WIRE_EVALUE ? -DROP_VALUE : -DROP_SHORT;
+		return mirror_drop_of(b->err);
 	return stream_ask(e, p, &m);
 }
 
@@ -286,7 +286,7 @@ static int recv_body(struct engine *e, struct peer *p, const struct wire_head *h
 		struct wire_hack m;
 
 		wire_get_hack(&b, &m);
-		return b.err ? -DROP_SHORT : peer_hack(e, h, &m, endpoint, now);
+		return b.err ? mirror_drop_of(b.err) : peer_hack(e, h, &m, endpoint, now);
 	}
 	if (!p || p->epoch != h->epoch) {
 		rc = recv_unknown(e, now);
