@@ -363,9 +363,7 @@ static void count_flows(struct daemon *d, struct ctl_client *c, enum walk_of of)
 	if (of == WALK_KERNEL) {
 		kern_counts(&count, &max, &buckets);
 		if (count < 0) {
-			ctl_put_err(
-				c,
-				"flows: the kernel does not tell its count: is nf_conntrack loaded?");
+			ctl_put_err(c, "flows: no count from the kernel: is nf_conntrack loaded?");
 			ctl_end(c, CTL_EXIT_FAILED);
 			return;
 		}
