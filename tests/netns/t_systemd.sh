@@ -114,19 +114,21 @@ make -s -C "$build" install DESTDIR="$dest" >"$tmp/install.log" 2>&1 || { cat "$
 conf=$(sed -n 's/^ExecStart=.* -c \([^ ]*\).*/\1/p' "$(find "$dest" -name ctsyncd.service)")
 mkdir -p "$dest/usr" "$dest$(dirname "$conf")"
 
-write_conf() { # node, own address, peer's address, control socket, file
-	cat >"$5" <<-END
+write_conf() { # node, own address, peer's address, control socket, key file, file
+	cat >"$6" <<-END
 	node = "$1";
 	standby = "hot";
 	sync = {
-	  seal = "none";
+	  key_files = [ "$5" ];
 	  links = ( { interface = "sync0"; local = "$2"; peers = [ "$3" ]; port = 3780; } );
 	};
 	control = { socket = "$4"; };
 	END
 }
-write_conf box 10.99.0.1 10.99.0.2 /run/ctsyncd/ctsyncd.sock "$dest$conf"
-write_conf outer 10.99.0.2 10.99.0.1 "$tmp/peer.sock" "$tmp/peer.conf"
+key=/etc/ctsyncd/sync.key
+(umask 077 && head -c 32 /dev/urandom >"$tmp/sync.key")
+write_conf box 10.99.0.1 10.99.0.2 /run/ctsyncd/ctsyncd.sock $key "$dest$conf"
+write_conf outer 10.99.0.2 10.99.0.1 "$tmp/peer.sock" "$tmp/sync.key" "$tmp/peer.conf"
 
 systemd-nspawn -q -D / --volatile=yes -b --register=no --keep-unit --private-network --machine="$tag" \
 	--overlay-ro="/usr:$dest/usr:/usr" --console=pipe --kill-signal=SIGRTMIN+4 \
@@ -149,6 +151,10 @@ check "sysctl.d is installed" in_box grep -q nf_conntrack_events "$(cd "$dest" &
 in_box mkdir -p "$(dirname "$conf")" 2>/dev/null
 case $conf in /usr/*) ;; *) cp "$dest$conf" "/proc/$leader/root$conf" ;; esac
 in_box chmod 644 "$conf" 2>/dev/null
+# As README.md says: root's file, which the daemon's group may read.
+in_box mkdir -p /etc/ctsyncd
+cp "$tmp/sync.key" "/proc/$leader/root$key"
+in_box sh -c "chgrp ctsyncd $key && chmod 640 $key"
 check "the configuration is good" in_box ctsyncd -t -c "$conf"
 
 # --- The other node, and a network -------------------------------------------------------------------------------
@@ -161,9 +167,9 @@ for side in "in_net 10.99.0.1 10.66.0.1" "in_peer 10.99.0.2 10.77.0.1"; do
 	# shellcheck disable=SC2086 # three words
 	set -- $side
 	$1 ip addr add "$2/24" dev sync0
-	$1 ip link add lan0 type dummy
+	$1 ip link add lan0 type veth peer name lan0far
 	$1 ip addr add "$3/24" dev lan0
-	for dev in lo sync0 lan0; do $1 ip link set "$dev" up; done
+	for dev in lo sync0 lan0far lan0; do $1 ip link set "$dev" up; done
 	# Tracking is on where a rule asks for it; the replication itself is not tracked.
 	$1 nft -f - <<-'END'
 	table inet t {
@@ -217,6 +223,23 @@ check "the status line follows" within 5 status_text_has primary
 check "systemctl reload" in_box systemctl reload ctsyncd
 check "still primary after it" status_is "s['role']" primary
 same "the same process" "$pid" "$(main_pid)"
+
+# --- An instance of the template, in a namespace of the box --------------------------------------------------------
+
+# shellcheck disable=SC2317 # within calls it
+instance_answers() { in_box ctsync -s /run/ctsyncd-inner/ctsyncd.sock status | grep -q inner; }
+write_conf inner 10.98.0.1 10.98.0.2 /run/ctsyncd-inner/ctsyncd.sock $key "/proc/$leader/root/etc/ctsyncd/inner.conf"
+case $conf in
+/etc/ctsyncd/*)
+	in_box ip netns add inner
+	check "ctsyncd@inner starts beside it" in_box timeout 30 systemctl start ctsyncd@inner
+	check "and answers on a socket of its own" within 5 instance_answers
+	same "in the namespace of that name" "$(in_box stat -L -c %i /run/netns/inner)" "$(in_box sh -c \
+		'stat -L -c %i /proc/$(systemctl show ctsyncd@inner -p MainPID --value)/ns/net')"
+	check "and stops alone" in_box timeout 20 systemctl stop ctsyncd@inner
+	same "the first one runs on" active "$(unit ActiveState)"
+	;;
+esac
 
 # --- Falls and rises ---------------------------------------------------------------------------------------------
 
