@@ -246,8 +246,10 @@ static int recv_message(struct engine *e, struct peer *p, uint8_t type, uint8_t 
 /* Datagrams of an epoch that was not agreed change nothing but the time of our next HELLO (R31). */
 static int recv_unknown(struct engine *e, usec_t now)
 {
-	if (now >= e->hello_sent_at + HELLO_LIMIT_MS * USEC_PER_MS)
+	if (now >= e->hello_sent_at + HELLO_LIMIT_MS * USEC_PER_MS) {
 		e->hello_now = true;
+		e->challenge_at = 0; /* an answer to the present challenge may have been used up */
+	}
 	return -DROP_EPOCH;
 }
 
@@ -507,7 +509,7 @@ static bool put_hello(struct engine *e, struct wire_buf *b, usec_t now)
 
 	if (now < e->hello_at && !e->hello_now)
 		return false;
-	if (now >= e->challenge_at + CHALLENGE_MS * USEC_PER_MS || !e->challenge) {
+	if (!e->challenge_at || now >= e->challenge_at + CHALLENGE_MS * USEC_PER_MS) {
 		e->challenge_old = e->challenge;
 		e->challenge = engine_challenge(e);
 		e->challenge_at = now;

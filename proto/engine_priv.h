@@ -98,6 +98,7 @@ struct peer {
 	uint8_t index;
 	char name[WIRE_NAME_MAX + 1];
 	uint64_t id, epoch, kernel_id;
+	uint64_t challenged; /* how many challenges had been made when its epoch was agreed */
 	uint32_t endpoints;
 	struct seal_key key;
 	struct seal_window window;

@@ -153,7 +153,8 @@ void own_dump_forget(struct engine *e, const uint8_t *key, size_t keylen, uint32
 	s = cache_find(e->strays, key, keylen, hash);
 	if (s && !s->tomb)
 		return;
-	s = cache_put_tomb(e->strays, key, keylen, hash, WIRE_REC_DEAD);
+	if (!s)
+		s = cache_put_tomb(e->strays, key, keylen, hash, WIRE_REC_DEAD);
 	if (!s)
 		return;
 	s->aux = id;

@@ -232,6 +232,7 @@ static void epoch_adopt(struct engine *e, struct peer *p, const struct wire_head
 			const struct wire_hack *m)
 {
 	p->epoch = h->epoch;
+	p->challenged = e->challenge_count;
 	p->key.valid = false;
 	seal_window_reset(&p->window, h->counter);
 	mirror_restart(p);
@@ -255,11 +256,18 @@ static void epoch_adopt(struct engine *e, struct peer *p, const struct wire_head
 int peer_hack(struct engine *e, const struct wire_head *h, const struct wire_hack *m,
 	      unsigned int endpoint, usec_t now)
 {
+	uint64_t asked = e->challenge_count - (m->challenge != e->challenge);
 	struct peer *p = peer_find(e, h->sender);
 
 	if (m->your_epoch != e->epoch ||
 	    (m->challenge != e->challenge && m->challenge != e->challenge_old))
 		return -DROP_CHALLENGE;
+	/* One challenge serves for one epoch of a peer: else the answer of its previous run, late or
+	 * recorded, would take us back. */
+	if (p && p->epoch != h->epoch && asked <= p->challenged)
+		return -DROP_CHALLENGE;
+	if (p && p->epoch == h->epoch && !seal_window_take(&p->window, h->counter))
+		return -DROP_REPLAY;
 	if (!p)
 		p = peer_add(e, h->sender);
 	if (!p) {
@@ -272,8 +280,6 @@ int peer_hack(struct engine *e, const struct wire_head *h, const struct wire_hac
 	p->bye = false;
 	if (p->epoch != h->epoch)
 		epoch_adopt(e, p, h, m);
-	else if (!seal_window_take(&p->window, h->counter))
-		return -DROP_REPLAY;
 	return 0;
 }
 
