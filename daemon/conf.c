@@ -498,6 +498,11 @@ static void check_whole(struct parse *p, const config_t *c)
 		(void)snprintf(conf->key_at, sizeof(conf->key_at),
 			       "%s:%u: ", config_setting_source_file(keys),
 			       config_setting_source_line(keys));
+	for (unsigned int i = 0; i < conf->key_count; i++) {
+		if (conf->key_files[i][0] != '/')
+			fail(p, keys, "sync.key_files",
+			     "\"%s\"; allowed: a path that starts with /", conf->key_files[i]);
+	}
 	if (conf->key_count == 2 && !strcmp(conf->key_files[0], conf->key_files[1]))
 		fail(p, keys, "sync.key_files", "names one file twice");
 	if (conf->dead_ms < 2 * conf->heartbeat_ms) {

@@ -100,7 +100,11 @@ int conf_keys(const struct conf *conf, uint8_t keys[ENGINE_KEYS_MAX][32], FILE *
 			       conf->key_files[i]);
 		if (fd < 0) {
 			e = -errno;
-			(void)fprintf(err, "%s: cannot open: %s; %s\n", path, strerror(-e), remedy);
+			(void)fprintf(
+				err, "%s: cannot open: %s; %s\n", path, strerror(-e),
+				e == -EACCES
+					? "give it to the group of the daemon's user, mode 0640"
+					: remedy);
 		} else {
 			e = read_key(fd, path, keys[i], err);
 			(void)close(fd);

@@ -58,7 +58,8 @@ static const struct conf_key table[] = {
 	  FIELD(user),
 	  STR_RANGE(1, user),
 	  .str = "ctsyncd",
-	  .help = "User to become when started by root. If there is none of this name the daemon stays root and says so." },
+	  .help = "User to become when started by root. Without such a user, or if it cannot write beside "
+		  "control.socket, the daemon stays root and says so; \"root\" stays root without a word." },
 
 	{ .path = "sync.seal",
 	  .type = CONF_WORD,
@@ -119,7 +120,8 @@ static const struct conf_key table[] = {
 	  .max = IF_NAMESIZE - 1,
 	  .str = "",
 	  .omit_empty = true,
-	  .help = "Interface of the link. Without it the routing table decides, and nothing is known of its state and MTU." },
+	  .help = "Interface of the link. Without it the routing table decides, and state and MTU are those of the "
+		  "interface that has the local address." },
 	{ .path = "sync.links.local",
 	  .type = CONF_STR,
 	  LINK_FIELD(local),

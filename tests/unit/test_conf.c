@@ -252,6 +252,23 @@ static void test_missing(void **state)
 
 #define LINK(text) "node = \"a\"; sync = { seal = \"none\"; links = ( {\n" text "\n} ); };"
 
+static void test_key_paths(void **state)
+{
+	(void)state;
+	check_error(
+		"node = \"a\"; sync = { links = ( { local = \"192.0.2.1\"; peers = [ \"192.0.2.2\" ]; } );\n"
+		"key_files = [ \"sync.key\" ]; };",
+		":2: sync.key_files: \"sync.key\"; allowed: a path that starts with /\n");
+	check_error(
+		"node = \"a\"; sync = { links = ( { local = \"192.0.2.1\"; peers = [ \"192.0.2.2\" ]; } );\n"
+		"key_files = [ \"/k\", \"/k\" ]; };",
+		":2: sync.key_files: names one file twice\n");
+	check_error(
+		"node = \"a\"; sync = { links = ( { local = \"192.0.2.1\"; peers = [ \"192.0.2.2\" ]; } );\n"
+		"key_files = [ ]; };",
+		":2: sync.key_files: wrong type; allowed: an array of 1 to 2 strings\n");
+}
+
 static void test_links(void **state)
 {
 	(void)state;
@@ -486,10 +503,11 @@ int main(void)
 		cmocka_unit_test(test_contract),    cmocka_unit_test(test_defaults),
 		cmocka_unit_test(test_multicast),   cmocka_unit_test(test_unknown_keys),
 		cmocka_unit_test(test_wrong_types), cmocka_unit_test(test_ranges),
-		cmocka_unit_test(test_missing),     cmocka_unit_test(test_links),
-		cmocka_unit_test(test_files),       cmocka_unit_test(test_round_trip),
-		cmocka_unit_test(test_reload),      cmocka_unit_test(test_keys),
-		cmocka_unit_test(test_sample),      cmocka_unit_test(test_man_page),
+		cmocka_unit_test(test_missing),     cmocka_unit_test(test_key_paths),
+		cmocka_unit_test(test_links),       cmocka_unit_test(test_files),
+		cmocka_unit_test(test_round_trip),  cmocka_unit_test(test_reload),
+		cmocka_unit_test(test_keys),        cmocka_unit_test(test_sample),
+		cmocka_unit_test(test_man_page),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);
