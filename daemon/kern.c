@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The kernel's conntrack table: events, dumps and what /proc/sys says of it. kern_op.c writes,
- * kern_msg.c knows messages.
+ * The kernel's conntrack table: events and dumps. kern_op.c writes, kern_parse.c and kern_msg.c
+ * know the messages, kern_sys.c asks /proc/sys.
  *
  * Three sockets, so that none waits for another: events (multicast, filtered), dump, and writes. A
  * cBPF program on the event socket drops what the write socket caused, before it takes room in the
