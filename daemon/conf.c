@@ -426,7 +426,8 @@ static void resolve_link(struct parse *p, const struct scope *sc, struct link_co
 		scope |= needs_scope(&l->peers[i]);
 	if (scope && !*t->interface)
 		fail(p, sc->group, sc->text,
-		     "a link-local address or an IPv6 group needs the interface; write interface = \"eth1\";");
+		     "a link-local address or an IPv6 group needs the interface; write interface = "
+		     "\"eth1\";");
 }
 
 static void read_links(struct parse *p, config_setting_t *list)
@@ -492,7 +493,8 @@ static void check_whole(struct parse *p, const config_t *c)
 		     "is there together with key_files; allowed: one of them");
 	if (!seal && !keys)
 		fail(p, NULL, "sync",
-		     "neither key_files nor seal is given; write key_files = [ \"/etc/ctsyncd/sync.key\" ]; "
+		     "neither key_files nor seal is given; write key_files = [ "
+		     "\"/etc/ctsyncd/sync.key\" ]; "
 		     "or, to go without encryption and authentication, seal = \"none\";");
 	if (keys)
 		(void)snprintf(conf->key_at, sizeof(conf->key_at),
@@ -583,6 +585,38 @@ int conf_load(struct conf *conf, const char *path, FILE *err)
 	return p.errors ? -EX_CONFIG : 0;
 }
 
+static uint16_t address_of(const struct sockaddr_storage *ss, uint8_t out[16])
+{
+	if (ss->ss_family == AF_INET6) {
+		const struct sockaddr_in6 *in6 = (const void *)ss;
+
+		memcpy(out, &in6->sin6_addr, 16);
+		return in6->sin6_port;
+	}
+	const struct sockaddr_in *in = (const void *)ss;
+
+	memset(out, 0, 16);
+	memcpy(out, &in->sin_addr, 4);
+	return in->sin_port;
+}
+
+/* The links' own datagrams are tracked like any others, but are no flows of the group. */
+static void ignore_link(struct engine_conf *out, const struct link_conf *link)
+{
+	bool group = link->group.ss_family != 0;
+	unsigned int count = group ? 1 : link->peer_count;
+
+	for (unsigned int i = 0; i < count && out->ignore_count < ENGINE_IGNORE_MAX; i++) {
+		const struct sockaddr_storage *to = group ? &link->group : &link->peers[i];
+		struct engine_ignore *g = &out->ignore[out->ignore_count++];
+
+		g->l3 = to->ss_family == AF_INET6 ? 6 : 4;
+		g->group = group;
+		(void)address_of(&link->local, g->a);
+		g->port = address_of(to, g->b);
+	}
+}
+
 void conf_engine(const struct conf *conf, struct engine_conf *out)
 {
 	engine_conf_default(out);
@@ -597,4 +631,6 @@ void conf_engine(const struct conf *conf, struct engine_conf *out)
 	out->flows_max = conf->flows_max;
 	out->tombstones_max = conf->tombstones_max;
 	out->walk_rate = conf->walk_rate;
+	for (unsigned int i = 0; i < conf->link_count; i++)
+		ignore_link(out, &conf->links[i]);
 }

@@ -78,11 +78,11 @@ static int read_key(int fd, const char *where, uint8_t key[KEY_LEN], FILE *err)
 	ok = decode(buf, (size_t)len, key);
 	explicit_bzero(buf, sizeof(buf));
 	if (!ok) {
-		(void)fprintf(
-			err,
-			"%s: %s%zd bytes are no key; allowed: 32 bytes or 64 hexadecimal digits; %s\n",
-			where, (size_t)len == sizeof(buf) ? "more than " : "",
-			len - ((size_t)len == sizeof(buf)), remedy);
+		(void)fprintf(err,
+			      "%s: %s%zd bytes are no key; allowed: 32 bytes or 64 hexadecimal "
+			      "digits; %s\n",
+			      where, (size_t)len == sizeof(buf) ? "more than " : "",
+			      len - ((size_t)len == sizeof(buf)), remedy);
 		return -EINVAL;
 	}
 	return 0;

@@ -45,21 +45,25 @@ static const struct conf_key table[] = {
 	  STR_RANGE(1, node),
 	  .required = true,
 	  .example = "node = \"fw1\"; with this node's own name",
-	  .help = "Name of this node: letters, digits, dot, dash and underscore. No two nodes of a group share one." },
+	  .help = "Name of this node: letters, digits, dot, dash and underscore. No two nodes of a "
+		  "group share one." },
 	{ .path = "standby",
 	  .type = CONF_WORD,
 	  FIELD(hot),
 	  .words = standby_words,
 	  .num = true,
-	  .help = "What a backup does with the flows that it receives: write them into its kernel as they arrive, or keep "
+	  .help = "What a backup does with the flows that it receives: write them into its kernel "
+		  "as they arrive, or keep "
 		  "them in memory until a promote or commit." },
 	{ .path = "user",
 	  .type = CONF_STR,
 	  FIELD(user),
 	  STR_RANGE(1, user),
 	  .str = "ctsyncd",
-	  .help = "User to become when started by root. Without such a user, or if it cannot write beside "
-		  "control.socket, the daemon stays root and says so; \"root\" stays root without a word." },
+	  .help = "User to become when started by root. Without such a user, or if it cannot write "
+		  "beside "
+		  "control.socket, the daemon stays root and says so; \"root\" stays root without "
+		  "a word." },
 
 	{ .path = "sync.seal",
 	  .type = CONF_WORD,
@@ -67,7 +71,8 @@ static const struct conf_key table[] = {
 	  .words = seal_words,
 	  .num = true,
 	  .omit_empty = true,
-	  .help = "Only \"none\" may be given: datagrams are neither encrypted nor authenticated. Stands in place of "
+	  .help = "Only \"none\" may be given: datagrams are neither encrypted nor authenticated. "
+		  "Stands in place of "
 		  "sync.key_files; one of the two must be there." },
 	{ .path = "sync.key_files",
 	  .type = CONF_STRS,
@@ -78,8 +83,10 @@ static const struct conf_key table[] = {
 	  .max = ENGINE_KEYS_MAX,
 	  .live = true,
 	  .omit_empty = true,
-	  .help = "Files with the keys that seal datagrams, the same on all nodes: 32 bytes or 64 hexadecimal digits, not "
-		  "readable by others. The first seals, each opens, so that a key is exchanged on running nodes." },
+	  .help = "Files with the keys that seal datagrams, the same on all nodes: 32 bytes or 64 "
+		  "hexadecimal digits, not "
+		  "readable by others. The first seals, each opens, so that a key is exchanged on "
+		  "running nodes." },
 	{ .path = "sync.heartbeat_ms",
 	  .type = CONF_NUM,
 	  FIELD(heartbeat_ms),
@@ -95,7 +102,8 @@ static const struct conf_key table[] = {
 	  .max = 60000,
 	  .num = 1000,
 	  .live = true,
-	  .help = "A peer that was not heard for so long is down, milliseconds. At least twice sync.heartbeat_ms." },
+	  .help = "A peer that was not heard for so long is down, milliseconds. At least twice "
+		  "sync.heartbeat_ms." },
 	{ .path = "sync.socket_buffer",
 	  .type = CONF_NUM,
 	  FIELD(socket_buffer_len),
@@ -111,16 +119,18 @@ static const struct conf_key table[] = {
 	  .min = 1,
 	  .max = LINK_LINKS_MAX,
 	  .required = true,
-	  .example =
-		  "links = ( { interface = \"eth1\"; local = \"192.168.100.1\"; peers = [ \"192.168.100.2\" ]; } );",
-	  .help = "Links to the peers, each a group of the keys below. A link has either peers or group." },
+	  .example = "links = ( { interface = \"eth1\"; local = \"192.168.100.1\"; peers = [ "
+		     "\"192.168.100.2\" ]; } );",
+	  .help = "Links to the peers, each a group of the keys below. A link has either peers or "
+		  "group." },
 	{ .path = "sync.links.interface",
 	  .type = CONF_STR,
 	  LINK_FIELD(interface),
 	  .max = IF_NAMESIZE - 1,
 	  .str = "",
 	  .omit_empty = true,
-	  .help = "Interface of the link. Without it the routing table decides, and state and MTU are those of the "
+	  .help = "Interface of the link. Without it the routing table decides, and state and MTU "
+		  "are those of the "
 		  "interface that has the local address." },
 	{ .path = "sync.links.local",
 	  .type = CONF_STR,
@@ -129,7 +139,8 @@ static const struct conf_key table[] = {
 	  .max = CONF_ADDR_MAX - 1,
 	  .required = true,
 	  .example = "local = \"192.168.100.1\"; with an address of this node on the link",
-	  .help = "Address of this node on the link, IPv4 or IPv6. A link-local one takes the link's interface as its scope." },
+	  .help = "Address of this node on the link, IPv4 or IPv6. A link-local one takes the "
+		  "link's interface as its scope." },
 	{ .path = "sync.links.peers",
 	  .type = CONF_STRS,
 	  .in_link = true,
@@ -170,7 +181,8 @@ static const struct conf_key table[] = {
 	  .min = 65536,
 	  .max = 1073741823,
 	  .num = 33554432,
-	  .help = "Receive buffer of the socket for kernel events, bytes. An event takes 640 of them." },
+	  .help = "Receive buffer of the socket for kernel events, bytes. An event takes 640 of "
+		  "them." },
 
 	{ .path = "state.hold_s",
 	  .type = CONF_NUM,
@@ -179,7 +191,8 @@ static const struct conf_key table[] = {
 	  .max = 86400,
 	  .num = 600,
 	  .live = true,
-	  .help = "Timeout that a hot backup writes into the flows it holds for a peer, and renews at half; never more than "
+	  .help = "Timeout that a hot backup writes into the flows it holds for a peer, and renews "
+		  "at half; never more than "
 		  "the state's own. Longer than a restart of the peer's daemon takes." },
 	{ .path = "state.orphan_s",
 	  .type = CONF_NUM,
@@ -188,7 +201,8 @@ static const struct conf_key table[] = {
 	  .max = 3600,
 	  .num = 60,
 	  .live = true,
-	  .help = "With standby = \"cache\": how long flows stay that a peer's earlier run left behind, for a promote." },
+	  .help = "With standby = \"cache\": how long flows stay that a peer's earlier run left "
+		  "behind, for a promote." },
 	{ .path = "state.forced_wait_ms",
 	  .type = CONF_NUM,
 	  FIELD(forced_wait_ms),
@@ -196,7 +210,8 @@ static const struct conf_key table[] = {
 	  .max = 60000,
 	  .num = 5000,
 	  .live = true,
-	  .help = "How long a backup waits before it deletes a flow that the peer's kernel ended long before its time (an "
+	  .help = "How long a backup waits before it deletes a flow that the peer's kernel ended "
+		  "long before its time (an "
 		  "address was removed). A promote meanwhile keeps it." },
 	{ .path = "state.unclaimed_ms",
 	  .type = CONF_NUM,
@@ -205,7 +220,8 @@ static const struct conf_key table[] = {
 	  .max = 3600000,
 	  .num = 60000,
 	  .live = true,
-	  .help = "After a restart of the daemon on a backup: entries that no peer claims become its own when no peer was heard "
+	  .help = "After a restart of the daemon on a backup: entries that no peer claims become "
+		  "its own when no peer was heard "
 		  "for so long." },
 	{ .path = "state.flows_max",
 	  .type = CONF_NUM,
@@ -222,7 +238,8 @@ static const struct conf_key table[] = {
 	  .max = 16777216,
 	  .num = 262144,
 	  .live = true,
-	  .help = "Most ended flows remembered for a peer that is away. Beyond it the peer compares tables when it comes back." },
+	  .help = "Most ended flows remembered for a peer that is away. Beyond it the peer "
+		  "compares tables when it comes back." },
 	{ .path = "state.walk_rate",
 	  .type = CONF_NUM,
 	  FIELD(walk_rate),
@@ -230,14 +247,16 @@ static const struct conf_key table[] = {
 	  .max = 1000000,
 	  .num = 20000,
 	  .live = true,
-	  .help = "Kernel writes a second for work in the background: renewing timeouts, lifting them after a promote." },
+	  .help = "Kernel writes a second for work in the background: renewing timeouts, lifting "
+		  "them after a promote." },
 
 	{ .path = "control.socket",
 	  .type = CONF_STR,
 	  FIELD(socket),
 	  STR_RANGE(2, socket),
 	  .str = CTL_SOCKET_DEFAULT,
-	  .help = "Path of the control socket. The lock and the kept role stand beside it, so its directory belongs under /run." },
+	  .help = "Path of the control socket. The lock and the kept role stand beside it, so its "
+		  "directory belongs under /run." },
 	{ .path = "control.group",
 	  .type = CONF_STR,
 	  FIELD(group),
@@ -257,7 +276,8 @@ static const struct conf_key table[] = {
 	  FIELD(log_target),
 	  .str = "auto",
 	  .words = target_words,
-	  .help = "Where messages go; auto is the journal when standard error leads there, else standard error." },
+	  .help = "Where messages go; auto is the journal when standard error leads there, else "
+		  "standard error." },
 	{ .path = "log.level",
 	  .type = CONF_WORD,
 	  FIELD(log_level),

@@ -26,15 +26,14 @@
 
 static void usage(FILE *out)
 {
-	(void)fprintf(
-		out,
-		"Usage: ctsyncd [-c FILE] [-t] [-V] [-h]\n"
-		"Keeps the connection-tracking tables of a group of firewalls equal. Stays in the foreground.\n"
-		"  -c FILE  configuration, " CONF_PATH_DEFAULT " when not given\n"
-		"  -t       check the configuration and exit: 0 good, 78 not\n"
-		"  -V       print the version\n"
-		"  -h       print this\n"
-		"See ctsyncd(8), ctsyncd.conf(5), ctsync(8).\n");
+	(void)fprintf(out, "Usage: ctsyncd [-c FILE] [-t] [-V] [-h]\n"
+			   "Keeps the connection-tracking tables of a group of firewalls equal. "
+			   "Stays in the foreground.\n"
+			   "  -c FILE  configuration, " CONF_PATH_DEFAULT " when not given\n"
+			   "  -t       check the configuration and exit: 0 good, 78 not\n"
+			   "  -V       print the version\n"
+			   "  -h       print this\n"
+			   "See ctsyncd(8), ctsyncd.conf(5), ctsync(8).\n");
 }
 
 /* ---- configuration ---- */
@@ -248,18 +247,18 @@ static void warn_kernel(struct daemon *d)
 	int64_t count, max, buckets;
 
 	if (events != 1 && events >= 0)
-		log_warn(
-			d->log,
-			"kernel: net.netfilter.nf_conntrack_events is %d: entries made while nobody listens never tell of "
-			"their end; set it to 1",
-			events);
+		log_warn(d->log,
+			 "kernel: net.netfilter.nf_conntrack_events is %d: entries made while "
+			 "nobody listens never tell of "
+			 "their end; set it to 1",
+			 events);
 	kern_counts(&count, &max, &buckets);
 	if (max > 0 && buckets > 0 && buckets < max / 8)
-		log_warn(
-			d->log,
-			"kernel: nf_conntrack_buckets %lld is small for nf_conntrack_max %lld, chains get long; set it to "
-			"%lld or more",
-			(long long)buckets, (long long)max, (long long)(max / 4));
+		log_warn(d->log,
+			 "kernel: nf_conntrack_buckets %lld is small for nf_conntrack_max %lld, "
+			 "chains get long; set it to "
+			 "%lld or more",
+			 (long long)buckets, (long long)max, (long long)(max / 4));
 }
 
 static int start_kern(struct daemon *d)
@@ -333,15 +332,15 @@ static int drop_root(struct daemon *d)
 		return EX_OK;
 	err = state_drop(&d->state, user);
 	if (err == -ENOENT) {
-		log_warn(
-			d->log,
-			"user %s: there is none, staying root; make it (sysusers.d) or set user = \"root\"",
-			user);
+		log_warn(d->log,
+			 "user %s: there is none, staying root; make it (sysusers.d) or set user = "
+			 "\"root\"",
+			 user);
 	} else if (err == -EACCES) {
-		log_warn(
-			d->log,
-			"user %s: cannot write beside %s, staying root; give it that directory or set user = \"root\"",
-			user, d->conf.socket);
+		log_warn(d->log,
+			 "user %s: cannot write beside %s, staying root; give it that directory or "
+			 "set user = \"root\"",
+			 user, d->conf.socket);
 	} else if (err) {
 		log_err(d->log, "user %s: cannot become it: %s", user, strerror(-err));
 		return EX_NOPERM;

@@ -137,9 +137,8 @@ static void note_one(struct daemon *d, const struct engine_note *n)
 		note_role(d, n);
 		break;
 	case NOTE_OVERRUN:
-		log_warn(
-			d->log,
-			"kernel: events were lost, the table is read again; kernel.event_buffer may be too small");
+		log_warn(d->log, "kernel: events were lost, the table is read again; "
+				 "kernel.event_buffer may be too small");
 		break;
 	case NOTE_DUMP_END:
 		/* While mute entries are there the table is read every few seconds: not worth an
@@ -157,12 +156,11 @@ static void note_one(struct daemon *d, const struct engine_note *n)
 		note_limit(d, n);
 		break;
 	case NOTE_MUTE:
-		log_warn(
-			d->log,
-			"kernel: %" PRIu64
-			" entries may never tell of their end; set net.netfilter.nf_conntrack_events = 1. "
-			"The table is read again now and then",
-			n->arg0);
+		log_warn(d->log,
+			 "kernel: %" PRIu64 " entries may never tell of their end; set "
+			 "net.netfilter.nf_conntrack_events = 1. "
+			 "The table is read again now and then",
+			 n->arg0);
 		break;
 	default:
 		note_peer(d, n);

@@ -21,7 +21,8 @@
 #include "util.h"
 
 #define GOOD                                                                                       \
-	"node = \"fw1\"; sync = { seal = \"none\"; links = ( { local = \"192.0.2.1\"; peers = [ \"192.0.2.2\" ]; } ); };\n"
+	"node = \"fw1\"; sync = { seal = \"none\"; links = ( { local = \"192.0.2.1\"; peers = [ "  \
+	"\"192.0.2.2\" ]; } ); };\n"
 
 static char dir[] = "/tmp/ctsyncd-test-conf-XXXXXX";
 static char path[64];
@@ -81,7 +82,8 @@ static const char contract[] =
 	"standby = \"hot\";                      # or \"cache\"\n"
 	"sync = {\n"
 	"  seal = \"none\";                      # or key_files = [ \"/etc/ctsyncd/sync.key\" ];\n"
-	"  links = ( { interface = \"sync0\"; local = \"192.168.100.1\"; peers = [ \"192.168.100.2\" ]; port = 3780; } );\n"
+	"  links = ( { interface = \"sync0\"; local = \"192.168.100.1\"; peers = [ "
+	"\"192.168.100.2\" ]; port = 3780; } );\n"
 	"};\n"
 	"control = { socket = \"/run/ctsyncd/ctsyncd.sock\"; };\n";
 
@@ -139,17 +141,17 @@ static void test_multicast(void **state)
 	struct conf c;
 
 	(void)state;
-	check_good(
-		"node = \"a\"; sync = { seal = \"none\"; links = ( { interface = \"sync0\"; local = \"192.0.2.1\";"
-		" group = \"225.0.0.50\"; port = 3781; ttl = 4; } ); };",
-		&c);
+	check_good("node = \"a\"; sync = { seal = \"none\"; links = ( { interface = \"sync0\"; "
+		   "local = \"192.0.2.1\";"
+		   " group = \"225.0.0.50\"; port = 3781; ttl = 4; } ); };",
+		   &c);
 	assert_int_equal(c.links[0].group.ss_family, AF_INET);
 	assert_int_equal(c.links[0].peer_count, 0);
 	assert_int_equal(c.links[0].ttl, 4);
-	check_good(
-		"node = \"a\"; sync = { seal = \"none\"; links = ( { interface = \"sync0\"; local = \"fe80::1\";"
-		" group = \"ff02::50\"; } ); };",
-		&c);
+	check_good("node = \"a\"; sync = { seal = \"none\"; links = ( { interface = \"sync0\"; "
+		   "local = \"fe80::1\";"
+		   " group = \"ff02::50\"; } ); };",
+		   &c);
 	assert_int_equal(c.links[0].ttl, 1);
 }
 
@@ -163,13 +165,14 @@ static void test_unknown_keys(void **state)
 	(void)snprintf(want, sizeof(want), ":2: nodes: unknown key; allowed here: %s\n",
 		       allowed_top);
 	check_error(GOOD "nodes = 3;\n", want);
-	check_error(
-		GOOD "\nstate = {\n  hold_s = 20;\n  hold = 3;\n};\n",
-		":5: state.hold: unknown key; allowed here: hold_s, orphan_s, forced_wait_ms, unclaimed_ms, flows_max, "
-		"tombstones_max, walk_rate\n");
-	check_error(
-		"node = \"a\"; sync = { seal = \"none\"; links = (\n{ local = \"192.0.2.1\"; peers = [ \"192.0.2.2\" ];\n prot = 1; } ); };",
-		":3: sync.links[0].prot: unknown key; allowed here: interface, local, peers, group, ttl, port\n");
+	check_error(GOOD "\nstate = {\n  hold_s = 20;\n  hold = 3;\n};\n",
+		    ":5: state.hold: unknown key; allowed here: hold_s, orphan_s, forced_wait_ms, "
+		    "unclaimed_ms, flows_max, "
+		    "tombstones_max, walk_rate\n");
+	check_error("node = \"a\"; sync = { seal = \"none\"; links = (\n{ local = \"192.0.2.1\"; "
+		    "peers = [ \"192.0.2.2\" ];\n prot = 1; } ); };",
+		    ":3: sync.links[0].prot: unknown key; allowed here: interface, local, peers, "
+		    "group, ttl, port\n");
 	check_error(GOOD "log = { links = { local = 1; }; };\n",
 		    ":2: log.links: unknown key; allowed here: target, level\n");
 }
@@ -192,10 +195,11 @@ static void test_wrong_types(void **state)
 		    ":1: sync.links: wrong type; allowed: a list of 1 to 4 groups\n");
 	check_error("node = \"a\"; sync = { seal = \"none\"; links = ( 3 ); };",
 		    ":1: sync.links[0]: wrong type; allowed: a group { ... }\n");
-	check_error(
-		"node = \"a\"; sync = { seal = \"none\"; links = ( { local = \"192.0.2.1\"; peers = \"192.0.2.2\"; } ); };",
-		":1: sync.links[0].peers: wrong type; allowed: an array of 1 to 3 strings\n"
-		":1: sync.links[0]: has neither peers nor group; write peers = [ \"192.168.100.2\" ];\n");
+	check_error("node = \"a\"; sync = { seal = \"none\"; links = ( { local = \"192.0.2.1\"; "
+		    "peers = \"192.0.2.2\"; } ); };",
+		    ":1: sync.links[0].peers: wrong type; allowed: an array of 1 to 3 strings\n"
+		    ":1: sync.links[0]: has neither peers nor group; write peers = [ "
+		    "\"192.168.100.2\" ];\n");
 }
 
 static void test_ranges(void **state)
@@ -207,47 +211,50 @@ static void test_ranges(void **state)
 		    ":2: state.hold_s: -1 is out of range; allowed: 10 to 86400\n");
 	check_error(GOOD "state = { hold_s = 86401; };\n",
 		    ":2: state.hold_s: 86401 is out of range; allowed: 10 to 86400\n");
-	check_error(
-		GOOD "kernel = { event_buffer = 99999999999L; };\n",
-		":2: kernel.event_buffer: 99999999999 is out of range; allowed: 65536 to 1073741823\n");
+	check_error(GOOD "kernel = { event_buffer = 99999999999L; };\n",
+		    ":2: kernel.event_buffer: 99999999999 is out of range; allowed: 65536 to "
+		    "1073741823\n");
 	check_error(GOOD "standby = \"warm\";\n",
 		    ":2: standby: \"warm\" is not known; allowed: \"hot\" or \"cache\"\n");
-	check_error(
-		GOOD "log = { level = \"loud\"; target = \"file\"; };\n",
-		":2: log.target: \"file\" is not known; allowed: \"auto\", \"stderr\" or \"syslog\"\n"
-		":2: log.level: \"loud\" is not known; allowed: \"err\", \"warn\", \"info\" or \"debug\"\n");
+	check_error(GOOD "log = { level = \"loud\"; target = \"file\"; };\n",
+		    ":2: log.target: \"file\" is not known; allowed: \"auto\", \"stderr\" or "
+		    "\"syslog\"\n"
+		    ":2: log.level: \"loud\" is not known; allowed: \"err\", \"warn\", \"info\" or "
+		    "\"debug\"\n");
 	check_error(GOOD "user = \"\";\n", ":2: user: has 0 characters; allowed: 1 to 31\n");
-	check_error(
-		"node = \"a b\"; sync = { seal = \"none\"; links = ( { local = \"192.0.2.1\"; peers = [ \"192.0.2.2\" ]; } ); };",
-		":1: node: \"a b\"; allowed: letters, digits, dot, dash and underscore\n");
+	check_error("node = \"a b\"; sync = { seal = \"none\"; links = ( { local = \"192.0.2.1\"; "
+		    "peers = [ \"192.0.2.2\" ]; } ); };",
+		    ":1: node: \"a b\"; allowed: letters, digits, dot, dash and underscore\n");
 	check_error(GOOD "control = { socket = \"ctl.sock\"; };\n",
 		    ":2: control.socket: \"ctl.sock\"; allowed: a path that starts with /\n");
-	check_error(
-		"node = \"a\";\nsync = { seal = \"none\"; heartbeat_ms = 500; dead_ms = 900;\n"
-		"links = ( { local = \"192.0.2.1\"; peers = [ \"192.0.2.2\" ]; } ); };",
-		":2: sync.dead_ms: 900 is less than twice sync.heartbeat_ms (500); allowed: 1000 or more\n");
-	check_error(
-		"node = \"a\"; sync = { seal = \"maybe\"; links = ( { local = \"192.0.2.1\"; peers = [ \"192.0.2.2\" ]; } ); };",
-		":1: sync.seal: \"maybe\" is not known; allowed: \"none\"\n");
+	check_error("node = \"a\";\nsync = { seal = \"none\"; heartbeat_ms = 500; dead_ms = 900;\n"
+		    "links = ( { local = \"192.0.2.1\"; peers = [ \"192.0.2.2\" ]; } ); };",
+		    ":2: sync.dead_ms: 900 is less than twice sync.heartbeat_ms (500); allowed: "
+		    "1000 or more\n");
+	check_error("node = \"a\"; sync = { seal = \"maybe\"; links = ( { local = \"192.0.2.1\"; "
+		    "peers = [ \"192.0.2.2\" ]; } ); };",
+		    ":1: sync.seal: \"maybe\" is not known; allowed: \"none\"\n");
 }
 
 static void test_missing(void **state)
 {
 	(void)state;
-	check_error(
-		"standby = \"hot\";\n",
-		": node: missing; write node = \"fw1\"; with this node's own name\n"
-		": sync.links: missing; write links = ( { interface = \"eth1\"; local = \"192.168.100.1\"; "
-		"peers = [ \"192.168.100.2\" ]; } );\n"
-		": sync: neither key_files nor seal is given; write key_files = [ \"/etc/ctsyncd/sync.key\" ]; or, to go "
-		"without encryption and authentication, seal = \"none\";\n");
-	check_error(
-		"node = \"a\"; sync = { seal = \"none\"; links = (\n{ peers = [ \"192.0.2.2\" ]; } ); };",
-		":2: sync.links[0].local: missing; write local = \"192.168.100.1\"; with an address of this node on the link\n");
-	check_error(
-		"node = \"a\"; sync = { seal = \"none\";\nkey_files = [ \"/k\" ];\nlinks = ( { local = \"192.0.2.1\"; "
-		"peers = [ \"192.0.2.2\" ]; } ); };",
-		":1: sync.seal: is there together with key_files; allowed: one of them\n");
+	check_error("standby = \"hot\";\n",
+		    ": node: missing; write node = \"fw1\"; with this node's own name\n"
+		    ": sync.links: missing; write links = ( { interface = \"eth1\"; local = "
+		    "\"192.168.100.1\"; "
+		    "peers = [ \"192.168.100.2\" ]; } );\n"
+		    ": sync: neither key_files nor seal is given; write key_files = [ "
+		    "\"/etc/ctsyncd/sync.key\" ]; or, to go "
+		    "without encryption and authentication, seal = \"none\";\n");
+	check_error("node = \"a\"; sync = { seal = \"none\"; links = (\n{ peers = [ \"192.0.2.2\" "
+		    "]; } ); };",
+		    ":2: sync.links[0].local: missing; write local = \"192.168.100.1\"; with an "
+		    "address of this node on the link\n");
+	check_error("node = \"a\"; sync = { seal = \"none\";\nkey_files = [ \"/k\" ];\nlinks = ( { "
+		    "local = \"192.0.2.1\"; "
+		    "peers = [ \"192.0.2.2\" ]; } ); };",
+		    ":1: sync.seal: is there together with key_files; allowed: one of them\n");
 }
 
 #define LINK(text) "node = \"a\"; sync = { seal = \"none\"; links = ( {\n" text "\n} ); };"
@@ -255,26 +262,26 @@ static void test_missing(void **state)
 static void test_key_paths(void **state)
 {
 	(void)state;
-	check_error(
-		"node = \"a\"; sync = { links = ( { local = \"192.0.2.1\"; peers = [ \"192.0.2.2\" ]; } );\n"
-		"key_files = [ \"sync.key\" ]; };",
-		":2: sync.key_files: \"sync.key\"; allowed: a path that starts with /\n");
-	check_error(
-		"node = \"a\"; sync = { links = ( { local = \"192.0.2.1\"; peers = [ \"192.0.2.2\" ]; } );\n"
-		"key_files = [ \"/k\", \"/k\" ]; };",
-		":2: sync.key_files: names one file twice\n");
-	check_error(
-		"node = \"a\"; sync = { links = ( { local = \"192.0.2.1\"; peers = [ \"192.0.2.2\" ]; } );\n"
-		"key_files = [ ]; };",
-		":2: sync.key_files: wrong type; allowed: an array of 1 to 2 strings\n");
+	check_error("node = \"a\"; sync = { links = ( { local = \"192.0.2.1\"; peers = [ "
+		    "\"192.0.2.2\" ]; } );\n"
+		    "key_files = [ \"sync.key\" ]; };",
+		    ":2: sync.key_files: \"sync.key\"; allowed: a path that starts with /\n");
+	check_error("node = \"a\"; sync = { links = ( { local = \"192.0.2.1\"; peers = [ "
+		    "\"192.0.2.2\" ]; } );\n"
+		    "key_files = [ \"/k\", \"/k\" ]; };",
+		    ":2: sync.key_files: names one file twice\n");
+	check_error("node = \"a\"; sync = { links = ( { local = \"192.0.2.1\"; peers = [ "
+		    "\"192.0.2.2\" ]; } );\n"
+		    "key_files = [ ]; };",
+		    ":2: sync.key_files: wrong type; allowed: an array of 1 to 2 strings\n");
 }
 
 static void test_links(void **state)
 {
 	(void)state;
-	check_error(
-		LINK("local = \"192.0.2.300\"; peers = [ \"192.0.2.2\" ];"),
-		":2: sync.links[0].local: \"192.0.2.300\" is no address; allowed: IPv4 or IPv6, no name, no %scope\n");
+	check_error(LINK("local = \"192.0.2.300\"; peers = [ \"192.0.2.2\" ];"),
+		    ":2: sync.links[0].local: \"192.0.2.300\" is no address; allowed: IPv4 or "
+		    "IPv6, no name, no %scope\n");
 	check_error(LINK("local = \"192.0.2.1\";\npeers = [ \"2001:db8::1\" ];"),
 		    ":3: sync.links[0].peers: \"2001:db8::1\" and local are not of one family\n");
 	check_error(LINK("local = \"192.0.2.1\"; peers = [ \"192.0.2.1\" ];"),
@@ -292,16 +299,16 @@ static void test_links(void **state)
 	check_error(
 		LINK("local = \"192.0.2.1\"; peers = [ \"192.0.2.2\" ];\ngroup = \"225.0.0.50\";"),
 		":3: sync.links[0]: has both peers and group; allowed: one of them\n");
-	check_error(
-		LINK("local = \"fe80::1\"; peers = [ \"fe80::2\" ];"),
-		":1: sync.links[0]: a link-local address or an IPv6 group needs the interface; write interface = \"eth1\";\n");
-	check_error(
-		"node = \"a\"; sync = { seal = \"none\"; links = ( { local = \"192.0.2.1\"; peers = [ \"192.0.2.2\" ]; },\n"
-		"{ local = \"192.0.2.1\"; peers = [ \"192.0.2.3\" ]; } ); };",
-		":2: sync.links[1]: has interface, local and port of sync.links[0]\n");
-	check_error(
-		LINK("interface = \"a-name-that-is-too-long\"; local = \"192.0.2.1\"; peers = [ \"192.0.2.2\" ];"),
-		":2: sync.links[0].interface: has 23 characters; allowed: 0 to 15\n");
+	check_error(LINK("local = \"fe80::1\"; peers = [ \"fe80::2\" ];"),
+		    ":1: sync.links[0]: a link-local address or an IPv6 group needs the interface; "
+		    "write interface = \"eth1\";\n");
+	check_error("node = \"a\"; sync = { seal = \"none\"; links = ( { local = \"192.0.2.1\"; "
+		    "peers = [ \"192.0.2.2\" ]; },\n"
+		    "{ local = \"192.0.2.1\"; peers = [ \"192.0.2.3\" ]; } ); };",
+		    ":2: sync.links[1]: has interface, local and port of sync.links[0]\n");
+	check_error(LINK("interface = \"a-name-that-is-too-long\"; local = \"192.0.2.1\"; peers = "
+			 "[ \"192.0.2.2\" ];"),
+		    ":2: sync.links[0].interface: has 23 characters; allowed: 0 to 15\n");
 }
 
 static void test_files(void **state)
@@ -346,16 +353,19 @@ static void test_round_trip(void **state)
 	(void)state;
 	check_round_trip(contract);
 	check_round_trip(GOOD);
-	check_round_trip(
-		"node = \"fw-2.a_b\"; standby = \"cache\"; user = \"o\\\"dd\\\\\\x01\"; sync = { key_files = [ \"/a\", \"/b\" ];"
-		"heartbeat_ms = 50; dead_ms = 300; socket_buffer = 65536; links = ("
-		"{ interface = \"s0\"; local = \"fe80::1\"; peers = [ \"fe80::2\", \"fe80::3\" ]; port = 1; },"
-		"{ interface = \"s1\"; local = \"192.0.2.1\"; group = \"225.0.0.50\"; ttl = 255; } ); };"
-		"kernel = { event_buffer = 65536; };"
-		"state = { hold_s = 10; orphan_s = 0; forced_wait_ms = 0; unclaimed_ms = 1000; flows_max = 1024;"
-		" tombstones_max = 1024; walk_rate = 100; };"
-		"control = { socket = \"/x\"; group = \"adm\"; read_all = false; };"
-		"log = { target = \"stderr\"; level = \"debug\"; };");
+	check_round_trip("node = \"fw-2.a_b\"; standby = \"cache\"; user = \"o\\\"dd\\\\\\x01\"; "
+			 "sync = { key_files = [ \"/a\", \"/b\" ];"
+			 "heartbeat_ms = 50; dead_ms = 300; socket_buffer = 65536; links = ("
+			 "{ interface = \"s0\"; local = \"fe80::1\"; peers = [ \"fe80::2\", "
+			 "\"fe80::3\" ]; port = 1; },"
+			 "{ interface = \"s1\"; local = \"192.0.2.1\"; group = \"225.0.0.50\"; ttl "
+			 "= 255; } ); };"
+			 "kernel = { event_buffer = 65536; };"
+			 "state = { hold_s = 10; orphan_s = 0; forced_wait_ms = 0; unclaimed_ms = "
+			 "1000; flows_max = 1024;"
+			 " tombstones_max = 1024; walk_rate = 100; };"
+			 "control = { socket = \"/x\"; group = \"adm\"; read_all = false; };"
+			 "log = { target = \"stderr\"; level = \"debug\"; };");
 }
 
 static void test_reload(void **state)
@@ -365,11 +375,11 @@ static void test_reload(void **state)
 
 	(void)state;
 	check_good(GOOD, &a);
-	check_good(
-		"node = \"fw2\"; standby = \"cache\"; sync = { key_files = [ \"/k\" ]; heartbeat_ms = 100;"
-		"links = ( { local = \"192.0.2.1\"; peers = [ \"192.0.2.3\" ]; } ); };"
-		"state = { hold_s = 60; }; control = { group = \"adm\"; };",
-		&b);
+	check_good("node = \"fw2\"; standby = \"cache\"; sync = { key_files = [ \"/k\" ]; "
+		   "heartbeat_ms = 100;"
+		   "links = ( { local = \"192.0.2.1\"; peers = [ \"192.0.2.3\" ]; } ); };"
+		   "state = { hold_s = 60; }; control = { group = \"adm\"; };",
+		   &b);
 	conf_restart_keys(&a, &b, restart, sizeof(restart));
 	assert_string_equal(restart, "node, standby, sync.seal, sync.links");
 	conf_copy_live(&a, &b);
