@@ -32,6 +32,16 @@ enum engine_origin {
 			   have spoken */
 };
 
+/* Flows that are never replicated: UDP between two addresses at a port, either way round (the sync
+ * links' own). */
+#define ENGINE_IGNORE_MAX 16
+struct engine_ignore {
+	uint8_t l3; /* 4 or 6 */
+	bool group; /* anybody to b, a multicast group */
+	uint8_t a[16], b[16];
+	uint16_t port; /* network order */
+};
+
 struct engine_conf {
 	char node[WIRE_NAME_MAX + 1];
 	uint64_t kernel_id;    /* hash of boot id and network namespace; never 0 */
@@ -53,6 +63,8 @@ struct engine_conf {
 	uint32_t dead_ms;   /* a direction with nothing heard for so long is down */
 	uint32_t walk_rate; /* flows a second in background walks (refresh, lift, adopt) */
 	struct flow_timeouts timeouts;
+	struct engine_ignore ignore[ENGINE_IGNORE_MAX]; /* loopback is ignored in any case */
+	unsigned int ignore_count;
 };
 
 /* Sensible values for everything that has a default; node, kernel_id and keys stay empty. */
@@ -203,6 +215,7 @@ bool engine_note(struct engine *e, struct engine_note *note);
 	X(events_new, "NEW events")                                                                \
 	X(events_update, "UPDATE events")                                                          \
 	X(events_destroy, "DESTROY events")                                                        \
+	X(events_ignored, "events of loopback and of the sync links' own flows")                   \
 	X(events_foreign, "events caused by another netlink user")                                 \
 	X(events_unknown, "UPDATE or DESTROY of a flow not held")                                  \
 	X(overruns, "event buffer overruns (ENOBUFS)")                                             \

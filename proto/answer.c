@@ -139,12 +139,12 @@ static void stale_result(struct engine *e, struct peer *p, struct rec *r,
 	struct rec *s = stray_find(e, r->body, r->keylen, r->hash);
 
 	r->flags &= (uint16_t)~F_STALE;
-	if (err == -EBUSY) { /* packets pass here: it stays ours */
+	if (err == -EBUSY) { /* packets pass here: it stays ours, and the patrol asks again in its
+				next round */
 		if (e->commit.running)
 			e->commit.existed++;
 		if (s)
 			patrol_adopt(e, s, now);
-		own_stale_later(e, p, r, now);
 		return;
 	}
 	own_dump_forget(e, r->body, r->keylen, r->hash, 0);

@@ -399,11 +399,37 @@ static void event_set(struct engine *e, enum engine_kern_event event, const stru
 	adopt_flow(e, &cur, k, 0, true, now);
 }
 
+/* Loopback and the sync links' own flows belong to no other node. */
+static bool is_ignored(const struct engine *e, const struct flow *f)
+{
+	const struct flow_tuple *t = &f->key.orig;
+	static const uint8_t loop6[16] = { [15] = 1 };
+
+	if (f->key.l3 == 4 ? t->src[0] == 127 : !memcmp(t->src, loop6, 16))
+		return true;
+	if (f->key.proto != 17)
+		return false;
+	for (unsigned int i = 0; i < e->conf.ignore_count; i++) {
+		const struct engine_ignore *g = &e->conf.ignore[i];
+
+		if (g->l3 != f->key.l3 || (g->port != t->dport && g->port != t->sport))
+			continue;
+		if (((g->group || !memcmp(g->a, t->src, 16)) && !memcmp(g->b, t->dst, 16)) ||
+		    (!memcmp(g->b, t->src, 16) && !memcmp(g->a, t->dst, 16)))
+			return true;
+	}
+	return false;
+}
+
 void own_event(struct engine *e, enum engine_kern_event event, const struct flow *f,
 	       uint32_t portid, usec_t now)
 {
 	struct key k;
 
+	if (is_ignored(e, f)) {
+		e->count.events_ignored++;
+		return;
+	}
 	key_of(e, f, &k);
 	if (portid)
 		e->count.events_foreign++;
@@ -478,6 +504,8 @@ void own_dump_flow(struct engine *e, const struct flow *f, usec_t now)
 	struct key k;
 	struct rec *r;
 
+	if (is_ignored(e, f))
+		return;
 	key_of(e, f, &k);
 	e->dump.entries++;
 	e->count.dump_entries++;
@@ -552,7 +580,8 @@ void own_mirror_set(struct engine *e, struct peer *p, struct rec *r, usec_t now)
 	struct flow f;
 
 	if (own_find(e, r->body, r->keylen, r->hash)) {
-		own_stale_later(e, p, r, now);
+		if (p->primary)
+			own_stale_later(e, p, r, now);
 		return;
 	}
 	other = stray_find(e, r->body, r->keylen, r->hash);

@@ -113,7 +113,7 @@ static bool writes_ready(const struct engine *e, struct text *t)
 	if (backlog > READY_BACKLOG_MAX) {
 		text_num(t, backlog);
 		text_put(t, " kernel writes pending");
-	} else if (stale) {
+	} else if (stale > READY_BACKLOG_MAX) { /* fewer are replaced in the course of a promote */
 		text_num(t, stale);
 		text_put(t, " entries with stale windows to replace");
 	} else if (e->refused) {
