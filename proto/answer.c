@@ -9,6 +9,30 @@
 #include <errno.h>
 #include <string.h>
 
+/* A refused flow remembers its errno and the commit that counted it, so that figures speak of flows
+ * and not of tries. */
+static bool is_counted(const struct engine *e, const struct rec *r)
+{
+	return (r->flags & F_REFUSED) && r->aux >> 16 == (e->commit.serial & 0xffff);
+}
+
+static void commit_uncount(struct engine *e, const struct rec *r)
+{
+	if (!e->commit.running || !is_counted(e, r))
+		return;
+	e->commit.refused--;
+	e->commit.refused_by[(r->aux & 0xffff) % ARRAY_LEN(e->commit.refused_by)]--;
+}
+
+static void commit_count(struct engine *e, unsigned int err)
+{
+	if (!e->commit.running)
+		return;
+	e->commit.refused++;
+	e->commit.refused_by[err % ARRAY_LEN(e->commit.refused_by)]++;
+}
+
+/* r: the flow, or NULL when it is not one that is tried again. */
 static void refused(struct engine *e, struct rec *r, int err)
 {
 	unsigned int no = (unsigned int)-err;
@@ -16,15 +40,15 @@ static void refused(struct engine *e, struct rec *r, int err)
 	e->count.refused++;
 	e->refused_noted++;
 	e->refused_errno = -err;
-	if (r && !(r->flags & F_REFUSED)) {
-		e->refused++;
-		r->flags |= F_REFUSED;
-	}
-	if (!e->commit.running)
+	if (r)
+		commit_uncount(e, r);
+	commit_count(e, no);
+	if (!r)
 		return;
-	e->commit.refused++;
-	if (no < ARRAY_LEN(e->commit.refused_by))
-		e->commit.refused_by[no]++;
+	if (!(r->flags & F_REFUSED))
+		e->refused++;
+	r->flags |= F_REFUSED;
+	r->aux = (uint32_t)(e->commit.serial & 0xffff) << 16 | (no & 0xffff);
 }
 
 static uint32_t deadline_of(const struct engine_op *op, usec_t now)
@@ -56,6 +80,7 @@ static void injected(struct engine *e, struct peer *p, struct rec *r, const stru
 		     usec_t now)
 {
 	e->count.injects++;
+	commit_uncount(e, r);
 	copy_set(e, p, r, deadline_of(op, now));
 	if (e->commit.running)
 		e->commit.committed++;
@@ -89,6 +114,10 @@ static void check_result(struct engine *e, struct peer *p, struct rec *r, int er
 				       : err); /* absent: another flow has the reply tuple */
 		return;
 	}
+	commit_uncount(e, r);
+	if (r->flags & F_REFUSED)
+		e->refused--;
+	r->flags &= (uint16_t)~F_REFUSED;
 	if (e->commit.running)
 		e->commit.existed++;
 	if (own_find(e, r->body, r->keylen, r->hash))

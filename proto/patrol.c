@@ -294,6 +294,9 @@ static bool visit_mirror(struct engine *e, struct peer *p, struct rec *r, struct
 	if (r->list != CACHE_LIST_NONE)
 		return false;
 	if (own_find(e, r->body, r->keylen, r->hash) || is_unknown(e, r)) {
+		if (r->flags & F_REFUSED)
+			e->refused--;
+		r->flags &= (uint16_t)~F_REFUSED;
 		if (p->primary || is_unknown(e, r))
 			own_stale_later(e, p, r, now);
 		return false;
