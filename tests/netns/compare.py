@@ -30,13 +30,17 @@ import socket
 import struct
 import sys
 
+SYNPROXY = 24
+# Every entry that came by netlink has this extension, others only when it is used: all zero means none.
+SYNPROXY_NONE = b"".join(b"\x08\x00%c\x00\0\0\0\0" % i for i in (1, 2, 3))
 TUPLE_ORIG, TUPLE_REPLY, STATUS, PROTOINFO, HELP, TIMEOUT, MARK = 1, 2, 3, 4, 5, 7, 8
 COUNTERS_ORIG, COUNTERS_REPLY, USE, ID, ZONE, SECCTX, TIMESTAMP = 9, 10, 11, 12, 18, 19, 20
 LEFT_OUT = {TIMEOUT, COUNTERS_ORIG, COUNTERS_REPLY, USE, ID, SECCTX, TIMESTAMP}
 NAMES = {1: "orig", 2: "reply", 3: "status", 4: "protoinfo", 5: "help", 8: "mark", 13: "seqadj-orig",
          14: "seqadj-reply", 15: "seqadj", 16: "tuple-master", 18: "zone", 22: "labels", 24: "synproxy"}
-# EXPECTED, SEEN_REPLY, ASSURED, CONFIRMED, SRC_NAT, DST_NAT, the DONE bits, FIXED_TIMEOUT, HELPER.
-STATUS_MASK = 0x25BF
+# EXPECTED, SEEN_REPLY, ASSURED, CONFIRMED, SRC_NAT, DST_NAT, FIXED_TIMEOUT, HELPER. Not the NAT_DONE bits: a kernel sets
+# them on a flow that met its NAT hooks and was left as it is, and lets nobody set them.
+STATUS_MASK = 0x243F
 # WINDOW_SCALE and SACK_PERM. The rest is a kernel's own view of the stream: BE_LIBERAL is what a copy needs to live.
 TCP_FLAGS_MASK = 0x03
 TCP_STATES = ["NONE", "SYN_SENT", "SYN_RECV", "ESTABLISHED", "FIN_WAIT", "CLOSE_WAIT", "LAST_ACK",
@@ -144,6 +148,8 @@ def raw_record(family, data, start, end):
         elif kind == ZONE:
             zone = value
         elif kind == MARK and value == b"\0\0\0\0":
+            continue
+        elif kind == SYNPROXY and value == SYNPROXY_NONE:
             continue
         else:
             rest.append((kind, value))

@@ -30,7 +30,7 @@ answers_keep() { # with or without: keeps what `check` and `gap` said
 }
 
 power_cut() {
-	[ "$1" = without ] || kill -KILL "${PIDS[fw1]}"
+	[ "$1" = without ] || daemon_kill fw1
 	links_down fw1
 	vip_add fw2
 }

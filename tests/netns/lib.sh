@@ -235,6 +235,8 @@ firewall_make() { # fw1 or fw2
 	ip -n "$ns" link set lo up
 	port_make cl "$1" lan0
 	port_make sv "$1" wan0
+	# The new owner of an address must not first ask whether anybody has it.
+	sysctl_in "$ns" net.ipv6.conf.lan0.accept_dad=0 net.ipv6.conf.wan0.accept_dad=0
 	sysctl_in "$ns" net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1 net.ipv4.conf.all.rp_filter=0 \
 		net.ipv4.conf.default.rp_filter=0 net.ipv4.conf.lan0.rp_filter=0 net.ipv4.conf.wan0.rp_filter=0
 	rules_load "$1"
@@ -354,8 +356,6 @@ vip_add() { # fw1 or fw2
 	# What gratuitous ARP and neighbour advertisements tell the neighbours.
 	ip -n "$CL" neigh flush dev br0
 	ip -n "$SV" neigh flush dev br0
-	ip -n "$CL" -6 neigh flush dev br0
-	ip -n "$SV" -6 neigh flush dev br0
 }
 
 vip_del() {
@@ -459,7 +459,8 @@ daemon_start() { # fw1 or fw2
 	ns=$(fw_ns "$1")
 	config_write "$1"
 	DAEMON[$1]=$TMP/$1/log
-	in_ns "$ns" "$CTSYNCD" -c "$TMP/$1/ctsyncd.conf" >>"$TMP/$1/log" 2>&1 &
+	# Not by in_ns: a function in the background is a shell of its own, and $! its pid.
+	ip netns exec "$ns" "$CTSYNCD" -c "$TMP/$1/ctsyncd.conf" >>"$TMP/$1/log" 2>&1 &
 	PIDS[$1]=$!
 	poll 10 ctsync "$1" status >/dev/null || die "$1: the daemon does not answer: $(tail -n 3 "$TMP/$1/log")"
 }
