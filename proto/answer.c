@@ -105,6 +105,7 @@ static void inject_result(struct engine *e, struct peer *p, struct rec *r,
 static void check_result(struct engine *e, struct peer *p, struct rec *r, int err,
 			 const struct flow *got, usec_t now)
 {
+	struct peer *other;
 	struct rec *s;
 
 	r->flags &= (uint16_t)~F_CHECK;
@@ -120,7 +121,8 @@ static void check_result(struct engine *e, struct peer *p, struct rec *r, int er
 	r->flags &= (uint16_t)~F_REFUSED;
 	if (e->commit.running)
 		e->commit.existed++;
-	if (own_find(e, r->body, r->keylen, r->hash))
+	if (own_find(e, r->body, r->keylen, r->hash) ||
+	    mirror_find(e, r->body, r->keylen, r->hash, false, &other))
 		return;
 	if (e->role == ROLE_PRIMARY) {
 		adopt_got(e, r, got, false, now);
@@ -145,6 +147,25 @@ static void refresh_result(struct engine *e, struct peer *p, struct rec *r,
 	} else {
 		e->count.refused++;
 	}
+}
+
+/* The copy of an earlier life of the key was to be replaced. */
+static void reborn_result(struct engine *e, struct peer *p, struct rec *r,
+			  const struct engine_op *op, int err, const struct flow *got, usec_t now)
+{
+	if (err == -EBUSY) {
+		adopt_got(e, r, got, true, now);
+		return;
+	}
+	own_dump_forget(e, r->body, r->keylen, r->hash, 0);
+	if (!err) {
+		e->count.replaces++;
+		copy_set(e, p, r, deadline_of(op, now));
+		return;
+	}
+	if (r->flags & F_KERN)
+		copy_clear(p, r);
+	inject_result(e, p, r, op, err, now);
 }
 
 static void update_result(struct engine *e, struct peer *p, struct rec *r,
@@ -192,6 +213,10 @@ static void stale_result(struct engine *e, struct peer *p, struct rec *r,
 		injected(e, p, r, op, now);
 		return;
 	}
+	own_update(e, own, &op->flow, true, now);
+	own = own_find(e, r->body, r->keylen, r->hash); /* it may have moved */
+	if (!own)
+		return;
 	own->aux = 0; /* a new incarnation, whose id we do not know */
 	own->flags |= F_ADOPTED;
 	own->written_s = deadline_of(op, now);
@@ -228,6 +253,8 @@ static void mirror_result(struct engine *e, struct peer *p, const struct engine_
 	}
 	if (op->type == OP_INJECT)
 		inject_result(e, p, r, op, err, now);
+	else if (op->type == OP_REPLACE)
+		reborn_result(e, p, r, op, err, got, now);
 	else if (op->type == OP_UPDATE)
 		update_result(e, p, r, op, err, now);
 	else

@@ -62,6 +62,7 @@
 #define F_FLIGHT 0x0400  /* an operation was handed out and not yet answered */
 #define F_NAMED 0x0800   /* mirror: named by the LIST at hand */
 #define F_FORCED 0x1000  /* stray: the owner's kernel ended it before its time */
+#define F_REBORN 0x4000  /* mirror: the copy is of an earlier life of the key: replace it */
 #define F_UNKNOWN 0x2000 /* stray: found by a dump, provenance unknown */
 
 /* engine_op.tag: why an operation was made. */
@@ -304,6 +305,12 @@ bool own_injects(const struct engine *e); /* do received flows go to the kernel 
 /* Takes F_KERN off a mirror record / sets it. */
 void copy_set(struct engine *e, struct peer *p, struct rec *r, uint32_t deadline_s);
 void copy_clear(struct peer *p, struct rec *r);
+/* r gets a new body: does its kernel entry have to be replaced for it? */
+void copy_word(struct rec *r, const uint8_t *body, size_t len);
+/* The entry behind from (another mirror's copy, or a stray) becomes the copy of r. */
+void copy_move(struct engine *e, struct peer *p, struct rec *r, const struct rec *from);
+/* A stray that is due at an instant. The two waits are constant, so each list stays in order. */
+void stray_wait(struct engine *e, struct rec *s, enum cache_list list, usec_t due);
 /* The mirror record of key that is a copy, or any with the key when any is true. */
 struct rec *mirror_find(struct engine *e, const uint8_t *key, size_t keylen, uint32_t hash,
 			bool any, struct peer **p);

@@ -83,84 +83,6 @@ struct rec *mirror_find(struct engine *e, const uint8_t *key, size_t keylen, uin
 	return NULL;
 }
 
-/* ---- Copies and strays ---- */
-
-void copy_set(struct engine *e, struct peer *p, struct rec *r, uint32_t deadline_s)
-{
-	if (!(r->flags & F_KERN))
-		p->copies++;
-	if (r->flags & F_REFUSED)
-		e->refused--;
-	if (r->list == CACHE_LIST_LATER)
-		cache_list_del(p->mirror, r);
-	r->flags = (uint16_t)((r->flags & ~(F_STALE | F_CHECK | F_REFUSED)) | F_KERN);
-	r->written_s = deadline_s;
-	r->aux = e->dump.gen;
-}
-
-void copy_clear(struct peer *p, struct rec *r)
-{
-	assert(r->flags & F_KERN);
-	r->flags &= (uint16_t)~F_KERN;
-	p->copies--;
-}
-
-void stray_del(struct engine *e, struct rec *r)
-{
-	if (r->flags & F_UNKNOWN)
-		e->unclaimed--;
-	cache_del(e->strays, r);
-}
-
-struct rec *stray_put(struct engine *e, const struct rec *r, uint16_t flags, uint32_t deadline_s)
-{
-	struct rec *s = stray_find(e, r->body, r->keylen, r->hash);
-
-	if (s)
-		stray_del(e, s);
-	s = cache_put(e->strays, r->body, r->len, r->keylen, r->hash);
-	if (!s) {
-		e->count.flows_limit++;
-		return NULL;
-	}
-	cache_list_del(e->strays, s);
-	s->flags = flags;
-	s->written_s = deadline_s;
-	s->expire_s = r->expire_s;
-	s->gen = e->dump.gen;
-	s->aux = 0;
-	if (flags & F_UNKNOWN)
-		e->unclaimed++;
-	return s;
-}
-
-/* A stray that is due at an instant. The two waits are constant, so each list stays in order. */
-static void stray_wait(struct engine *e, struct rec *s, enum cache_list list, usec_t due)
-{
-	if (!s)
-		return;
-	s->aux = to_s(due) + 1;
-	cache_list_add(e->strays, s, list);
-}
-
-void own_dump_forget(struct engine *e, const uint8_t *key, size_t keylen, uint32_t hash,
-		     uint32_t id)
-{
-	struct rec *s;
-
-	if (!e->dump.running)
-		return;
-	s = cache_find(e->strays, key, keylen, hash);
-	if (s && !s->tomb)
-		return;
-	if (!s)
-		s = cache_put_tomb(e->strays, key, keylen, hash, WIRE_REC_DEAD);
-	if (!s)
-		return;
-	s->aux = id;
-	cache_list_add(e->strays, s, CACHE_LIST_TOMB);
-}
-
 /* ---- Own ---- */
 
 static void not_mute(struct engine *e, struct rec *r)
@@ -591,12 +513,11 @@ void own_mirror_set(struct engine *e, struct peer *p, struct rec *r, usec_t now)
 	}
 	if (other) {
 		if (other->flags & F_KERN && !(other->flags & F_CHECK))
-			copy_set(e, p, r, other->written_s);
+			copy_move(e, p, r, other);
 		stray_del(e, other);
 	} else if (!(r->flags & F_KERN) &&
 		   (other = mirror_find(e, r->body, r->keylen, r->hash, false, &q))) {
-		copy_set(e, p, r, other->written_s);
-		copy_clear(q, other);
+		copy_move(e, p, r, other);
 	}
 	if (!own_injects(e) && !(r->flags & F_KERN))
 		return;
@@ -630,11 +551,13 @@ static void copy_left(struct engine *e, struct peer *p, struct rec *r, enum gone
 	struct rec *other, *s;
 	struct peer *q;
 
-	copy_clear(p, r);
 	other = also_claimed(e, p, r, &q);
 	if (other) {
-		copy_set(e, q, other, deadline_s);
-	} else if (e->role == ROLE_PRIMARY && (how == GONE_FORCED || how == GONE_OLD)) {
+		copy_move(e, q, other, r);
+		return;
+	}
+	copy_clear(p, r);
+	if (e->role == ROLE_PRIMARY && (how == GONE_FORCED || how == GONE_OLD)) {
 		e->count.revived += how == GONE_FORCED;
 		s = own_adopt(e, r->body, r->len, r->keylen, r->hash, deadline_s, false, now);
 		if (s)

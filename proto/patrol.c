@@ -115,6 +115,7 @@ static bool is_unknown(struct engine *e, const struct rec *r)
 
 static bool mirror_op(struct engine *e, struct peer *p, struct rec *r, struct engine_op *op)
 {
+	struct peer *other;
 	uint32_t timeout_s;
 
 	if (r->flags & F_CHECK)
@@ -123,8 +124,12 @@ static bool mirror_op(struct engine *e, struct peer *p, struct rec *r, struct en
 		return stale_op(e, p, r, op);
 	if (own_find(e, r->body, r->keylen, r->hash) || is_unknown(e, r))
 		return false;
+	if (r->flags & F_REBORN)
+		return op_make(op, OP_REPLACE, r, p->index, TAG_PLAIN, rec_hold(e, r), r->written_s);
 	if (r->flags & F_KERN)
 		return op_make(op, OP_UPDATE, r, p->index, TAG_PLAIN, rec_hold(e, r), UINT32_MAX);
+	if (mirror_find(e, r->body, r->keylen, r->hash, false, &other))
+		return false; /* another mirror's copy */
 	if ((!own_injects(e) && !e->commit.running) || !injectable(r))
 		return false;
 	timeout_s = e->role == ROLE_PRIMARY ? rec_full_timeout(e, r) : rec_hold(e, r);

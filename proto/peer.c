@@ -330,6 +330,8 @@ void mirror_set(struct engine *e, struct peer *p, const struct wire_rec *w, uint
 	else if (r && r->gen != p->gen)
 		p->old_count--;
 	same = r && !r->tomb && r->len == w->body_len && !memcmp(r->body, w->body, w->body_len);
+	if (r && !r->tomb && !same)
+		copy_word(r, w->body, w->body_len);
 	r = cache_put(p->mirror, w->body, w->body_len, keylen, hash);
 	if (!r) { /* no memory: the version is lost to us, buckets will tell */
 		e->count.flows_limit++;
