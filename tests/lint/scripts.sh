@@ -5,7 +5,8 @@
 
 command -v shellcheck >/dev/null || skip "needs shellcheck"
 mapfile -t list < <(scripts)
-bad_lines < <(shellcheck -S warning -f gcc -x -P SCRIPTDIR -e SC1090,SC1091 "${list[@]}")
+bad_lines < <(printf "%s\0" "${list[@]}" |
+	xargs -0 -n 4 -P "$(nproc)" shellcheck -S warning -f gcc -x -P SCRIPTDIR -e SC1090,SC1091)
 for f in $(files '*.py'); do
 	out=$(python3 -c 'import ast, sys; ast.parse(open(sys.argv[1]).read(), sys.argv[1])' "$f" 2>&1) ||
 		bad "$f:1: $(tail -n 1 <<<"$out")"

@@ -21,5 +21,6 @@ for unit in "$build"/conf/*.service; do
 done
 bad_lines < <(systemd-sysusers --dry-run --root="$tmp" "$PWD/conf/ctsyncd.sysusers" 2>&1 |
 	grep -iE 'error|fail|unknown|invalid')
-bad_lines < <(grep -nvE '^(#.*|;.*|-?[a-z0-9_./]+ = [0-9]+|)$' conf/90-ctsyncd.sysctl | sed 's|^|conf/90-ctsyncd.sysctl:|')
+bad_lines < <(grep -nvE '^(#.*|;.*|-?[a-z0-9_./]+ = [0-9]+|)$' conf/90-ctsyncd.sysctl |
+	sed 's|^|conf/90-ctsyncd.sysctl:|')
 finish

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
 # ctsyncd under a real systemd. A container boots from this machine's /usr (read-only, with the build laid over it as
-# `make install` lays it) and an empty /etc and /var, so that users, sysctls and units come from what we install. A second
-# node runs in a network namespace at the other end of a veth pair. Checked: installed, started, READY, the status line,
+# `make install` lays it) and an empty /etc and /var, so that users, sysctls and units come from what we install. A
+# second node runs in a network namespace at the other end of a veth pair. Checked: installed, started, READY, the status line,
 # the unprivileged user with its one capability, events received, flows injected, reload, the watchdog's kill and
 # a SIGKILL with the role kept, stop, and that a wrong configuration is not retried.
 
@@ -72,7 +72,8 @@ proc_status() { awk -v k="$1:" '$1 == k { print $2 }' "/proc/$(main_pid)/status"
 
 # A value out of `ctsync status --json` of the node in the box, by a Python expression over s.
 status() {
-	in_box ctsync --json status | python3 -c 'import json, sys; s = json.load(sys.stdin); print(eval(sys.argv[1]))' "$1"
+	in_box ctsync --json status |
+		python3 -c 'import json, sys; s = json.load(sys.stdin); print(eval(sys.argv[1]))' "$1"
 }
 status_is() { [ "$(status "$1")" = "$2" ]; }
 status_text_has() { unit StatusText | grep -qi -- "$1"; }
@@ -110,7 +111,10 @@ give_up() {
 
 # --- Boot --------------------------------------------------------------------------------------------------------
 
-make -s -C "$build" install DESTDIR="$dest" >"$tmp/install.log" 2>&1 || { cat "$tmp/install.log"; give_up "make install"; }
+if ! make -s -C "$build" install DESTDIR="$dest" >"$tmp/install.log" 2>&1; then
+	cat "$tmp/install.log"
+	give_up "make install"
+fi
 conf=$(sed -n 's/^ExecStart=.* -c \([^ ]*\).*/\1/p' "$(find "$dest" -name ctsyncd.service)")
 mkdir -p "$dest/usr" "$dest$(dirname "$conf")"
 
@@ -136,7 +140,8 @@ systemd-nspawn -q -D / --volatile=yes -b --register=no --keep-unit --private-net
 nspawn=$!
 # shellcheck disable=SC2317 # within calls it
 leader_is_there() {
-	leader=$(pgrep -P "$nspawn" -x systemd) && [ "$(readlink "/proc/$leader/ns/pid")" != "$(readlink /proc/self/ns/pid)" ]
+	leader=$(pgrep -P "$nspawn" -x systemd) &&
+		[ "$(readlink "/proc/$leader/ns/pid")" != "$(readlink /proc/self/ns/pid)" ]
 }
 within 30 leader_is_there || { cat "$tmp/boot.log"; give_up "systemd-nspawn made no container"; }
 within 60 in_box systemctl is-active basic.target || { cat "$tmp/boot.log"; give_up "systemd did not come up"; }
