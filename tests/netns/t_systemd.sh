@@ -3,9 +3,10 @@
 #
 # ctsyncd under a real systemd. A container boots from this machine's /usr (read-only, with the build laid over it as
 # `make install` lays it) and an empty /etc and /var, so that users, sysctls and units come from what we install. A
-# second node runs in a network namespace at the other end of a veth pair. Checked: installed, started, READY, the status line,
-# the unprivileged user with its one capability, events received, flows injected, reload, the watchdog's kill and
-# a SIGKILL with the role kept, stop, and that a wrong configuration is not retried.
+# second node runs in a network namespace at the other end of a veth pair. Checked: installed, started, READY, the
+# status line, the unprivileged user with its one capability, events received, flows injected, reload, an instance of
+# the template, the watchdog's kill and a SIGKILL with the role kept, stop, and that a wrong configuration is not
+# tried again.
 
 set -u
 src=${CTSYNCD_SRC:-$(cd "$(dirname "$0")/../.." && pwd)}
