@@ -184,9 +184,8 @@ void status_line(const struct daemon *d, char *buf, size_t len)
 	for (unsigned int i = 0; i < s.peer_count; i++)
 		up += s.peer[i].state != PEER_DOWN;
 	(void)snprintf(buf, len,
-		       "%s, %s%s%s; %u of %u peers up; %" PRIu64 " local, %" PRIu64
-		       " remote flows%s",
+		       "%s, %s%s%s; %u peer%s up; %" PRIu64 " local, %" PRIu64 " remote flows%s",
 		       role_name(s.role), s.ready ? "ready" : "not ready", s.ready ? "" : ": ",
-		       s.ready ? "" : s.reason, up, s.peer_count, s.local_flows, s.remote_flows,
-		       d->conf.sealed ? "" : "; UNSEALED");
+		       s.ready ? "" : s.reason, up, up == 1 ? "" : "s", s.local_flows,
+		       s.remote_flows, d->conf.sealed ? "" : "; UNSEALED");
 }
