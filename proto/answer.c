@@ -126,6 +126,9 @@ static void check_result(struct engine *e, struct peer *p, struct rec *r, int er
 		return;
 	if (e->role == ROLE_PRIMARY) {
 		adopt_got(e, r, got, false, now);
+		s = own_find(e, r->body, r->keylen, r->hash);
+		if (s)
+			own_maybe_mute(e, s);
 		return;
 	}
 	s = stray_put(e, r, F_KERN | F_UNKNOWN, to_s(now) + got->timeout_s);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Copies and strays: the entries of our kernel that are not ours to announce (own.c says which they
- * are and why). A key is a copy of one mirror at most; when another node's mirror takes it over, the
- * copy moves there with the timer that we wrote. A copy whose key lives on translated otherwise
+ * are and why). A key is a copy of one mirror at most; when another node's mirror takes it over,
+ * the copy moves there with the timer that we wrote. A copy whose key lives on translated otherwise
  * (F_REBORN) has to be replaced, because ctnetlink changes no tuple of an existing entry.
  */
 #include "engine_priv.h"
@@ -10,7 +10,8 @@
 #include <assert.h>
 #include <string.h>
 
-/* Is b another life of a's key: translated otherwise? An update cannot make it of the same entry. */
+/* Is b another life of a's key: translated otherwise? An update cannot make it of the same entry.
+ */
 static bool reborn(const struct rec *a, const uint8_t *body, size_t len)
 {
 	struct flow x, y;
@@ -63,7 +64,7 @@ void copy_move(struct engine *e, struct peer *p, struct rec *r, const struct rec
 void copy_clear(struct peer *p, struct rec *r)
 {
 	assert(r->flags & F_KERN);
-	r->flags &= (uint16_t)~(F_KERN | F_REBORN);
+	r->flags &= (uint16_t) ~(F_KERN | F_REBORN);
 	p->copies--;
 }
 

@@ -296,6 +296,7 @@ struct rec *stray_find(struct engine *e, const uint8_t *key, size_t keylen,
 		       uint32_t hash); /* live one or NULL */
 struct rec *stray_put(struct engine *e, const struct rec *r, uint16_t flags, uint32_t deadline_s);
 void stray_del(struct engine *e, struct rec *r);
+void own_maybe_mute(struct engine *e, struct rec *r);
 void own_yield(struct engine *e, struct rec *r); /* the flow is another's now: RELEASE */
 /* An operation of ours ended an entry: a dump under way may still show it. */
 void own_dump_forget(struct engine *e, const uint8_t *key, size_t keylen, uint32_t hash,

@@ -85,6 +85,14 @@ struct rec *mirror_find(struct engine *e, const uint8_t *key, size_t keylen, uin
 
 /* ---- Own ---- */
 
+/* Learnt by reading, not by an event: it may never send one. */
+void own_maybe_mute(struct engine *e, struct rec *r)
+{
+	if (!(r->flags & F_MUTE))
+		e->mute++;
+	r->flags |= F_MUTE;
+}
+
 static void not_mute(struct engine *e, struct rec *r)
 {
 	if (r->flags & F_MUTE)
@@ -388,8 +396,7 @@ static void dump_unknown(struct engine *e, const struct flow *f, const struct ke
 		r = adopt_flow(e, f, k, 0, false, now);
 		if (!r)
 			return;
-		r->flags |= F_MUTE;
-		e->mute++;
+		own_maybe_mute(e, r);
 		return;
 	}
 	len = flow_pack(f, body);
@@ -410,14 +417,19 @@ static void dump_stray(struct engine *e, struct rec *r, const struct flow *f, co
 		       usec_t now)
 {
 	uint32_t end_s = to_s(now) + f->timeout_s;
+	bool unknown = r->flags & F_UNKNOWN;
 
 	r->gen = e->dump.gen;
 	if (!(r->flags & F_KERN)) {
-		adopt_flow(e, f, k, 0, true, now);
+		r = adopt_flow(e, f, k, 0, true, now);
 	} else if (end_s > r->written_s + 1) {
 		e->count.touched++;
-		adopt_flow(e, f, k, r->written_s, true, now);
+		r = adopt_flow(e, f, k, unknown ? 0 : r->written_s, true, now);
+	} else {
+		return;
 	}
+	if (r && unknown)
+		own_maybe_mute(e, r);
 }
 
 void own_dump_flow(struct engine *e, const struct flow *f, usec_t now)

@@ -125,7 +125,8 @@ static bool mirror_op(struct engine *e, struct peer *p, struct rec *r, struct en
 	if (own_find(e, r->body, r->keylen, r->hash) || is_unknown(e, r))
 		return false;
 	if (r->flags & F_REBORN)
-		return op_make(op, OP_REPLACE, r, p->index, TAG_PLAIN, rec_hold(e, r), r->written_s);
+		return op_make(op, OP_REPLACE, r, p->index, TAG_PLAIN, rec_hold(e, r),
+			       r->written_s);
 	if (r->flags & F_KERN)
 		return op_make(op, OP_UPDATE, r, p->index, TAG_PLAIN, rec_hold(e, r), UINT32_MAX);
 	if (mirror_find(e, r->body, r->keylen, r->hash, false, &other))
@@ -162,11 +163,14 @@ static bool work_op(struct engine *e, struct engine_op *op)
 
 void patrol_adopt(struct engine *e, struct rec *r, usec_t now)
 {
-	uint32_t deadline_s = r->flags & F_UNKNOWN ? 0 : r->written_s;
+	bool unknown = r->flags & F_UNKNOWN;
+	uint32_t deadline_s = unknown ? 0 : r->written_s;
 	struct rec *own = own_adopt(e, r->body, r->len, r->keylen, r->hash, deadline_s, false, now);
 
 	if (own && deadline_s)
 		own->flags |= F_LIFT;
+	if (own && unknown)
+		own_maybe_mute(e, own);
 }
 
 static void stray_due(struct engine *e, struct rec *r, usec_t now)

@@ -262,8 +262,8 @@ int peer_hack(struct engine *e, const struct wire_head *h, const struct wire_hac
 	if (m->your_epoch != e->epoch ||
 	    (m->challenge != e->challenge && m->challenge != e->challenge_old))
 		return -DROP_CHALLENGE;
-	/* One challenge serves for one epoch of a peer: else the answer of its previous run, late or
-	 * recorded, would take us back. */
+	/* One challenge serves for one epoch of a peer: else the answer of its previous run, late
+	 * or recorded, would take us back. */
 	if (p && p->epoch != h->epoch && asked <= p->challenged)
 		return -DROP_CHALLENGE;
 	if (p && p->epoch == h->epoch && !seal_window_take(&p->window, h->counter))

@@ -77,7 +77,10 @@ static uint64_t list_sweep(struct engine *e, struct peer *p, const struct wire_l
 
 			repaired += !old && r->version <= p->covered;
 			e->count.list_removed++;
-			mirror_remove(e, p, r, old && !p->old_dead ? GONE_OLD : GONE_DEAD,
+			/* A restarted primary owns all that its kernel has; a backup leaves out
+			 * what it cannot tell from our injections, though it may live (R42). */
+			mirror_remove(e, p, r,
+				      old && !(p->old_dead && p->primary) ? GONE_OLD : GONE_DEAD,
 				      m->version, m->version > p->covered, now);
 		}
 		for (r = cache_chain(p->mirror, pos, &end); r; r = cache_chain_next(p->mirror, r))
