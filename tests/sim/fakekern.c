@@ -27,15 +27,13 @@ bool fk_alive(const struct sim *s, int n, unsigned int i)
 	return t->present && t->expire_at > s->now;
 }
 
-/* The entry as a message would carry it now. */
+/* The entry as a dump would carry it now. */
 void fk_snapshot(const struct sim *s, int n, unsigned int i, struct flow *f)
 {
 	const struct kent *t = &s->node[n].k.ent[i];
 
 	*f = t->f;
-	f->has = FLOW_HAS_REPLY | FLOW_HAS_STATUS | FLOW_HAS_TIMEOUT | FLOW_HAS_ID;
-	if (f->mark)
-		f->has |= FLOW_HAS_MARK;
+	f->has = FLOW_HAS_REPLY | FLOW_HAS_STATUS | FLOW_HAS_TIMEOUT | FLOW_HAS_ID | FLOW_HAS_MARK;
 	if (f->key.proto == 6)
 		f->has |= FLOW_HAS_TCP;
 	f->timeout_s = t->expire_at > s->now ? (uint32_t)((t->expire_at - s->now) / USEC_PER_SEC) : 0;
@@ -52,6 +50,7 @@ void fk_event(struct sim *s, int n, enum engine_kern_event event, const struct f
 	if (k->overrun || k->ev_count >= s->p.events_cap) {
 		if (!k->overrun)
 			s->count.event_losses++;
+		own_unheard(s, n);
 		k->overrun = true;
 		world_kick(s, n);
 		return;
@@ -158,12 +157,21 @@ static int op_create(struct sim *s, int n, unsigned int i, const struct engine_o
 		s->count.table_full++;
 		return -ENOMEM;
 	}
-	if (!s->calm && rng_chance(&s->rng, s->p.refuse)) {
+	if (!s->calm && op->type != OP_REPLACE && rng_chance(&s->rng, s->p.refuse)) {
 		s->count.refusals++;
 		return -ENOMEM;
 	}
 	fk_create(s, n, i, &op->flow, op->flow.timeout_s, OWN_PORT);
 	return 0;
+}
+
+/* Deletes and creates in one breath. A connection that goes on through the new entry is none the worse. */
+static int op_replace(struct sim *s, int n, unsigned int i, const struct engine_op *op)
+{
+	if (s->node[n].k.ent[i].present && reply_taken(s, n, i, &op->flow))
+		own_check_removal(s, n, i, "replace that cannot be made");
+	fk_destroy(s, n, i, OWN_PORT);
+	return op_create(s, n, i, op);
 }
 
 static void set_timer(struct sim *s, struct kent *t, uint32_t timeout_s)
@@ -206,13 +214,10 @@ static int op_one(struct sim *s, int n, const struct engine_op *op, struct flow 
 		sim_fail(s, "node %d: kernel operation %d on a flow that never was", n, op->type);
 		return -EINVAL;
 	}
-	own_check_op(s, n, op);
 	if (op->type == OP_INJECT)
 		return op_create(s, n, (unsigned int)i, op);
-	if (op->type == OP_REPLACE && op->limit_s == UINT32_MAX) {
-		fk_destroy(s, n, (unsigned int)i, OWN_PORT);
-		return op_create(s, n, (unsigned int)i, op);
-	}
+	if (op->type == OP_REPLACE && op->limit_s == UINT32_MAX)
+		return op_replace(s, n, (unsigned int)i, op);
 	if (!fk_alive(s, n, (unsigned int)i))
 		return op->type == OP_REPLACE ? op_create(s, n, (unsigned int)i, op) : -ENOENT;
 	fk_snapshot(s, n, (unsigned int)i, &f);
@@ -229,11 +234,11 @@ static int op_one(struct sim *s, int n, const struct engine_op *op, struct flow 
 			set_timer(s, &s->node[n].k.ent[i], op->flow.timeout_s);
 		return 0;
 	case OP_DELETE:
+		own_check_removal(s, n, (unsigned int)i, "delete");
 		fk_destroy(s, n, (unsigned int)i, OWN_PORT);
 		return 0;
 	case OP_REPLACE:
-		fk_destroy(s, n, (unsigned int)i, OWN_PORT);
-		return op_create(s, n, (unsigned int)i, op);
+		return op_replace(s, n, (unsigned int)i, op);
 	default:
 		sim_fail(s, "node %d: unknown kernel operation %d", n, op->type);
 		return -EINVAL;

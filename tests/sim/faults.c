@@ -63,14 +63,18 @@ static void restart(struct sim *s, int n, usec_t down)
 }
 
 /* The kernel ends the translated flows of an address that leaves, each with an event. */
-static void forced(struct sim *s, int n)
+static void forced(struct sim *s, int n, struct failover_check *f)
 {
+	/* With few tombstones they may leave by a LIST, which says no more than "dead". */
+	f->unheard |= s->node[n].conf.tombstones_max < s->p.keys || s->node[n].k.overrun;
+
 	for (unsigned int i = 0; i < s->p.keys; i++) {
 		struct kent *t = &s->node[n].k.ent[i];
 
 		if (!t->present || !(t->f.status & 0x10))
 			continue;
 		s->count.forced++;
+		f->forced[i] = true;
 		sim_trace(s, "node %d: entry %u leaves with the address", n, i);
 		fk_destroy(s, n, i, 0);
 	}
@@ -92,7 +96,7 @@ static void fail_over(struct sim *s, int how)
 	if (how == FAIL_PLANNED) {
 		s->count.planned_failovers++;
 		if (rng_chance(&s->rng, 5000))
-			forced(s, from);
+			forced(s, from, &s->node[to].failover);
 		if (rng_chance(&s->rng, 5000))
 			verb(s, from, CMD_DEMOTE, "demote");
 	} else {
@@ -157,8 +161,7 @@ static void meddle(struct sim *s, int n)
 	if (t->mute)
 		return;
 	fk_snapshot(s, n, i, &msg);
-	msg.has |= FLOW_HAS_MARK;
-	fk_event(s, n, KERN_UPDATE, &msg, msg.has & ~(uint32_t)FLOW_HAS_TCP, FOREIGN_PORT);
+	fk_event(s, n, KERN_UPDATE, &msg, msg.has, FOREIGN_PORT);
 }
 
 static void rekey(struct sim *s)
@@ -201,6 +204,7 @@ static void operate(struct sim *s, int n)
 		s->count.flushes++;
 		for (unsigned int i = 0; i < ENGINE_PEERS_MAX; i++)
 			s->view[n][i].lenient = true;
+		oracle_resync(s, n);
 		verb(s, n, CMD_FLUSH_REMOTE, "flush remote");
 		break;
 	case 1:
@@ -221,6 +225,7 @@ static void operate(struct sim *s, int n)
 		break;
 	default:
 		s->count.resyncs++;
+		oracle_resync(s, n);
 		verb(s, n, CMD_RESYNC, "resync");
 	}
 }
@@ -231,6 +236,7 @@ static void lose_events(struct sim *s, int n)
 
 	if (!k->listening || k->overrun)
 		return;
+	own_unheard(s, n);
 	s->count.event_losses++;
 	k->ev_count -= (unsigned int)rng_below(&s->rng, k->ev_count + 1);
 	k->overrun = true;
@@ -300,11 +306,14 @@ static void tell_roles(struct sim *s)
 	int to = s->carrier;
 
 	for (int n = 0; n < (int)s->p.nodes && to >= 0; n++) {
+		struct peek_owner o;
+
 		if (!s->node[n].e)
 			continue;
-		if (n == to && s->node[n].role != ROLE_PRIMARY)
+		peek_owner(s->node[n].e, &o);
+		if (n == to && o.role != ROLE_PRIMARY)
 			verb(s, n, CMD_PROMOTE, "promote");
-		else if (n != to && s->node[n].role != ROLE_BACKUP)
+		else if (n != to && o.role != ROLE_BACKUP)
 			verb(s, n, CMD_DEMOTE, "demote");
 	}
 }

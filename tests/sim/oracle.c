@@ -137,13 +137,30 @@ void oracle_owner(struct sim *s, int n)
 	st->complete = o.complete;
 	st->flows = o.flows;
 	st->tombs = o.tombs;
-	if (o.tombs > s->node[n].conf.tombstones_max + 64)
+	if (o.tombs > s->node[n].conf.tombstones_max + 256)
 		sim_fail(s, "node %d: %u tombstones, limit %u (I5)", n, o.tombs, s->node[n].conf.tombstones_max);
 }
 
 void oracle_died(struct sim *s, int n)
 {
 	memset(s->view[n], 0, sizeof(s->view[n]));
+}
+
+/* What is held becomes old, to be told anew. */
+static void view_restart(struct sim *s, struct view *v)
+{
+	for (unsigned int i = 0; i < s->p.keys; i++) {
+		v->old[i] |= v->held[i] != 0;
+		v->held[i] = 0;
+	}
+	v->covered = v->verified = 0;
+	v->verified_at = 0;
+}
+
+void oracle_resync(struct sim *s, int n)
+{
+	for (unsigned int k = 0; k < ENGINE_PEERS_MAX; k++)
+		view_restart(s, &s->view[n][k]);
 }
 
 bool oracle_covered(const struct peek_peer *p, uint64_t version)
@@ -256,13 +273,8 @@ static void check_peer(struct sim *s, int n, unsigned int k, const struct peek_p
 	if (p->covered > st->head || p->maxhead > st->head)
 		sim_fail(s, "node %d covers versions of node %d that never were", n, st->node);
 	if (v->epoch != p->epoch) {
-		for (unsigned int i = 0; i < s->p.keys; i++) {
-			v->old[i] |= v->held[i] != 0;
-			v->held[i] = 0;
-		}
+		view_restart(s, v);
 		v->epoch = p->epoch;
-		v->covered = v->verified = 0;
-		v->verified_at = 0;
 	}
 	if (p->covered < v->covered)
 		sim_fail(s, "node %d: the prefix of node %d went back", n, st->node);

@@ -11,28 +11,32 @@
 #include "sim.h"
 
 #define BLIND_US (3 * USEC_PER_SEC) /* packets this soon after a write of ours cannot be told from the write */
-#define FORCED_GRACE_US (4 * USEC_PER_SEC)
+#define NEAR_US (8 * USEC_PER_SEC)  /* what ends so near to its time has expired, for all that a peer can tell */
 
-/* Called before op is carried out. */
-void own_check_op(struct sim *s, int n, const struct engine_op *op)
+/* An operation is about to take entry i out of node n's kernel, for good. */
+void own_check_removal(struct sim *s, int n, unsigned int i, const char *how)
 {
-	int i = world_key(s, &op->flow.key);
 	const struct kent *t = &s->node[n].k.ent[i];
 	const struct conn *c = &s->conn[i];
-	bool kept = op->type == OP_DELETE || op->type == OP_REPLACE;
 
-	if (!kept || !t->present || !c->open || !t->packet_at || t->expire_at <= s->now)
+	if (s->p.chaos)
+		return; /* a backup that carries: its idle entries go once the primary claims them */
+	if (!t->present || !c->open || c->carrier >= 0 || !t->packet_at || t->expire_at <= s->now)
 		return;
 	if (t->written_at && t->packet_at < t->written_at + BLIND_US)
 		return;
-	if (op->limit_s != UINT32_MAX && s->now / USEC_PER_SEC + (t->expire_at - s->now) / USEC_PER_SEC >
-						(uint64_t)op->limit_s + 1)
-		return; /* the kernel side refuses it as touched */
-	if (traffic_carrier(s, (unsigned int)i) != n || t->seq != c->seq)
+	if (traffic_carrier(s, i) != n || t->seq != c->seq)
 		return; /* its packets pass elsewhere by now */
-	sim_fail(s, "node %d: %s of flow %d, whose packets pass here (last %llu ms ago) (ownership)", n,
-		 op->type == OP_DELETE ? "delete" : "replace", i,
+	sim_fail(s, "node %d: %s of flow %u, whose packets pass here (last %llu ms ago) (ownership)", n, how, i,
 		 (unsigned long long)((s->now - t->packet_at) / USEC_PER_MS));
+}
+
+/* A key is own, a copy or a stray, never two of them (own.c). */
+void own_check_kinds(struct sim *s, int n)
+{
+	for (unsigned int i = 0; i < s->p.keys && !s->failed; i++)
+		if (peek_kinds(s->node[n].e, &s->conn[i].key) > 1)
+			sim_fail(s, "node %d: flow %u is own and copy, or a copy twice", n, i);
 }
 
 /* Notes what `to` must have in its kernel once it is promoted: all that it has covered of `from`'s living flows. */
@@ -57,17 +61,29 @@ void own_arm_failover(struct sim *s, int from, int to)
 	for (unsigned int i = 0; i < s->p.keys; i++) {
 		const struct kent *t = &s->node[from].k.ent[i];
 		struct peek_rec r;
+		struct flow now;
 
-		if (!s->conn[i].open || !fk_alive(s, from, i) || !flow_is_injectable(&t->f) ||
+		fk_snapshot(s, from, i, &now);
+		if (!s->conn[i].open || t->expire_at < s->now + NEAR_US || !t->present || !flow_is_injectable(&t->f) ||
 		    flow_is_closing(&t->f) || traffic_carrier(s, i) != from || s->conn[i].carrier >= 0)
 			continue;
 		if (!st->cur[i] || st->log[st->cur[i]].dead || !oracle_covered(&p, st->cur[i]) ||
-		    !peek_mirror(s->node[to].e, k, &s->conn[i].key, &r) || r.version != st->cur[i])
+		    !peek_mirror(s->node[to].e, k, &s->conn[i].key, &r) || r.version != st->cur[i] ||
+		    r.sum != peek_flow_sum(&now))
 			continue;
 		f->expire_at[i] = t->expire_at;
 	}
 	f->armed = true;
+	f->armed_at = s->now;
+	f->from = from;
 	f->serial = UINT64_MAX;
+}
+
+void own_unheard(struct sim *s, int n)
+{
+	for (unsigned int i = 0; i < s->p.nodes; i++)
+		if (s->node[i].failover.armed && s->node[i].failover.from == n)
+			s->node[i].failover.unheard = true;
 }
 
 /* After each turn of a daemon: is its promote done, and is all there? */
@@ -87,7 +103,8 @@ void own_check_failover(struct sim *s, int n)
 		if (!f->expire_at[i])
 			continue;
 		s->count.failover_flows++;
-		if (f->expire_at[i] <= s->now || fk_alive(s, n, i) || !s->conn[i].open || f->excused[i])
+		if (f->expire_at[i] <= s->now || fk_alive(s, n, i) || !s->conn[i].open ||
+		    s->conn[i].opened_at > f->armed_at || (f->forced[i] && f->unheard))
 			continue;
 		sim_fail(s, "node %d: promoted, and flow %u, covered before its owner died, is not in the kernel%s (I6)", n,
 			 i, t->present ? " any more: expired" : "");
@@ -102,9 +119,9 @@ __attribute__((format(printf, 2, 3))) static const char *say(struct sim *s, cons
 	va_list ap;
 
 	va_start(ap, fmt);
-	(void)vsnprintf(s->why, sizeof(s->why), fmt, ap);
+	(void)vsnprintf(s->left, sizeof(s->left), fmt, ap);
 	va_end(ap);
-	return s->why;
+	return s->left;
 }
 
 static const char *mirror_settled(struct sim *s, int n, int m)
@@ -162,7 +179,7 @@ static const char *claims_settled(struct sim *s, int n)
 				   st.peer[i].in_sync);
 	if (st.commit.running)
 		return say(s, "node %d: a commit runs for ever", n);
-	if (n != s->carrier && !s->p.refuse && s->p.table_max == KEYS_MAX && !st.ready && !clashes(s, n))
+	if (n != s->carrier && !s->p.refuse && !s->p.spread && !s->p.asym && s->p.table_max == KEYS_MAX && !st.ready && !clashes(s, n))
 		return say(s, "node %d is not ready: %s", n, st.reason);
 	return NULL;
 }
@@ -174,12 +191,14 @@ static const char *local_settled(struct sim *s, int n)
 		const struct kent *t = &s->node[n].k.ent[i];
 		struct peek_rec r;
 		bool own = peek_local(s->node[n].e, &s->conn[i].key, &r) && !r.tomb;
+		struct flow f;
 
+		fk_snapshot(s, n, i, &f);
 		if (own && !t->present)
 			return say(s, "node %d announces flow %u, which its kernel does not have", n, i);
-		if (own && !t->mute && r.sum != peek_flow_sum(&t->f))
+		if (own && !t->mute && r.sum != peek_flow_sum(&f))
 			return say(s, "node %d announces flow %u in a state that its kernel has not", n, i);
-		if (!own && fk_alive(s, n, i) && t->packet_at && !t->written_at)
+		if (!own && fk_alive(s, n, i) && !t->written_at && t->packet_at > s->node[n].up_at + BLIND_US)
 			return say(s, "node %d: flow %u, made by packets here, is not announced", n, i);
 	}
 	return NULL;

@@ -55,18 +55,18 @@ void params_draw(struct sim *s)
 
 static void timeouts(struct flow_timeouts *t, struct rng *r)
 {
-	static const uint32_t tcp[16] = { 20, 15, 12, 120, 15, 12, 6, 8, 3, 12 };
+	static const uint32_t tcp[16] = { 30, 40, 30, 120, 40, 30, 30, 30, 10, 30 };
 
 	flow_timeouts_default(t);
 	memcpy(t->tcp, tcp, sizeof(tcp));
 	for (unsigned int i = 0; i < ARRAY_LEN(t->tcp); i++)
 		if (!t->tcp[i])
-			t->tcp[i] = 20;
+			t->tcp[i] = 30;
 	if (rng_chance(r, 5000))
 		t->tcp[3] = 432000;
-	t->udp = 10;
-	t->udp_stream = 40;
-	t->icmp = t->icmpv6 = 6;
+	t->udp = 30;
+	t->udp_stream = 60;
+	t->icmp = t->icmpv6 = 30;
 	t->generic = 60;
 }
 
@@ -85,7 +85,7 @@ void params_conf(struct sim *s, int n, struct engine_conf *c)
 	c->flows_max = rng_chance(&r, 500) ? s->p.keys / 2 + 1 : 100000;
 	c->window_len = (uint32_t)rng_range(&r, 4000, 100000);
 	c->orphan_s = (uint32_t)rng_range(&r, 5, 60);
-	c->forced_wait_ms = (uint32_t)rng_range(&r, 1000, 5000);
+	c->forced_wait_ms = (uint32_t)rng_range(&r, 3000, 5000);
 	c->unclaimed_ms = (uint32_t)rng_range(&r, 1000, 10000);
 	c->walk_rate = rng_chance(&r, 5000) ? c->walk_rate : (uint32_t)rng_range(&r, 20, 2000);
 	if (s->p.sealed) {

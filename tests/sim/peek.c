@@ -126,6 +126,7 @@ uint64_t peek_fingerprint(const struct engine *e)
 		h = h * 31 + p->maxhead;
 		h = h * 31 + p->epoch;
 		h = h * 31 + p->debt;
+		h = h * 31 + p->verified_at;
 		h = h * 31 + p->range_count;
 		h = h * 31 + cache_tombs(p->mirror);
 	}
@@ -143,7 +144,13 @@ bool peek_flip(struct engine *e, unsigned int i, const struct peek_key *key)
 	return true;
 }
 
-uint16_t peek_f_kern(void)
+unsigned int peek_kinds(const struct engine *e, const struct peek_key *key)
 {
-	return F_KERN;
+	struct peek_rec r;
+	unsigned int kinds = peek_local(e, key, &r) && !r.tomb;
+
+	kinds += peek_stray(e, key, &r) && !r.tomb && (r.flags & F_KERN);
+	for (unsigned int i = 0; i < ENGINE_PEERS_MAX; i++)
+		kinds += e->peers[i].used && find(e->peers[i].mirror, key, &r) && !r.tomb && (r.flags & F_KERN);
+	return kinds;
 }

@@ -61,6 +61,7 @@ uint64_t peek_fingerprint(const struct engine *e);
 /* Flips a bit of a mirror's record, behind the back of the digests. False: the record is not there. */
 bool peek_flip(struct engine *e, unsigned int i, const struct peek_key *key);
 
-uint16_t peek_f_kern(void); /* F_KERN: mirror record is a copy in this kernel */
+/* Of how many kinds is the key at once: own, copy (of each mirror), stray in the kernel? More than one is a bug. */
+unsigned int peek_kinds(const struct engine *e, const struct peek_key *key);
 
 #endif

@@ -135,9 +135,12 @@ enum packet_kind { PKT_PLAIN, PKT_BAD, PKT_REPLAY };
 
 struct failover_check { /* I6: what must be in this kernel once the promote is done */
 	bool armed;
+	usec_t armed_at;
+	int from;
 	uint64_t serial;
 	usec_t expire_at[KEYS_MAX]; /* 0 = not demanded */
-	bool excused[KEYS_MAX];     /* something of this node's own ended it since */
+	bool forced[KEYS_MAX];      /* its owner's kernel ended it as the address left */
+	bool unheard;               /* and its owner could not hear, or not tell, how */
 };
 
 #define INBOX_MAX 256
@@ -249,7 +252,7 @@ struct sim {
 	struct sim_counters count;
 	struct engine_counters total; /* over all engines that ran */
 	bool failed;
-	char why[256];
+	char why[256], left[200]; /* what failed; what is not settled yet */
 };
 
 /* main.c */
@@ -310,13 +313,16 @@ unsigned int net_endpoint(const struct sim *s, int at, int peer, unsigned int li
 /* oracle.c */
 void oracle_owner(struct sim *s, int n);              /* after anything that may have changed n's own table */
 void oracle_mirrors(struct sim *s, int n);            /* after anything that may have changed n's mirrors */
+void oracle_resync(struct sim *s, int n);             /* n was told to have everything told anew */
 void oracle_died(struct sim *s, int n);
 struct stream *oracle_stream(struct sim *s, uint64_t epoch);
 bool oracle_covered(const struct peek_peer *p, uint64_t version);
 
 /* owncheck.c */
-void own_check_op(struct sim *s, int n, const struct engine_op *op);
+void own_check_removal(struct sim *s, int n, unsigned int i, const char *how);
+void own_check_kinds(struct sim *s, int n);
 void own_arm_failover(struct sim *s, int from, int to);
+void own_unheard(struct sim *s, int n); /* events of n were lost */
 void own_check_failover(struct sim *s, int n);
 const char *own_settled(struct sim *s); /* NULL, or what is not yet as it must be at the end */
 

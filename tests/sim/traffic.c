@@ -122,6 +122,7 @@ static void meet_entry(struct sim *s, unsigned int i, int n)
 	struct conn *c = &s->conn[i];
 	bool tcp = !same_tcp(&t->f, &c->flow);
 	bool changed = tcp || (c->flow.status & ~t->f.status) || t->f.mark != c->flow.mark;
+	bool marked = t->f.mark != c->flow.mark || c->flow.mark;
 	struct flow msg;
 
 	t->f.status |= c->flow.status;
@@ -138,7 +139,11 @@ static void meet_entry(struct sim *s, unsigned int i, int n)
 	if (t->mute)
 		return;
 	fk_snapshot(s, n, i, &msg);
-	fk_event(s, n, KERN_UPDATE, &msg, (msg.has & ~(uint32_t)FLOW_HAS_TCP) | (tcp ? (uint32_t)FLOW_HAS_TCP : 0), 0);
+	if (!tcp)
+		msg.has &= ~(uint32_t)FLOW_HAS_TCP;
+	if (!marked)
+		msg.has &= ~(uint32_t)FLOW_HAS_MARK;
+	fk_event(s, n, KERN_UPDATE, &msg, msg.has, 0);
 }
 
 static void create(struct sim *s, unsigned int i, int n)

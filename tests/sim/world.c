@@ -307,6 +307,8 @@ static void pump(struct sim *s, int n)
 	read_notes(s, n);
 	oracle_mirrors(s, n);
 	own_check_failover(s, n);
+	if (s->verbose || s->seed % 4 == 0)
+		own_check_kinds(s, n);
 	if (more)
 		world_kick(s, n);
 	deadline = engine_deadline(node->e);
@@ -444,7 +446,7 @@ static void settle(struct sim *s)
 	}
 	if (!s->failed)
 		sim_fail(s, "not settled %llu s after the faults stopped: %s (I1)",
-			 (unsigned long long)(SETTLE_US / USEC_PER_SEC), what ? what : "?");
+			 (unsigned long long)(SETTLE_US / USEC_PER_SEC), s->left);
 }
 
 void world_run(struct sim *s, uint64_t seed, bool verbose)
