@@ -8,9 +8,9 @@
  * on its hash chain, which the look-up before has just brought into the processor's cache; no byte
  * of a record is spent on it.
  *
- * Invariants (cache_check verifies them): every record is on the chain of its hash; a record is on
- * at most one list; the version list ascends strictly; a bucket's sum is that of the items of its
- * flows, tombstones left out.
+ * Invariants (cache_check verifies them): every record is on the chain of its hash, chains ascend
+ * by hash; a record is on at most one list; the version list ascends strictly; a bucket's sum is
+ * that of the items of its flows, tombstones left out.
  *
  * A change is mostly a new body and then a new version. So that its item is computed once and not
  * twice, cache_put only takes the old item out of the sums and leaves the flow *open*: its item
@@ -180,11 +180,13 @@ static uint32_t find(const struct cache *c, const uint8_t *key, size_t keylen, u
 	while (at != CACHE_NONE) {
 		const struct rec *r = cache_rec(c, at);
 
+		if (r->hash > hash)
+			return CACHE_NONE;
 		if (r->hash == hash && r->keylen == keylen && !memcmp(r->body, key, keylen))
-			break;
+			return at;
 		at = r->hnext;
 	}
-	return at;
+	return CACHE_NONE;
 }
 
 /* The place in the chain that holds the number of r: what leads to it, and its number. */
@@ -250,23 +252,25 @@ static void shrink(struct cache *c)
 static uint32_t insert(struct cache *c, const uint8_t *body, size_t len, size_t keylen,
 		       uint32_t hash)
 {
-	uint32_t at = slab_alloc(&c->slab, BODY_AT + len), *head;
+	uint32_t at = slab_alloc(&c->slab, BODY_AT + len), *link;
 	struct rec *r;
 
 	if (at == CACHE_NONE)
 		return CACHE_NONE;
 	grow(c);
 	r = cache_rec(c, at);
-	head = table_head(&c->table, hash);
+	link = table_head(&c->table, hash);
+	while (*link != CACHE_NONE && cache_rec(c, *link)->hash <= hash)
+		link = &cache_rec(c, *link)->hnext;
 	memset(r, 0, BODY_AT);
-	r->hnext = *head;
+	r->hnext = *link;
 	r->prev = CACHE_NONE;
 	r->next = CACHE_NONE;
 	r->hash = hash;
 	r->len = (uint8_t)len;
 	r->keylen = (uint8_t)keylen;
 	memcpy(r->body, body, len);
-	*head = at;
+	*link = at;
 	return at;
 }
 

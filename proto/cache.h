@@ -6,7 +6,8 @@
  * seeking; any record is on at most one list. Digests (bucket sums, total) follow every change,
  * because body and version change only through these calls.
  *
- * A struct rec * stays valid until the next cache_put, cache_del or cache_tomb of the same cache.
+ * A struct rec * stays valid until that record is removed, or moved by cache_put or cache_tomb of
+ * its own key: records do not move for the sake of others.
  */
 #ifndef CTSYNCD_CACHE_H
 #define CTSYNCD_CACHE_H
@@ -113,7 +114,10 @@ uint32_t cache_list_count(const struct cache *c, enum cache_list list);
 
 /* The chain of records (flows and tombstones) in the table bucket that holds `pos`; *end = last
  * hash of that bucket. Buckets ascend by hash, so a walk is: for (pos = lo;; pos = end + 1) {
- * chain...; if (end >= hi_incl) break; }. First record or NULL. */
+ * chain...; if (end >= hi_incl) break; }. First record or NULL.
+ * The chain itself ascends by hash too, so a walk that pauses within it may go on behind the last
+ * hash it met, whatever came, went, split or joined meanwhile (records of equal hash, a rare thing,
+ * stay in the order in which they came). */
 struct rec *cache_chain(const struct cache *c, uint32_t pos, uint32_t *end);
 struct rec *cache_chain_next(const struct cache *c, const struct rec *r);
 

@@ -34,7 +34,7 @@ static const char *check_record(const struct cache *c, const struct rec *r)
 
 static const char *count_chain(const struct cache *c, uint32_t pos, uint32_t end, struct census *n)
 {
-	uint32_t ignored;
+	uint32_t ignored, hash = pos;
 
 	for (struct rec *r = cache_chain(c, pos, &ignored); r; r = cache_chain_next(c, r)) {
 		const char *wrong = check_record(c, r);
@@ -43,6 +43,9 @@ static const char *count_chain(const struct cache *c, uint32_t pos, uint32_t end
 			return wrong;
 		if (r->hash < pos || r->hash > end)
 			return "a record on a foreign chain";
+		if (r->hash < hash)
+			return "order of a chain";
+		hash = r->hash;
 		if (r->tomb) {
 			n->tombs++;
 		} else {

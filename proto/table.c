@@ -6,6 +6,10 @@
  * yet split: the table grows in place. Slots in use are [0, split) and [2 split, 2^(bits + 1)).
  * When split reaches 0 the next level begins. Shrinking is the same backwards.
  *
+ * A chain ascends by hash, so that the table as a whole does and its order tells nothing of its
+ * history. Splitting and joining keep that; a walk along a chain that is joined with its neighbour
+ * in the meantime loses nothing.
+ *
  * One insert splits at most a few buckets: no insert ever pays for the size of the table. The slots
  * lie in segments that never move, and one is made when the first bucket in it is.
  */
@@ -74,21 +78,23 @@ void table_fini(struct table *t)
 
 void table_grow(struct table *t, const struct slab *s)
 {
-	uint32_t i = t->split - 1, half[2] = { SLAB_NONE, SLAB_NONE }, at, next;
+	uint32_t i = t->split - 1, at, half[2], *end[2] = { &half[0], &half[1] };
 	unsigned int shift = 31 - t->bits;
 
 	assert(t->split >= 1 && t->split <= 1u << t->bits);
 	if (t->bits >= TABLE_BITS_MAX || !segment_ensure(t, (2 * i + 1) >> TABLE_SEGMENT_BITS))
 		return;
-	for (at = *slot(t, i); at != SLAB_NONE; at = next) {
+	for (at = *slot(t, i); at != SLAB_NONE;) {
 		struct rec *r = slab_at(s, at);
 		uint32_t bit = r->hash >> shift & 1;
 
 		assert(r->hash >> shift >> 1 == i);
-		next = r->hnext;
-		r->hnext = half[bit];
-		half[bit] = at;
+		*end[bit] = at;
+		end[bit] = &r->hnext;
+		at = r->hnext;
 	}
+	*end[0] = SLAB_NONE;
+	*end[1] = SLAB_NONE;
 	*slot(t, 2 * i) = half[0];
 	*slot(t, 2 * i + 1) = half[1];
 	t->split = i;
@@ -110,12 +116,11 @@ void table_shrink(struct table *t, const struct slab *s)
 		t->split = 0;
 	}
 	i = t->split++;
-	at = *slot(t, 2 * i + 1);
-	/* One chain behind the other, so that a walk along either loses nothing. */
+	at = *slot(t, 2 * i);
 	link = &at;
 	while (*link != SLAB_NONE)
 		link = &((struct rec *)slab_at(s, *link))->hnext;
-	*link = *slot(t, 2 * i);
+	*link = *slot(t, 2 * i + 1);
 	*slot(t, i) = at;
 	/* Slots 2i and 2i + 1 are vacant now. Those of the upper half are the table's only while
 	 * this level is split. */
