@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The control socket's server. include/ctl.h is the contract with the CLI, ctl.h the one with the
- * daemon.
+ * daemon; what a client is told is ctl_out.c's.
  *
  * It owns the listening socket and every client: one request per connection, then lines until the
  * closing line. Nothing here blocks and nothing grows without a limit, because conntrackd showed
@@ -28,7 +28,6 @@
 
 #include <errno.h>
 #include <poll.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -37,52 +36,14 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "ctl_rights.h"
+#include "ctl_priv.h"
 #include "words.h"
 
 #define CTL_BACKLOG 128
 #define CTL_ACCEPT_BUDGET 16 /* connections taken in one turn of the loop */
 #define CTL_RETRY_S 1.0      /* after accept ran out of descriptors or memory */
-#define CTL_STALLED_S                                                                              \
-	1.0                /* output waiting for so long makes a client one that may be displaced  \
-			    */
-#define CTL_OUT_FIRST 4096 /* first size of an output buffer */
-
-enum phase { PHASE_READING, PHASE_ANSWERING, PHASE_ENDED };
-
-struct ctl_client {
-	struct ctl *ctl;
-	int fd;
-	enum phase phase;
-	struct ctl_peer who;
-	bool streaming;
-	bool broken; /* its answer could not be kept: drop it */
-	ev_io rd, wr;
-	ev_timer idle;
-	ev_tstamp since; /* loop time of the last progress */
-	void *stream;
-	char *out;
-	size_t out_at, out_len, out_size; /* bytes [out_at, out_len) wait */
-	bool progress_waits;              /* a progress line is among them */
-	size_t line_len;
-	char line[CTL_REQUEST_MAX + 1];
-};
-
-struct ctl {
-	struct ev_loop *loop;
-	struct log *log;
-	const struct ctl_ops *ops;
-	void *arg;
-	char path[sizeof(((struct sockaddr_un *)NULL)->sun_path)];
-	struct ctl_rights rights;
-	double idle_s;
-	int fd;
-	ev_io acc;
-	ev_timer retry;
-	struct ctl_client *clients[CTL_CLIENTS_MAX];
-	unsigned int count, readers;
-	struct ctl_stats stats;
-};
+/* Output waiting for so long makes a client one that may be displaced. */
+#define CTL_STALLED_S 1.0
 
 /* ---- A client's end ---- */
 
@@ -126,87 +87,17 @@ static void say(int fd, const char *text)
 
 /* ---- Output ---- */
 
-static size_t out_waiting(const struct ctl_client *c)
-{
-	return c->out_len - c->out_at;
-}
-
-/* Makes room for len more bytes. Returns false when the reply would pass its limit or memory is
- * out. */
-static bool out_reserve(struct ctl_client *c, size_t len)
-{
-	size_t size = c->out_size ? c->out_size : CTL_OUT_FIRST;
-	char *p;
-
-	if (c->out_len + len <= c->out_size)
-		return true;
-	if (c->out_at > 0) {
-		memmove(c->out, c->out + c->out_at, out_waiting(c));
-		c->out_len -= c->out_at;
-		c->out_at = 0;
-	}
-	if (c->out_len + len > CTL_REPLY_MAX)
-		return false;
-	while (size < c->out_len + len)
-		size *= 2;
-	if (size == c->out_size)
-		return true;
-	p = realloc(c->out, size);
-	if (!p)
-		return false;
-	c->out = p;
-	c->out_size = size;
-	return true;
-}
-
-static void out_append(struct ctl_client *c, const char *p, size_t len)
-{
-	struct ev_loop *loop = c->ctl->loop;
-
-	if (c->phase != PHASE_ANSWERING || c->broken)
-		return;
-	if (!out_reserve(c, len)) {
-		c->broken = true;
-	} else {
-		if (out_waiting(c) == 0)
-			ev_timer_again(loop, &c->idle);
-		memcpy(c->out + c->out_len, p, len);
-		c->out_len += len;
-	}
-	ev_io_start(loop, &c->wr);
-}
-
-/* Sends what waits. Returns 0, or -errno when the client is no longer there. */
-static int out_send(struct ctl_client *c)
-{
-	while (out_waiting(c) > 0) {
-		ssize_t n = send(c->fd, c->out + c->out_at, out_waiting(c),
-				 MSG_NOSIGNAL | MSG_DONTWAIT);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return errno == EAGAIN ? 0 : -errno;
-		c->out_at += (size_t)n;
-		c->since = ev_now(c->ctl->loop);
-		ev_timer_again(c->ctl->loop, &c->idle);
-	}
-	c->out_at = c->out_len = 0;
-	c->progress_waits = false;
-	return 0;
-}
-
 /* Sends, then decides what the client waits for; may free it. */
 static void client_pump(struct ctl_client *c)
 {
 	struct ctl *ctl = c->ctl;
 
-	if (c->broken || out_send(c) < 0) {
+	if (c->broken || ctl_out_send(c) < 0) {
 		ctl->stats.dropped++;
 		client_drop(c);
 		return;
 	}
-	if (out_waiting(c) > 0) {
+	if (ctl_out_waiting(c) > 0) {
 		ev_io_start(ctl->loop, &c->wr);
 		return;
 	}
@@ -236,97 +127,12 @@ static void on_writable(struct ev_loop *loop, ev_io *w, int revents)
 	client_pump(c);
 }
 
-/* A tagged line; text is cut to the limit and control characters, which would break the framing,
- * become '?'. */
-static void put_tagged(struct ctl_client *c, char tag, const char *text)
-{
-	char line[CTL_LINE_MAX];
-	size_t n = strnlen(text, sizeof(line) - 3);
-
-	line[0] = tag;
-	line[1] = ' ';
-	for (size_t i = 0; i < n; i++)
-		line[2 + i] = (unsigned char)text[i] < 0x20 && text[i] != '\t' ? '?' : text[i];
-	line[2 + n] = '\n';
-	out_append(c, line, n + 3);
-}
-
-void ctl_put_num(struct ctl_client *c, const char *path, unsigned long long v)
-{
-	char text[CTL_LINE_MAX];
-
-	(void)snprintf(text, sizeof(text), "n %s %llu", path,
-		       v); /* paths are the daemon's own: they fit */
-	put_tagged(c, 'v', text);
-}
-
-void ctl_put_str(struct ctl_client *c, const char *path, const char *v)
-{
-	char text[CTL_LINE_MAX];
-
-	(void)snprintf(text, sizeof(text), "s %s %s", path, v); /* cut at the line's limit */
-	put_tagged(c, 'v', text);
-}
-
-void ctl_put_bool(struct ctl_client *c, const char *path, bool v)
-{
-	char text[CTL_LINE_MAX];
-
-	(void)snprintf(text, sizeof(text), "b %s %s", path, v ? "true" : "false");
-	put_tagged(c, 'v', text);
-}
-
-void ctl_put_null(struct ctl_client *c, const char *path)
-{
-	char text[CTL_LINE_MAX];
-
-	(void)snprintf(text, sizeof(text), "z %s", path);
-	put_tagged(c, 'v', text);
-}
-
-void ctl_put_list(struct ctl_client *c, const char *path)
-{
-	char text[CTL_LINE_MAX];
-
-	(void)snprintf(text, sizeof(text), "l %s", path);
-	put_tagged(c, 'v', text);
-}
-
-void ctl_put_line(struct ctl_client *c, const char *text)
-{
-	put_tagged(c, 'l', text);
-}
-
-void ctl_put_progress(struct ctl_client *c, unsigned long long done, unsigned long long total)
-{
-	char text[64];
-
-	/* One that waits unsent says the same: progress must not fill the buffer of a client that
-	 * does not read. */
-	if (c->progress_waits)
-		return;
-	(void)snprintf(text, sizeof(text), "%llu %llu", done, total);
-	put_tagged(c, 'p', text);
-	c->progress_waits = true;
-}
-
-void ctl_put_err(struct ctl_client *c, const char *fmt, ...)
-{
-	char text[CTL_LINE_MAX];
-	va_list ap;
-
-	va_start(ap, fmt);
-	(void)vsnprintf(text, sizeof(text), fmt, ap);
-	va_end(ap);
-	put_tagged(c, 'e', text);
-}
-
 void ctl_end(struct ctl_client *c, enum ctl_exit status)
 {
 	char text[16];
 
 	(void)snprintf(text, sizeof(text), "%d", (int)status);
-	put_tagged(c, '.', text);
+	ctl_out_line(c, '.', text);
 	c->streaming = false;
 	c->phase = PHASE_ENDED;
 }
@@ -342,11 +148,6 @@ void ctl_stream_set(struct ctl_client *c, void *state)
 void *ctl_stream_get(const struct ctl_client *c)
 {
 	return c->stream;
-}
-
-bool ctl_has_room(const struct ctl_client *c)
-{
-	return !c->broken && out_waiting(c) < CTL_BUFFER_MAX;
 }
 
 void ctl_who(const struct ctl_client *c, uid_t *uid, pid_t *pid)
@@ -498,7 +299,7 @@ static bool is_idle(const struct ctl_client *c)
 {
 	if (c->phase == PHASE_READING)
 		return true;
-	return (c->streaming || out_waiting(c) > 0) &&
+	return (c->streaming || ctl_out_waiting(c) > 0) &&
 	       ev_now(c->ctl->loop) - c->since >= CTL_STALLED_S;
 }
 
@@ -676,7 +477,7 @@ void ctl_close(struct ctl *ctl)
 	while (ctl->count > 0) {
 		struct ctl_client *c = ctl->clients[ctl->count - 1];
 
-		if (!c->broken && out_send(c) == 0 && out_waiting(c) == 0 &&
+		if (!c->broken && ctl_out_send(c) == 0 && ctl_out_waiting(c) == 0 &&
 		    c->phase != PHASE_ENDED)
 			say(c->fd, "the daemon stops");
 		client_drop(c);
