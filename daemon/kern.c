@@ -27,6 +27,7 @@
 #include <linux/netfilter/nfnetlink_compat.h>
 #include <linux/netfilter/nfnetlink_conntrack.h>
 #include <linux/netlink.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -265,6 +266,14 @@ static void end_overrun(struct kern *k, struct engine *e, usec_t now)
 	engine_kern(e, KERN_OVERRUN, NULL, 0, now);
 }
 
+/* A budget that ended just where the queue did leaves nothing that would wake the reader again. */
+static bool queue_is_empty(const struct kern *k)
+{
+	struct pollfd p = { .fd = k->event_fd, .events = POLLIN };
+
+	return poll(&p, 1, 0) == 0;
+}
+
 static void begin_overrun(struct kern *k)
 {
 	k->stats.enobufs++;
@@ -323,6 +332,8 @@ int kern_read_events(struct kern *k, struct engine *e, unsigned int budget, usec
 		/* Short of a full batch the queue was empty; an overrun wants to see it said. */
 		drained = n < KERN_EVENTS_MAX && !k->overrun;
 	}
+	if (k->overrun && queue_is_empty(k))
+		end_overrun(k, e, now);
 	k->stats.messages += count;
 	judge_pace(k, count, lingered, drained, now);
 	return (int)count;

@@ -12,6 +12,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,6 +22,7 @@
 
 #define BUFFER_LEN (8U << 20)
 #define NO_LIMIT UINT32_MAX
+#define FULL_MAX (1 << 20)
 #define NAT_SRC 0x190U
 #define NAT_DST 0x1a0U
 #define NAT_ANY 0x1b0U
@@ -544,6 +546,29 @@ static void test_overrun(struct kern *other)
 	kern_close(k);
 }
 
+/* Said also if the reader's budget ends just where the queue does: no later event may come to wake
+ * it. Among these buffers are some that hold exactly one full batch, or two. */
+static void test_overrun_at_budget(struct kern *other)
+{
+	unsigned int exact = 0;
+
+	for (uint32_t len = 18000; len < 45000; len += 600) {
+		struct kern *k = bed_kern(len);
+		struct pollfd p = { .fd = kern_event_fd(k), .events = POLLIN };
+
+		bed_engine->seen_count = 0;
+		flood(other, 0, 200);
+		while (poll(&p, 1, 0) > 0)
+			(void)kern_read_events(k, bed_engine, 1, bed_now());
+		exact += bed_seen(KERN_NEW) % 32 == 0;
+		CHECK(bed_seen(KERN_OVERRUN) == 1, "overrun behind %u events: said",
+		      bed_seen(KERN_NEW));
+		bed_flush();
+		kern_close(k);
+	}
+	CHECK(exact > 0, "overrun: a buffer that ends with a batch");
+}
+
 /* 3,000 events in a burst all arrive, in full batches. */
 static void test_burst(struct kern *other)
 {
@@ -589,21 +614,45 @@ static void test_system(void)
 	      WEXITSTATUS(status));
 }
 
-/* Fills this namespace to the global limit. */
+/* Is the limit another than at the last question? */
+static bool max_moved(int64_t *last)
+{
+	int64_t count, max, buckets, before = *last;
+
+	kern_counts(&count, &max, &buckets);
+	*last = max;
+	return max != before;
+}
+
+/* Fills this namespace to the global limit. Somebody else on the machine may move that limit
+ * meanwhile: then the figures say nothing, and it is done again. */
 static void test_full(struct kern *k)
 {
-	int64_t count, max, buckets;
 	struct flow f = bed_flow(17, "10.0.0.1", 1, "10.0.1.1", 2);
+	int64_t count, max = 0, now_max = -1, buckets;
+	unsigned int failed = 0;
+	int err = 0, dumped = 0;
 
 	bed_engine->keep = false;
-	bed_engine->failed_count = 0;
-	kern_counts(&count, &max, &buckets);
-	flood(k, 0, (uint32_t)(max - count));
-	CHECK(bed_engine->failed_count == 0, "full: %u failed before", bed_engine->failed_count);
-	CHECK(bed_apply(k, OP_INJECT, &f, NO_LIMIT)->err == -ENOMEM, "full: refused");
-	CHECK(bed_dump(k) == max - count, "full: dump");
+	for (int i = 0; i < 5 && max_moved(&now_max); i++) {
+		kern_counts(&count, &max, &buckets);
+		if (max > FULL_MAX) {
+			printf("left out: nf_conntrack_max is %lld, filling that takes too long\n",
+			       (long long)max);
+			bed_engine->keep = true;
+			return;
+		}
+		bed_engine->failed_count = 0;
+		flood(k, 0, (uint32_t)(max - count));
+		failed = bed_engine->failed_count;
+		err = bed_apply(k, OP_INJECT, &f, NO_LIMIT)->err;
+		dumped = bed_dump(k);
+		bed_flush();
+	}
+	CHECK(failed == 0, "full: %u failed before", failed);
+	CHECK(err == -ENOMEM, "full: %d", err);
+	CHECK(dumped == max, "full: dump of %d", dumped);
 	bed_engine->keep = true;
-	bed_flush();
 	CHECK(bed_apply(k, OP_INJECT, &f, NO_LIMIT)->err == 0, "full: room again");
 	bed_flush();
 }
@@ -632,6 +681,7 @@ int main(int argc, char **argv)
 	test_foreign_events(k);
 	test_organic_events(k);
 	test_overrun(k);
+	test_overrun_at_budget(k);
 	test_burst(k);
 	test_system();
 	if (argc > 1 && strcmp(argv[1], "full") == 0)
