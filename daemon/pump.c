@@ -15,6 +15,7 @@
 #include "daemon.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <string.h>
 
 #define EVENTS_BUDGET 2048 /* kernel events a turn */
@@ -271,6 +272,7 @@ static void on_minute(struct ev_loop *loop, ev_timer *w, int revents)
 	(void)revents;
 	kern_timeouts(&conf.timeouts);
 	(void)pump_reconf(d, &conf);
+	(void)malloc_trim(0); /* what flows that have gone left behind, the system gets back */
 }
 
 static void on_status(struct ev_loop *loop, ev_timer *w, int revents)

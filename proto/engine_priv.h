@@ -162,7 +162,7 @@ struct dump {
 struct patrol {
 	unsigned int table; /* mirrors, TABLE_STRAYS, TABLE_LOCAL */
 	uint32_t pos;       /* hash */
-	unsigned int skip;  /* records of the chain at pos that are done with */
+	unsigned int skip;  /* records with exactly that hash that are done with */
 	usec_t walked_at;
 	uint64_t round;     /* completed rounds */
 	uint64_t urgent_to; /* go at full speed until that many rounds are complete */

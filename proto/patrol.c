@@ -367,21 +367,26 @@ static bool walk_chain(struct engine *e, struct cache *c, struct engine_op *op, 
 	struct rec *r;
 
 	for (;;) {
-		uint32_t flows = cache_flows(c);
-		unsigned int i = 0;
+		uint32_t flows = cache_flows(c), hash;
+		unsigned int equal = 0;
+		bool made;
 
-		for (r = cache_chain(c, w->pos, end); r && i < w->skip; i++)
+		r = cache_chain(c, w->pos, end); /* in the order of hashes */
+		while (r && (r->hash < w->pos || (r->hash == w->pos && equal++ < w->skip)))
 			r = cache_chain_next(c, r);
 		if (!r)
 			return false;
-		if (visit(e, w->table, r, op, now)) {
-			w->skip++;
-			return true;
-		}
-		if (w->stalled && !round_has(e, w->urgent_to))
+		hash = r->hash;
+		made = visit(e, w->table, r, op, now);
+		if (!made && w->stalled && !round_has(e, w->urgent_to))
 			return false;
-		if (cache_flows(c) >= flows) /* else the next one has moved up */
+		if (hash != w->pos)
+			w->skip = 0;
+		w->pos = hash;
+		if (made || cache_flows(c) >= flows)
 			w->skip++;
+		if (made)
+			return true;
 	}
 }
 
