@@ -74,13 +74,13 @@ die() {
 
 # check TEXT COMMAND...: the command must succeed; its output is shown when it does not.
 check() {
-	local text=$1 out status
+	local text=$1 status
 	shift
-	out=$("$@" 2>&1)
+	"$@" >"$TMP/check.out" 2>&1 # in this shell: some commands wait for its children
 	status=$?
 	if [ $status -eq 0 ]; then pass "$text"; else
 		fail "$text (exit status $status: $*)"
-		printf '%s\n' "$out" | head -n 20 | sed 's/^/     | /'
+		tail -n 12 "$TMP/check.out" | sed 's/^/     | /'
 	fi
 	return $status
 }
@@ -414,6 +414,14 @@ sync_double() {
 	done
 }
 
+# For tests that take longer than UDP and ICMP entries live without traffic, on a slow machine at least.
+timeouts_long() {
+	local ns
+	for ns in "$FW1" "$FW2"; do
+		sysctl_in "$ns" net.netfilter.nf_conntrack_{udp_timeout,udp_timeout_stream,icmp_timeout,icmpv6_timeout}=600
+	done
+}
+
 # What the tests take for granted of the kernel: its defaults, strict TCP tracking included.  $1: nf_conntrack_events.
 defaults_check() {
 	local fw key want got
@@ -495,9 +503,9 @@ ctsync() { # fw1 or fw2, verb...
 	"$CTSYNC" -s "$(sock "$fw")" "$@"
 }
 
-# status FW PATH: one value of `status --json` (stats and peers likewise by VERB=stats).
+# status FW PATH: one value of `status --json`.
 status() {
-	ctsync "$1" --json "${VERB:-status}" | python3 -c '
+	ctsync "$1" --json status | python3 -c '
 import json, sys
 value = json.load(sys.stdin)
 for word in sys.argv[1].split("."):
@@ -505,7 +513,21 @@ for word in sys.argv[1].split("."):
 print(str(value).lower() if isinstance(value, bool) else value)' "$2"
 }
 
-counter() { VERB=stats status "$1" "engine.$2"; }
+# counter FW NAME: a counter of `stats`, in whatever group it stands.
+counter() {
+	ctsync "$1" --json stats | python3 -c '
+import json, sys
+def find(tree):
+    if isinstance(tree, list):
+        tree = dict(enumerate(tree))
+    if not isinstance(tree, dict):
+        return None
+    if sys.argv[1] in tree:
+        return tree[sys.argv[1]]
+    return next((v for v in map(find, tree.values()) if v is not None), None)
+value = find(json.load(sys.stdin))
+sys.exit("no counter " + sys.argv[1]) if value is None else print(value)' "$2"
+}
 
 peer_up() { [ "$(status "$1" peers.0.state)" = up ]; }
 peers_up() { peer_up fw1 && peer_up fw2; }

@@ -15,6 +15,7 @@
 MODE=hot
 
 net_make
+timeouts_long
 max=$(sysctl -n net.netfilter.nf_conntrack_max)
 daemons_start
 check "1,000 flows" flood fw1 create -n 1000

@@ -9,6 +9,7 @@
 both_modes
 
 net_make
+timeouts_long
 daemons_start
 traffic_start
 tr_open tcp4 50 tcp6 50 udp4 10 icmp4 5

@@ -9,6 +9,7 @@
 both_modes
 
 net_make
+timeouts_long
 daemons_start
 traffic_start
 tr_open tcp4 100 tcp6 100 dnat4 10 udp4 10 icmp4 5
@@ -19,6 +20,7 @@ check "fw2 is ready" poll 10 ready fw2
 
 daemon_kill fw2
 firewall_reboot fw2
+timeouts_long
 check_that "fw2 is empty" "$(flow_count fw2) < 10"
 daemon_start fw2
 check_that "fw2 is a backup" "$([ "$(status fw2 role)" = backup ] && echo 1 || echo 0)"
@@ -35,6 +37,7 @@ check "promote fw2" ctsync fw2 promote
 traffic_alive 5000 "active dead"
 all=$(flow_count fw2)
 firewall_reboot fw1
+timeouts_long
 rules_lock
 daemon_start fw1
 check "the rebooted node gets the flows" poll 15 equal fw2
