@@ -1,0 +1,266 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What is measured, and how. A scenario runs one side once and gives its figures by name: {figure: value}, or
+{figure: Void} where the side did not get there. README.md says what each figure means.
+"""
+
+import os
+import signal
+import time
+
+import bed
+from bed import Void
+
+
+def setting(name, default):
+    return int(os.environ.get("BENCH_" + name, default))
+
+
+def figure(figures, name, measure):
+    """Notes the value of measure(), or why it is void; the void of one figure does not end a scenario."""
+    try:
+        figures[name] = measure()
+    except Void as why:
+        figures[name] = why
+
+
+def patience(flows):
+    return 30 + flows // 10000  # seconds, until a count that does not come is given up
+
+
+class Meter:
+    """CPU of both daemons and bytes on the wire since it was made."""
+
+    def __init__(self, side):
+        self.side = side
+        self.cpu = {n: bed.cpu(side.pid(n)) for n in bed.NODES}
+        self.wire = {n: bed.wire(n) for n in bed.NODES}
+
+    def note(self, figures, events):
+        for node, who in (("a", "active"), ("b", "standby")):
+            figures["cpu %s, us/event" % who] = (bed.cpu(self.side.pid(node)) - self.cpu[node]) * 1e6 / events
+        figures["wire a to b, B/flow"] = (bed.wire("a") - self.wire["a"]) / events
+        figures["wire b to a, B/flow"] = (bed.wire("b") - self.wire["b"]) / events
+
+
+def fill(side, flows, figures):
+    """Creates flows on a at full speed until b has them all."""
+    meter = Meter(side)
+    start = time.monotonic()
+    figures["create rate, 1000/s"] = flows / bed.flood("a", "create", flows)[0] / 1000
+    bed.wait_for(patience(flows), "b has %d flows" % flows, lambda: side.remote("b") == flows, pause=0.1)
+    figures["until b has all, s"] = time.monotonic() - start
+    meter.note(figures, flows)
+
+
+# ---- cache: the standby keeps flows in memory ----
+
+
+def bulk(side, flows):
+    """Seconds from the start of b's daemon until it has all flows of a again."""
+    side.stop("b")
+    start = time.monotonic()
+    side.start("b")
+    side.request_bulk("b")
+    bed.wait_for(patience(flows), "b has its %d flows again" % flows, lambda: side.remote("b") == flows, pause=0.02)
+    return time.monotonic() - start
+
+
+def commit(side, flows, figures):
+    """Seconds that a takeover takes: the daemon of a is dead, b writes all flows into its empty kernel."""
+    side.stop("a", signal.SIGKILL)
+    start, cpu = time.monotonic(), bed.cpu(side.pid("b"))
+    side.commit("b")
+    took = time.monotonic() - start
+    figures["commit, us of cpu/flow"] = (bed.cpu(side.pid("b")) - cpu) * 1e6 / flows
+    count = bed.kernel_count("b")
+    if count < flows:
+        raise Void("%d of %d in the kernel of b" % (count, flows))
+    return took
+
+
+def cache(the_bed, make_side, flows):
+    figures = {}
+    side = make_side(hot=False, room=flows)
+    try:
+        side.start_both()
+        side.take_role("a")
+        before = {n: bed.resident(side.pid(n)) for n in bed.NODES}
+        fill(side, flows, figures)
+        for node, who in (("a", "active"), ("b", "standby")):
+            figures["memory %s, B/flow" % who] = (bed.resident(side.pid(node)) - before[node]) / flows
+        figure(figures, "bulk, s", lambda: bulk(side, flows))
+        if not isinstance(figures["bulk, s"], Void):
+            figure(figures, "commit, s", lambda: commit(side, flows, figures))
+            side.stop_both()
+            bed.kernel_flush()
+            figures["bare insert, s"], cpu = bed.bare_insert(the_bed, flows)
+            figures["bare insert, us of cpu/flow"] = cpu * 1e6 / flows
+    except Void as why:
+        figures["scenario"] = why
+    side.stop_both()
+    bed.kernel_flush()
+    for unit in ("s", "us of cpu/flow"):
+        ours, bare = figures.get("commit, " + unit), figures.get("bare insert, " + unit)
+        if isinstance(ours, float) and isinstance(bare, float):
+            figures["commit / bare insert, " + unit.split()[-1]] = ours / bare
+    return figures
+
+
+# ---- hot: the standby's kernel has the flows ----
+
+
+def percentile(ordered, share):
+    return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
+
+
+def lag(side, rate, count, figures):
+    """From the moment that a's kernel made a flow to the moment that b's kernel made it."""
+    bed.run_in("a", bed.PROBE, "pace", str(rate), str(count))
+    bed.wait_for(30, "b's kernel has %d flows" % count, lambda: bed.kernel_count("b") >= count)
+    made = {n: bed.stamps(n) for n in bed.NODES}
+    if set(made["a"]) != set(made["b"]):
+        raise Void("b's kernel has %d of %d flows" % (len(set(made["a"]) & set(made["b"])), len(made["a"])))
+    lags = sorted((made["b"][key] - at) / 1000 for key, at in made["a"].items())
+    for share, name in ((0.5, "p50"), (0.99, "p99")):
+        figures["lag %s at %d/s, us" % (name, rate)] = percentile(lags, share)
+
+
+def promote(side, flows):
+    side.stop("a", signal.SIGKILL)
+    start = time.monotonic()
+    side.commit("b")
+    took = time.monotonic() - start
+    if bed.kernel_count("b") < flows:
+        raise Void("b's kernel has %d of %d flows" % (bed.kernel_count("b"), flows))
+    return took * 1000
+
+
+def start_hot(make_side, room):
+    side = make_side(hot=True, room=room)
+    side.start_both()
+    side.take_role("a")
+    return side
+
+
+def lags(_, make_side, __):
+    figures = {}
+    for rate, seconds in ((1000, 5), (50000, 4)):
+        side = None
+        try:
+            side = start_hot(make_side, rate * seconds)
+            lag(side, rate, rate * seconds, figures)
+        except Void as why:
+            figures["lag p50 at %d/s, us" % rate] = why
+        if side:
+            side.stop_both()
+        bed.kernel_flush()
+    return figures
+
+
+def hot(_, make_side, flows):
+    figures = {}
+    side = make_side(hot=True, room=flows)
+    try:
+        side.start_both()
+        side.take_role("a")
+        fill(side, flows, figures)
+        bed.wait_for(patience(flows), "b's kernel has them", lambda: bed.kernel_count("b") >= flows)
+        bed.wait_for(patience(flows), "no write waits", lambda: side.settled("b"))
+        figure(figures, "promote, ms", lambda: promote(side, flows))
+    except Void as why:
+        figures["scenario"] = why
+    side.stop_both()
+    bed.kernel_flush()
+    return figures
+
+
+def idle(_, make_side, flows):
+    """Share of a core that a hot pair takes while nothing happens."""
+    figures = {}
+    seconds = setting("IDLE_S", 120)
+    side = make_side(hot=True, room=flows)
+    try:
+        side.start_both()
+        side.take_role("a")
+        bed.flood("a", "create", flows)
+        bed.wait_for(patience(flows), "b's kernel has them", lambda: bed.kernel_count("b") >= flows)
+        bed.wait_for(patience(flows), "no write waits", lambda: side.settled("b"))
+        before = {n: bed.cpu(side.pid(n)) for n in bed.NODES}
+        start = time.monotonic()
+        time.sleep(seconds)  # the time itself is what is measured
+        took = time.monotonic() - start
+        for node, who in (("a", "active"), ("b", "standby")):
+            figures["idle %s, %% of a core" % who] = (bed.cpu(side.pid(node)) - before[node]) / took * 100
+        if bed.kernel_count("b") < flows:
+            raise Void("b's kernel lost %d flows meanwhile" % (flows - bed.kernel_count("b")))
+    except Void as why:
+        figures["scenario"] = why
+    side.stop_both()
+    bed.kernel_flush()
+    return figures
+
+
+# ---- partition ----
+
+
+def partition(_, make_side, flows):
+    """flows there, cut, as many created and those deleted at full speed, 10 s in all, healed: how wrong is b after 5 s,
+    and when does it agree?"""
+    figures = {}
+    side = make_side(hot=False, room=2 * flows)
+    try:
+        side.start_both()
+        side.take_role("a")
+        fill(side, flows, {})
+        bed.link_cut(True)
+        try:
+            start = time.monotonic()
+            bed.flood("a", "create", flows, first=flows)
+            bed.flood("a", "delete", flows)
+            time.sleep(max(0.0, 10 - (time.monotonic() - start)))  # the rest of the 10 s
+        finally:
+            bed.link_cut(False)
+        healed = time.monotonic()
+        want = set(bed.stamps("a"))
+        try:
+            bed.wait_for(5, "equal counts", lambda: side.remote("b") == len(want))
+            figures["agrees after healing, s"] = time.monotonic() - healed
+        except Void as why:
+            figures["agrees after healing, s"] = why
+        time.sleep(max(0.0, 5 - (time.monotonic() - healed)))  # what is judged is the state after 5 s
+        have = side.keys("b")
+        figures["missing 5 s after"] = float(len(want - have))
+        figures["stale 5 s after"] = float(len(have - want))
+        if want != have:
+            figure(figures, "agrees after healing, s", lambda: healed_late(side, want, healed))
+    except Void as why:
+        figures["scenario"] = why
+    side.stop_both()
+    bed.kernel_flush()
+    return figures
+
+
+def healed_late(side, want, healed):
+    bed.wait_for(setting("PARTITION_S", 30), "the same flows on both", lambda: side.keys("b") == want, pause=2)
+    return time.monotonic() - healed
+
+
+# ---- scale ----
+
+
+def scale(_, make_side, flows):
+    """Cost of an event while a table grows to flows; compare with the same figure of a small table."""
+    figures = {}
+    side = make_side(hot=False, room=flows)
+    try:
+        side.start_both()
+        side.take_role("a")
+        before = {n: bed.resident(side.pid(n)) for n in bed.NODES}
+        fill(side, flows, figures)
+        for node, who in (("a", "active"), ("b", "standby")):
+            figures["memory %s, B/flow" % who] = (bed.resident(side.pid(node)) - before[node]) / flows
+    except Void as why:
+        figures["scenario"] = why
+    side.stop_both()
+    bed.kernel_flush()
+    return figures
