@@ -66,6 +66,7 @@ struct daemon {
 	usec_t send_at;                  /* a socket was full: send nothing before this */
 	char status[256];                /* last STATUS= line */
 	uint64_t turns, turns_left_over; /* loop turns; those that left work for the next */
+	usec_t turn_max_us;              /* the longest turn, sleep not counted */
 	struct daemon_watch watch;
 };
 

@@ -446,6 +446,7 @@ static void run(struct daemon *d)
 			d->log,
 			"sync: seal = \"none\": whoever reaches the link can read and forge flows");
 	watch_signals(d);
+	d->now = daemon_now();
 	pump_start(d);
 	notify_send(&d->notify, "READY=1");
 	ev_run(d->loop, 0);

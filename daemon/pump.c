@@ -15,6 +15,7 @@
 #include "daemon.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <malloc.h>
 #include <string.h>
 
@@ -29,6 +30,7 @@
 #define SLEEP_MAX_S 60.0
 #define MINUTE_S 60.0
 #define STATUS_S 1.0
+#define TURN_SLOW_US 250000 /* worth a line: peers judge us by our heartbeats */
 
 usec_t daemon_now(void)
 {
@@ -169,12 +171,26 @@ static void on_check(struct ev_loop *loop, ev_check *w, int revents)
 	d->now = daemon_now();
 }
 
+/* A turn that took long is a fault of ours, of a disk or terminal behind a system call, or of a
+ * machine with too little time for us. Whichever, it explains a peer that was called dead. */
+static void note_turn(struct daemon *d)
+{
+	usec_t took = daemon_now() - d->now;
+
+	if (took > d->turn_max_us)
+		d->turn_max_us = took;
+	if (took >= TURN_SLOW_US)
+		log_warn(d->log, "loop: a turn took %" PRIu64 " ms; peers may have missed us",
+			 (uint64_t)(took / USEC_PER_MS));
+}
+
 static void on_prepare(struct ev_loop *loop, ev_prepare *w, int revents)
 {
 	struct daemon *d = w->data;
 
 	(void)revents;
 	pump(d);
+	note_turn(d);
 	if (d->stopping)
 		ev_break(loop, EVBREAK_ALL);
 }
