@@ -171,6 +171,23 @@ static void reborn_result(struct engine *e, struct peer *p, struct rec *r,
 	inject_result(e, p, r, op, err, now);
 }
 
+/* The copy of an earlier life was to go: the new one cannot be carried on yet. */
+static void young_result(struct engine *e, struct peer *p, struct rec *r, int err,
+			 const struct flow *got, usec_t now)
+{
+	if (err == -EBUSY) {
+		adopt_got(e, r, got, true, now);
+		return;
+	}
+	e->count.deletes += !err;
+	own_dump_forget(e, r->body, r->keylen, r->hash, 0);
+	if (r->flags & F_KERN)
+		copy_clear(p, r);
+	r = also_claimed(e, p, r, &p);
+	if (r && r->list == CACHE_LIST_NONE && own_injects(e))
+		cache_list_add(p->mirror, r, CACHE_LIST_WORK);
+}
+
 static void update_result(struct engine *e, struct peer *p, struct rec *r,
 			  const struct engine_op *op, int err, usec_t now)
 {
@@ -203,8 +220,8 @@ static void stale_result(struct engine *e, struct peer *p, struct rec *r,
 	own_dump_forget(e, r->body, r->keylen, r->hash, 0);
 	if (s)
 		stray_del(e, s);
-	if (own && e->role == ROLE_BACKUP)
-		own_yield(e, own);
+	if (own && (e->role == ROLE_BACKUP || (err && err != -ENOENT)))
+		own_yield(e, own); /* with an error it was deleted and could not be made again */
 	if (err && err != -ENOENT) {
 		refused(e, r, err);
 		return;
@@ -256,6 +273,8 @@ static void mirror_result(struct engine *e, struct peer *p, const struct engine_
 	}
 	if (op->type == OP_INJECT)
 		inject_result(e, p, r, op, err, now);
+	else if (op->type == OP_DELETE)
+		young_result(e, p, r, err, got, now);
 	else if (op->type == OP_REPLACE)
 		reborn_result(e, p, r, op, err, got, now);
 	else if (op->type == OP_UPDATE)
@@ -337,8 +356,14 @@ static void own_result(struct engine *e, const struct engine_op *op, struct rec 
 		r->gen = e->dump.gen;
 		own_update(e, r, got, false, now);
 	} else if (err == -ENOENT) {
+		struct flow end = { .has = FLOW_HAS_TIMEOUT };
+
+		/* No event told how it ended: it is mute, or we were faster. Was it before its
+		 * time? */
+		if (op->tag == TAG_SWEEP && r->expire_s > to_s(now))
+			end.timeout_s = r->expire_s - to_s(now);
 		e->dump.gone++;
-		own_gone(e, r, NULL, true, now);
+		own_gone(e, r, &end, true, now);
 	}
 }
 

@@ -51,13 +51,11 @@ void copy_move(struct engine *e, struct peer *p, struct rec *r, const struct rec
 {
 	bool other_life = reborn(from, r->body, r->len);
 	bool same = from->len == r->len && !memcmp(from->body, r->body, r->len);
-	struct flow f;
 
 	copy_set(e, p, r, from->written_s);
 	if (other_life || (from->flags & F_REBORN))
 		r->flags |= F_REBORN;
-	if (!same && r->list == CACHE_LIST_NONE && !flow_unpack(r->body, r->len, &f) &&
-	    flow_is_injectable(&f))
+	if (!same && r->list == CACHE_LIST_NONE)
 		cache_list_add(p->mirror, r, CACHE_LIST_WORK);
 }
 

@@ -172,7 +172,7 @@ void engine_kern(struct engine *e, enum engine_kern_event event, const struct fl
 		note_put(e, NOTE_OVERRUN, NULL, e->count.overruns, 0);
 		if (!e->dump.wanted)
 			e->dump.at = now + OVERRUN_WAIT_MS * USEC_PER_MS;
-		e->dump.wanted = true;
+		e->dump.wanted = e->dump.overran = true;
 		break;
 	}
 }

@@ -66,7 +66,7 @@
 #define F_UNKNOWN 0x2000 /* stray: found by a dump, provenance unknown */
 
 /* engine_op.tag: why an operation was made. */
-enum op_tag { TAG_PLAIN, TAG_STALE, TAG_CHECK, TAG_SWEEP, TAG_LIFT, TAG_PARTIAL };
+enum op_tag { TAG_PLAIN, TAG_STALE, TAG_CHECK, TAG_SWEEP, TAG_SWEEP_LOSSY, TAG_LIFT, TAG_PARTIAL };
 
 /* engine_op.peer: whose table the record is in; below ENGINE_PEERS_MAX a mirror. */
 enum { TABLE_STRAYS = ENGINE_PEERS_MAX, TABLE_LOCAL, TABLE_COUNT };
@@ -151,6 +151,8 @@ struct peer {
 
 struct dump {
 	bool wanted, running, sweeping;
+	bool overran; /* events were lost since the last dump began */
+	bool lossy; /* made after an overrun: what it finds gone ended in any way */
 	usec_t at, started_at, took_us, ended_at;
 	uint64_t start_version;
 	uint64_t entries, gone;
@@ -312,6 +314,9 @@ void copy_word(struct rec *r, const uint8_t *body, size_t len);
 void copy_move(struct engine *e, struct peer *p, struct rec *r, const struct rec *from);
 /* A stray that is due at an instant. The two waits are constant, so each list stays in order. */
 void stray_wait(struct engine *e, struct rec *s, enum cache_list list, usec_t due);
+/* The record of r's key in the mirror of another peer than p. */
+struct rec *also_claimed(struct engine *e, const struct peer *p, const struct rec *r,
+			 struct peer **q);
 /* The mirror record of key that is a copy, or any with the key when any is true. */
 struct rec *mirror_find(struct engine *e, const uint8_t *key, size_t keylen, uint32_t hash,
 			bool any, struct peer **p);

@@ -483,6 +483,7 @@ void own_dump_end(struct engine *e, bool ok, usec_t now)
 	if (!ok) {
 		e->count.dump_failures++;
 		e->dump.wanted = true;
+		e->dump.overran |= e->dump.lossy;
 		e->dump.at = now + OVERRUN_WAIT_MS * USEC_PER_MS;
 		return;
 	}
@@ -533,15 +534,15 @@ void own_mirror_set(struct engine *e, struct peer *p, struct rec *r, usec_t now)
 	}
 	if (!own_injects(e) && !(r->flags & F_KERN))
 		return;
-	if (flow_unpack(r->body, r->len, &f) || !flow_is_injectable(&f))
+	if (flow_unpack(r->body, r->len, &f) || (!(r->flags & F_KERN) && !flow_is_injectable(&f)))
 		return;
 	if (r->list == CACHE_LIST_NONE)
 		cache_list_add(p->mirror, r, CACHE_LIST_WORK);
 }
 
 /* The other peer whose mirror has the key too. */
-static struct rec *also_claimed(struct engine *e, const struct peer *p, const struct rec *r,
-				struct peer **q)
+struct rec *also_claimed(struct engine *e, const struct peer *p, const struct rec *r,
+			 struct peer **q)
 {
 	for (unsigned int i = 0; i < ENGINE_PEERS_MAX; i++) {
 		struct rec *other;

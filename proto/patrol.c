@@ -124,6 +124,8 @@ static bool mirror_op(struct engine *e, struct peer *p, struct rec *r, struct en
 		return stale_op(e, p, r, op);
 	if (own_find(e, r->body, r->keylen, r->hash) || is_unknown(e, r))
 		return false;
+	if ((r->flags & F_KERN) && !injectable(r)) /* a new life, too young to be carried on */
+		return op_make(op, OP_DELETE, r, p->index, TAG_PLAIN, 0, r->written_s);
 	if (r->flags & F_REBORN)
 		return op_make(op, OP_REPLACE, r, p->index, TAG_PLAIN, rec_hold(e, r),
 			       r->written_s);
@@ -320,7 +322,8 @@ static bool visit_mirror(struct engine *e, struct peer *p, struct rec *r, struct
 static bool visit_own(struct engine *e, struct rec *r, struct engine_op *op)
 {
 	if (sweep_missed(e, r->gen))
-		return op_make(op, OP_GET, r, TABLE_LOCAL, TAG_SWEEP, 0, 0);
+		return op_make(op, OP_GET, r, TABLE_LOCAL,
+			       e->dump.lossy ? TAG_SWEEP_LOSSY : TAG_SWEEP, 0, 0);
 	if (!(r->flags & F_LIFT) || !token_take(e))
 		return false;
 	return op_make(op, OP_REFRESH, r, TABLE_LOCAL, TAG_LIFT, rec_full_timeout(e, r),
@@ -438,6 +441,8 @@ bool patrol_op(struct engine *e, struct engine_op *op, usec_t now)
 {
 	if (e->dump.wanted && !e->dump.running && !e->dump.sweeping && now >= e->dump.at) {
 		e->dump.wanted = false;
+		e->dump.lossy = e->dump.overran;
+		e->dump.overran = false;
 		e->dump.running = true;
 		e->dump.started_at = now;
 		e->dump.start_version = e->head;
