@@ -65,8 +65,12 @@ static void restart(struct sim *s, int n, usec_t down)
 /* The kernel ends the translated flows of an address that leaves, each with an event. */
 static void forced(struct sim *s, int n, struct failover_check *f)
 {
-	/* With few tombstones they may leave by a LIST, which says no more than "dead". */
-	f->unheard |= s->node[n].conf.tombstones_max < s->p.keys || s->node[n].k.overrun;
+	struct engine_stats st = { 0 };
+
+	if (s->node[n].e)
+		world_snapshot(s, n, &st);
+	/* With few tombstones they may leave by a LIST, which says no more than "dead"; nor does a sweep. */
+	f->unheard |= s->node[n].conf.tombstones_max < s->p.keys || st.count.overruns;
 
 	for (unsigned int i = 0; i < s->p.keys; i++) {
 		struct kent *t = &s->node[n].k.ent[i];
@@ -149,6 +153,8 @@ static void meddle(struct sim *s, int n)
 		return;
 	if (rng_chance(&s->rng, 5000)) {
 		s->count.foreign_deletes++;
+		for (unsigned int m = 0; m < s->p.nodes; m++)
+			s->node[m].failover.expire_at[i] = 0;
 		sim_trace(s, "node %d: another program deletes entry %u", n, i);
 		fk_destroy(s, n, i, FOREIGN_PORT);
 		return;
@@ -180,21 +186,6 @@ static void rekey(struct sim *s)
 	}
 }
 
-static void flip_memory(struct sim *s, int n)
-{
-	unsigned int i = (unsigned int)rng_below(&s->rng, s->p.keys);
-	struct peek_peer p;
-
-	for (unsigned int k = 0; k < ENGINE_PEERS_MAX; k++) {
-		if (!peek_peer(s->node[n].e, k, &p) || !peek_flip(s->node[n].e, k, &s->conn[i].key))
-			continue;
-		s->count.memory_flips++;
-		s->view[n][k].lenient = true;
-		sim_trace(s, "node %d: a bit of flow %u of peer %u flips", n, i, k);
-		return;
-	}
-}
-
 static void operate(struct sim *s, int n)
 {
 	if (!s->node[n].e)
@@ -218,10 +209,6 @@ static void operate(struct sim *s, int n)
 		break;
 	case 4:
 		rekey(s);
-		break;
-	case 5:
-		if (s->p.memory_flips)
-			flip_memory(s, n);
 		break;
 	default:
 		s->count.resyncs++;

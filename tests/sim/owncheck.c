@@ -39,6 +39,21 @@ void own_check_kinds(struct sim *s, int n)
 			sim_fail(s, "node %d: flow %u is own and copy, or a copy twice", n, i);
 }
 
+/* Has node n an entry that holds flow i's reply tuple as node m has it? Then its kernel refuses flow i, rightly. */
+static bool reply_held(const struct sim *s, int m, unsigned int i, int n)
+{
+	const struct flow *f = &s->node[m].k.ent[i].f;
+
+	for (unsigned int j = 0; j < s->p.keys; j++) {
+		const struct kent *t = &s->node[n].k.ent[j];
+
+		if (i != j && t->present && t->f.key.proto == f->key.proto &&
+		    !memcmp(&t->f.reply, &f->reply, sizeof(f->reply)))
+			return true;
+	}
+	return false;
+}
+
 /* Notes what `to` must have in its kernel once it is promoted: all that it has covered of `from`'s living flows. */
 void own_arm_failover(struct sim *s, int from, int to)
 {
@@ -51,6 +66,9 @@ void own_arm_failover(struct sim *s, int from, int to)
 	*f = (struct failover_check){ 0 };
 	if (!s->node[from].e || !s->node[to].e)
 		return;
+	peek_owner(s->node[to].e, &o);
+	if (o.role == ROLE_PRIMARY)
+		return; /* two primaries: what it believes its own it takes for granted */
 	peek_owner(s->node[from].e, &o);
 	st = oracle_stream(s, o.epoch);
 	for (k = 0; k < ENGINE_PEERS_MAX; k++)
@@ -79,6 +97,24 @@ void own_arm_failover(struct sim *s, int from, int to)
 	f->serial = UINT64_MAX;
 }
 
+/* What node n thinks of flow i. */
+static const char *describe(struct sim *s, int n, unsigned int i)
+{
+	const struct peek_key *key = &s->conn[i].key;
+	struct peek_rec r;
+	size_t at = 0;
+
+	s->left[0] = '\0';
+	if (peek_local(s->node[n].e, key, &r))
+		at += (size_t)snprintf(s->left + at, sizeof(s->left) - at, "own tomb %u flags %x; ", r.tomb, r.flags);
+	if (peek_stray(s->node[n].e, key, &r))
+		at += (size_t)snprintf(s->left + at, sizeof(s->left) - at, "stray tomb %u flags %x; ", r.tomb, r.flags);
+	for (unsigned int k = 0; k < s->p.nodes - 1; k++)
+		if (peek_mirror(s->node[n].e, k, key, &r))
+			at += (size_t)snprintf(s->left + at, sizeof(s->left) - at, "mirror %u flags %x; ", k, r.flags);
+	return s->left;
+}
+
 void own_unheard(struct sim *s, int n)
 {
 	for (unsigned int i = 0; i < s->p.nodes; i++)
@@ -91,23 +127,29 @@ void own_check_failover(struct sim *s, int n)
 {
 	struct failover_check *f = &s->node[n].failover;
 	const struct engine_commit *c = engine_commit(s->node[n].e);
+	struct peek_owner o;
 
 	if (!f->armed || f->serial == UINT64_MAX || c->serial < f->serial || c->running)
 		return;
 	f->armed = false;
+	peek_owner(s->node[n].e, &o);
+	if (o.role != ROLE_PRIMARY)
+		return; /* demoted again before it could be done */
 	if (c->serial != f->serial || c->refused || s->p.table_max < KEYS_MAX || s->p.refuse || s->failed)
 		return;
 	for (unsigned int i = 0; i < s->p.keys; i++) {
 		const struct kent *t = &s->node[n].k.ent[i];
+		struct peek_rec own;
 
-		if (!f->expire_at[i])
-			continue;
+		if (!f->expire_at[i] || (peek_local(s->node[n].e, &s->conn[i].key, &own) && !own.tomb && own.mute))
+			continue; /* an entry that never spoke: only the next dump tells that it is gone */
 		s->count.failover_flows++;
 		if (f->expire_at[i] <= s->now || fk_alive(s, n, i) || !s->conn[i].open ||
-		    s->conn[i].opened_at > f->armed_at || (f->forced[i] && f->unheard))
+		    s->conn[i].opened_at > f->armed_at || (f->forced[i] && f->unheard) ||
+		    reply_held(s, f->from, i, n))
 			continue;
-		sim_fail(s, "node %d: promoted, and flow %u, covered before its owner died, is not in the kernel%s (I6)", n,
-			 i, t->present ? " any more: expired" : "");
+		sim_fail(s, "node %d: promoted, and flow %u, covered before its owner died, is not in the kernel%s; %s (I6)",
+			 n, i, t->present ? " any more: expired" : "", describe(s, n, i));
 		return;
 	}
 }
@@ -151,18 +193,13 @@ static const char *mirror_settled(struct sim *s, int n, int m)
 	return NULL;
 }
 
-/* Do two flows that node n should hold want one reply tuple? Then its kernel refuses one of them, rightly. */
+/* Do two flows that node n should hold want one reply tuple? */
 static bool clashes(const struct sim *s, int n)
 {
 	for (unsigned int m = 0; m < s->p.nodes; m++)
 		for (unsigned int i = 0; i < s->p.keys; i++)
-			for (unsigned int j = 0; j < s->p.keys; j++) {
-				const struct kent *a = &s->node[m].k.ent[i], *b = &s->node[n].k.ent[j];
-
-				if ((int)m != n && i != j && a->present && b->present && a->f.key.proto == b->f.key.proto &&
-				    !memcmp(&a->f.reply, &b->f.reply, sizeof(a->f.reply)))
-					return true;
-			}
+			if ((int)m != n && s->node[m].k.ent[i].present && reply_held(s, (int)m, i, n))
+				return true;
 	return false;
 }
 

@@ -49,7 +49,6 @@ void params_draw(struct sim *s)
 	p->spread = rng_chance(r, 3000) ? 4000 : 0;
 	p->latency_us = (uint32_t)rng_range(r, 10, rng_chance(r, 2000) ? 5000 : 300);
 	p->active_us = rng_range(r, 10, 60) * USEC_PER_SEC;
-	p->memory_flips = rng_chance(r, 500);
 	p->chaos = rng_chance(r, 2500);
 }
 

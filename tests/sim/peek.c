@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Read-only windows into the engine for the oracle (peek.h). It owns nothing. Casts drop const only where the
- * cache's lookups ask for a mutable pointer; nothing is changed, but by peek_flip, which is a fault.
+ * cache's lookups ask for a mutable pointer; nothing is changed.
  */
 #include "peek.h"
 
@@ -58,6 +58,7 @@ static bool find(struct cache *c, const struct peek_key *key, struct peek_rec *o
 	out->tomb = r->tomb;
 	out->flags = r->flags;
 	out->current = true;
+	out->mute = (r->flags & F_MUTE) != 0;
 	return true;
 }
 
@@ -131,17 +132,6 @@ uint64_t peek_fingerprint(const struct engine *e)
 		h = h * 31 + cache_tombs(p->mirror);
 	}
 	return h;
-}
-
-bool peek_flip(struct engine *e, unsigned int i, const struct peek_key *key)
-{
-	struct peer *p = &e->peers[i];
-	struct rec *r = cache_find(p->mirror, key->body, key->len, key->hash);
-
-	if (!r || r->tomb)
-		return false;
-	r->body[r->keylen + 2] ^= 0x04; /* the low byte of the status: ASSURED */
-	return true;
 }
 
 unsigned int peek_kinds(const struct engine *e, const struct peek_key *key)

@@ -24,6 +24,7 @@ struct peek_rec {
 	uint8_t tomb;   /* 0 = a flow */
 	uint16_t flags; /* F_x */
 	bool current;   /* mirror: of the peer's present epoch */
+	bool mute;      /* own: its end may go unheard */
 };
 
 #define PEEK_RANGES_MAX 128
@@ -58,9 +59,6 @@ bool peek_peer(const struct engine *e, unsigned int i, struct peek_peer *p);
 bool peek_mirror(const struct engine *e, unsigned int i, const struct peek_key *key, struct peek_rec *r);
 /* Everything that a datagram of an attacker must not change: tables, coverage, epochs. */
 uint64_t peek_fingerprint(const struct engine *e);
-/* Flips a bit of a mirror's record, behind the back of the digests. False: the record is not there. */
-bool peek_flip(struct engine *e, unsigned int i, const struct peek_key *key);
-
 /* Of how many kinds is the key at once: own, copy (of each mirror), stray in the kernel? More than one is a bug. */
 unsigned int peek_kinds(const struct engine *e, const struct peek_key *key);
 

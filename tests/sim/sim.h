@@ -66,7 +66,6 @@
 	X(commits, "operator's commits")                                                           \
 	X(reconfs, "reconfigurations")                                                             \
 	X(rekeys, "key rotations")                                                                 \
-	X(memory_flips, "bits flipped in a mirror")                                                \
 	X(failover_flows, "flows checked after a failover")                                        \
 	X(conns_lost, "connections that met no entry")                                             \
 	X(conns_stale, "connections that met an old window")                                       \
@@ -186,7 +185,7 @@ struct stream {
 struct view { /* what the oracle remembers of one mirror */
 	uint64_t epoch, covered, verified;
 	usec_t verified_at;
-	bool lenient;   /* flows were dropped for silence, a flush or a flip: only equality at the end counts */
+	bool lenient;   /* flows were dropped for silence, or a flush: only equality at the end counts */
 	uint64_t held[KEYS_MAX];  /* version, 0 = not held or old */
 	bool old[KEYS_MAX];
 };
@@ -221,7 +220,7 @@ struct params {
 	uint32_t latency_us; /* of a daemon's wake-up */
 	usec_t active_us;
 	uint32_t inbox_len;
-	bool memory_flips, chaos; /* chaos: role changes that do not match the carrier */
+	bool chaos; /* chaos: role changes that do not match the carrier */
 };
 
 struct sim {
