@@ -12,6 +12,7 @@
 #include <time.h>
 
 #define LINE_MAX_LEN 1024
+#define TIMEOUT_DRIFT_S 10 /* between two looks at one entry on a busy machine */
 
 struct engine *bed_engine;
 struct log *bed_log;
@@ -276,13 +277,28 @@ bool bed_line(const char *family, const char *start, char *out, size_t len)
 	return found;
 }
 
+/* The fifth word, which `conntrack -L -o extended` gives to the remaining seconds; -1 if it is no
+ * number. */
+static long timeout_of(const char *line)
+{
+	char word[32], *end;
+	long v;
+
+	if (sscanf(line, "%*s %*s %*s %*s %31s", word) != 1)
+		return -1;
+	v = strtol(word, &end, 10);
+	return *end == '\0' ? v : -1;
+}
+
 bool bed_same_words(const char *a, const char *b)
 {
 	char copy[2][LINE_MAX_LEN], words[2][LINE_MAX_LEN];
+	long ta = timeout_of(a), tb = timeout_of(b);
 
 	(void)snprintf(copy[0], sizeof(copy[0]), "%s", a);
 	(void)snprintf(copy[1], sizeof(copy[1]), "%s", b);
-	normalise(copy[0], words[0], sizeof(words[0]), true);
-	normalise(copy[1], words[1], sizeof(words[1]), true);
-	return strcmp(words[0], words[1]) == 0;
+	normalise(copy[0], words[0], sizeof(words[0]), false);
+	normalise(copy[1], words[1], sizeof(words[1]), false);
+	return strcmp(words[0], words[1]) == 0 && ta >= 0 && tb >= 0 &&
+	       labs(ta - tb) <= TIMEOUT_DRIFT_S;
 }

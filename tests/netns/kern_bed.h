@@ -71,7 +71,7 @@ bool bed_listed(const char *family, const char *line);
 /* The line of `conntrack -L` whose words are line (as before) with its timeout; false if there is
  * none. */
 bool bed_line(const char *family, const char *start, char *out, size_t len);
-/* Are both the same but for the blanks between words, and use? */
+/* Are both lines the same but for blanks and use, and their timeouts close? */
 bool bed_same_words(const char *a, const char *b);
 void bed_flush(void);
 
