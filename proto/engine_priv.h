@@ -21,10 +21,10 @@
 #define LISTS_MAX 32         /* LISTs that we have asked one peer for */
 #define LIST_HELD_MAX 2048   /* flows held in a range that we ask one LIST for (R20) */
 #define NOTES_MAX 256
-#define HACKS_MAX 8         /* HELLOs waiting for their answer */
-#define PATROL_STEP_MAX 512 /* records looked at in one call of engine_op */
-#define TOMB_STEP_MAX 4096  /* list entries passed in one search for tombstones to drop */
-#define CHALLENGE_MS 2000   /* a challenge of ours may be answered for one to two of these */
+#define HACKS_MAX 8          /* HELLOs waiting for their answer */
+#define PATROL_STEP_MAX 4096 /* records looked at in one call of engine_op */
+#define TOMB_STEP_MAX 4096   /* list entries passed in one search for tombstones to drop */
+#define CHALLENGE_MS 2000    /* a challenge of ours may be answered for one to two of these */
 
 #define HELLO_FAST_MS 1000 /* while a peer is missing */
 #define HELLO_SLOW_MS 10000
@@ -152,7 +152,7 @@ struct peer {
 struct dump {
 	bool wanted, running, sweeping;
 	bool overran; /* events were lost since the last dump began */
-	bool lossy; /* made after an overrun: what it finds gone ended in any way */
+	bool lossy;   /* made after an overrun: what it finds gone ended in any way */
 	usec_t at, started_at, took_us, ended_at;
 	uint64_t start_version;
 	uint64_t entries, gone;

@@ -16,8 +16,10 @@
 
 #define ROUND_S 60       /* a round at ease */
 #define ROUND_SHORT_S 10 /* while copies with timers under two minutes are about */
-#define STEP_MS 20       /* the patrol wakes so often */
-#define WAIT_BATCH 1024  /* due waits handled in one call */
+#define STEP_MS 20       /* the patrol wakes so often, with many flows */
+#define STEP_FEW_MS 200  /* and with few */
+#define FEW_FLOWS 20000
+#define WAIT_BATCH 1024 /* due waits handled in one call */
 
 static bool round_has(const struct engine *e, uint64_t to)
 {
@@ -533,7 +535,7 @@ void patrol_tick(struct engine *e, usec_t now)
 
 usec_t patrol_deadline(const struct engine *e, usec_t now)
 {
-	bool any = cache_flows(e->local) || cache_flows(e->strays);
+	uint64_t flows = cache_flows(e->local) + cache_flows(e->strays);
 
 	if (e->commit.running || round_has(e, e->patrol.urgent_to) ||
 	    cache_list_count(e->strays, CACHE_LIST_WORK))
@@ -543,9 +545,12 @@ usec_t patrol_deadline(const struct engine *e, usec_t now)
 			continue;
 		if (cache_list_count(e->peers[i].mirror, CACHE_LIST_WORK))
 			return now;
-		any = any || cache_flows(e->peers[i].mirror);
+		flows += cache_flows(e->peers[i].mirror);
 	}
 	if (e->dump.wanted && !e->dump.running)
 		return max_u64(e->dump.at, now);
-	return e->ticked_at + (any ? STEP_MS * USEC_PER_MS : USEC_PER_SEC);
+	return e->ticked_at + (flows > FEW_FLOWS ? STEP_MS
+			       : flows           ? STEP_FEW_MS
+						 : 1000) *
+				      USEC_PER_MS;
 }
