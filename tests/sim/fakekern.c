@@ -168,8 +168,6 @@ static int op_create(struct sim *s, int n, unsigned int i, const struct engine_o
 /* Deletes and creates in one breath. A connection that goes on through the new entry is none the worse. */
 static int op_replace(struct sim *s, int n, unsigned int i, const struct engine_op *op)
 {
-	if (s->node[n].k.ent[i].present && reply_taken(s, n, i, &op->flow))
-		own_check_removal(s, n, i, "replace that cannot be made");
 	fk_destroy(s, n, i, OWN_PORT);
 	return op_create(s, n, i, op);
 }

@@ -71,6 +71,7 @@ static void forced(struct sim *s, int n, struct failover_check *f)
 		world_snapshot(s, n, &st);
 	/* With few tombstones they may leave by a LIST, which says no more than "dead"; nor does a sweep. */
 	f->unheard |= s->node[n].conf.tombstones_max < s->p.keys || st.count.overruns;
+	f->swept |= st.mute || st.unclaimed;
 
 	for (unsigned int i = 0; i < s->p.keys; i++) {
 		struct kent *t = &s->node[n].k.ent[i];

@@ -19,6 +19,8 @@ void own_check_removal(struct sim *s, int n, unsigned int i, const char *how)
 	const struct kent *t = &s->node[n].k.ent[i];
 	const struct conn *c = &s->conn[i];
 
+	if (s->now < s->node[n].unheard_to)
+		return; /* events were lost, and the dump that makes up for them has not been read */
 	if (s->p.chaos)
 		return; /* a backup that carries: its idle entries go once the primary claims them */
 	if (!t->present || !c->open || c->carrier >= 0 || !t->packet_at || t->expire_at <= s->now)
@@ -39,11 +41,9 @@ void own_check_kinds(struct sim *s, int n)
 			sim_fail(s, "node %d: flow %u is own and copy, or a copy twice", n, i);
 }
 
-/* Has node n an entry that holds flow i's reply tuple as node m has it? Then its kernel refuses flow i, rightly. */
-static bool reply_held(const struct sim *s, int m, unsigned int i, int n)
+/* Has node n another entry that holds the reply tuple of f, which is flow i? Then its kernel refuses flow i, rightly. */
+static bool reply_held(const struct sim *s, const struct flow *f, unsigned int i, int n)
 {
-	const struct flow *f = &s->node[m].k.ent[i].f;
-
 	for (unsigned int j = 0; j < s->p.keys; j++) {
 		const struct kent *t = &s->node[n].k.ent[j];
 
@@ -100,23 +100,26 @@ void own_arm_failover(struct sim *s, int from, int to)
 /* What node n thinks of flow i. */
 static const char *describe(struct sim *s, int n, unsigned int i)
 {
+	char *to = s->what;
+	const size_t len = sizeof(s->what);
 	const struct peek_key *key = &s->conn[i].key;
 	struct peek_rec r;
 	size_t at = 0;
 
-	s->left[0] = '\0';
+	to[0] = '\0';
 	if (peek_local(s->node[n].e, key, &r))
-		at += (size_t)snprintf(s->left + at, sizeof(s->left) - at, "own tomb %u flags %x; ", r.tomb, r.flags);
+		at += (size_t)snprintf(to + at, len - at, "own tomb %u flags %x; ", r.tomb, r.flags);
 	if (peek_stray(s->node[n].e, key, &r))
-		at += (size_t)snprintf(s->left + at, sizeof(s->left) - at, "stray tomb %u flags %x; ", r.tomb, r.flags);
+		at += (size_t)snprintf(to + at, len - at, "stray tomb %u flags %x; ", r.tomb, r.flags);
 	for (unsigned int k = 0; k < s->p.nodes - 1; k++)
 		if (peek_mirror(s->node[n].e, k, key, &r))
-			at += (size_t)snprintf(s->left + at, sizeof(s->left) - at, "mirror %u flags %x; ", k, r.flags);
-	return s->left;
+			at += (size_t)snprintf(to + at, len - at, "mirror %u flags %x; ", k, r.flags);
+	return to;
 }
 
 void own_unheard(struct sim *s, int n)
 {
+	s->node[n].unheard_to = (s->now > s->node[n].stalled_to ? s->now : s->node[n].stalled_to) + 3 * USEC_PER_SEC;
 	for (unsigned int i = 0; i < s->p.nodes; i++)
 		if (s->node[i].failover.armed && s->node[i].failover.from == n)
 			s->node[i].failover.unheard = true;
@@ -145,8 +148,8 @@ void own_check_failover(struct sim *s, int n)
 			continue; /* an entry that never spoke: only the next dump tells that it is gone */
 		s->count.failover_flows++;
 		if (f->expire_at[i] <= s->now || fk_alive(s, n, i) || !s->conn[i].open ||
-		    s->conn[i].opened_at > f->armed_at || (f->forced[i] && f->unheard) ||
-		    reply_held(s, f->from, i, n))
+		    s->conn[i].opened_at > f->armed_at || (f->forced[i] && (f->unheard || (f->swept && s->conn[i].flow.key.proto != 6))) ||
+		    reply_held(s, &s->conn[i].flow, i, n))
 			continue;
 		sim_fail(s, "node %d: promoted, and flow %u, covered before its owner died, is not in the kernel%s; %s (I6)",
 			 n, i, t->present ? " any more: expired" : "", describe(s, n, i));
@@ -198,7 +201,7 @@ static bool clashes(const struct sim *s, int n)
 {
 	for (unsigned int m = 0; m < s->p.nodes; m++)
 		for (unsigned int i = 0; i < s->p.keys; i++)
-			if ((int)m != n && s->node[m].k.ent[i].present && reply_held(s, (int)m, i, n))
+			if ((int)m != n && s->node[m].k.ent[i].present && reply_held(s, &s->node[m].k.ent[i].f, i, n))
 				return true;
 	return false;
 }
@@ -234,7 +237,8 @@ static const char *local_settled(struct sim *s, int n)
 		if (own && !t->present)
 			return say(s, "node %d announces flow %u, which its kernel does not have", n, i);
 		if (own && !t->mute && r.sum != peek_flow_sum(&f))
-			return say(s, "node %d announces flow %u in a state that its kernel has not", n, i);
+			return say(s, "node %d announces flow %u in a state that its kernel has not; %s", n, i,
+				   describe(s, n, i));
 		if (!own && fk_alive(s, n, i) && !t->written_at && t->packet_at > s->node[n].up_at + BLIND_US)
 			return say(s, "node %d: flow %u, made by packets here, is not announced", n, i);
 	}

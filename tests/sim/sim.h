@@ -140,6 +140,7 @@ struct failover_check { /* I6: what must be in this kernel once the promote is d
 	usec_t expire_at[KEYS_MAX]; /* 0 = not demanded */
 	bool forced[KEYS_MAX];      /* its owner's kernel ended it as the address left */
 	bool unheard;               /* and its owner could not hear, or not tell, how */
+	bool swept;                 /* or its owner sweeps, and knows no more than the timer of the last event */
 };
 
 #define INBOX_MAX 256
@@ -151,7 +152,7 @@ struct node {
 	bool off;           /* no power: forwards nothing */
 	bool booted_before; /* a daemon has run since the kernel's boot */
 	enum engine_role role; /* persisted, as NOTE_ROLE said */
-	usec_t stalled_to, pump_at, up_at;
+	usec_t stalled_to, pump_at, up_at, unheard_to;
 	struct packet inbox[INBOX_MAX];
 	unsigned int inbox_count;
 	size_t inbox_len;
@@ -251,7 +252,7 @@ struct sim {
 	struct sim_counters count;
 	struct engine_counters total; /* over all engines that ran */
 	bool failed;
-	char why[256], left[200]; /* what failed; what is not settled yet */
+	char why[256], left[200], what[120]; /* what failed; what is not settled yet */
 };
 
 /* main.c */
