@@ -59,13 +59,14 @@ struct daemon {
 	uint64_t epoch;
 	usec_t started_at; /* monotonic */
 	time_t started_wall;
-	usec_t now; /* the clock of this turn, read once */
+	usec_t now; /* the clock of this turn; read again after kernel writes */
 
 	bool stopping;                   /* SIGTERM, SIGINT or the shutdown verb: leave the loop */
 	bool dump_wanted;                /* OP_DUMP came while a dump was running */
 	usec_t send_at;                  /* a socket was full: send nothing before this */
 	char status[256];                /* last STATUS= line */
 	uint64_t turns, turns_left_over; /* loop turns; those that left work for the next */
+	usec_t turn_at;                  /* when the loop woke last */
 	usec_t turn_max_us;              /* the longest turn, sleep not counted */
 	struct daemon_watch watch;
 };

@@ -349,6 +349,7 @@ int kern_dump_start(struct kern *k)
 	if (k->dump_running)
 		return -EBUSY;
 	k->dump_seq = ++k->seq;
+	k->dump_built_us = kern_clock_us();
 	len = kern_build_dump(buf, sizeof(buf), k->dump_seq);
 	if (mnl_socket_sendto(k->dump_nl, buf, len) < 0)
 		return -errno;
@@ -382,7 +383,8 @@ static int answer_error(const struct nlmsghdr *h)
 
 /* One message of the dump. Returns 1 if it was an entry. Those of an earlier dump that broke off
  * are passed over. */
-static int handle_dump(struct kern *k, struct engine *e, const struct nlmsghdr *h, usec_t now)
+static int handle_dump(struct kern *k, struct engine *e, const struct nlmsghdr *h, uint32_t age_s,
+		       usec_t now)
 {
 	struct flow f;
 
@@ -401,6 +403,7 @@ static int handle_dump(struct kern *k, struct engine *e, const struct nlmsghdr *
 		k->dump_bad = true; /* an entry that we did not see must not be taken for gone */
 		return 0;
 	}
+	f.timeout_s -= f.timeout_s < age_s ? f.timeout_s : age_s;
 	engine_kern(e, KERN_DUMP, &f, 0, now);
 	return 1;
 }
@@ -417,12 +420,16 @@ static int dump_recv_failed(struct kern *k, struct engine *e, int err, usec_t no
 	return 0;
 }
 
+/* A slice was built when the one before it was read. If we stalled since, its timers are that much
+ * older, and must not look as if traffic had lifted them. */
 int kern_read_dump(struct kern *k, struct engine *e, usec_t now)
 {
 	struct iovec iov = { .iov_base = k->slots, .iov_len = KERN_DUMP_LEN };
 	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
 	const struct nlmsghdr *h = (const void *)k->slots;
+	usec_t read_us = kern_clock_us();
 	int left, entries = 0;
+	uint32_t age_s;
 	ssize_t n;
 
 	if (!k->dump_running)
@@ -431,11 +438,13 @@ int kern_read_dump(struct kern *k, struct engine *e, usec_t now)
 	if (n < 0)
 		return dump_recv_failed(k, e, errno, now);
 	k->dump_errors = 0;
+	age_s = (uint32_t)((kern_clock_us() - k->dump_built_us) / USEC_PER_SEC);
+	k->dump_built_us = read_us;
 	if ((msg.msg_flags & MSG_TRUNC) != 0)
 		k->dump_bad = true;
 	left = (int)n;
 	for (; mnl_nlmsg_ok(h, left); h = mnl_nlmsg_next(h, &left))
-		entries += handle_dump(k, e, h, now);
+		entries += handle_dump(k, e, h, age_s, now);
 	return entries;
 }
 

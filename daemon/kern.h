@@ -47,8 +47,8 @@ bool kern_dump_running(const struct kern *k);
 int kern_read_dump(struct kern *k, struct engine *e, usec_t now);
 
 /* Carries out count <= KERN_BATCH_MAX operations (no OP_DUMP), batched: many messages a sendmsg,
- * answers matched by sequence, and calls engine_result for each, in order. now: the loop's clock.
- */
+ * answers matched by sequence, and calls engine_result for each, in order. now: the clock, read
+ * just before; the results carry the time after the writes, so the caller's clock must move on. */
 void kern_apply(struct kern *k, struct engine *e, const struct engine_op *ops, size_t count,
 		usec_t now);
 

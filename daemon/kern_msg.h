@@ -67,6 +67,7 @@ struct kern {
 	bool dump_running, dump_bad;
 	uint32_t dump_seq;
 	unsigned int dump_errors; /* receive errors in a row */
+	usec_t dump_built_us;     /* clock when the kernel built the slice that is read next */
 
 	uint32_t seq; /* last one used on the write and the dump socket */
 	struct kern_step step[KERN_BATCH_MAX];
@@ -77,6 +78,8 @@ struct kern {
 	struct iovec iov[KERN_SLOT_COUNT];
 	uint8_t slots[KERN_SLOT_COUNT * KERN_SLOT_STRIDE] __attribute__((aligned(64)));
 };
+
+usec_t kern_clock_us(void); /* monotonic */
 
 /* Each writes one request into buf and returns its length, 0 if it does not fit or makes no sense.
  */

@@ -21,6 +21,7 @@
 #include <linux/netfilter/nf_conntrack_common.h>
 #include <linux/netfilter/nfnetlink_conntrack.h>
 #include <string.h>
+#include <time.h>
 
 #define SLACK_S 1 /* the kernel's remaining time comes in whole seconds */
 
@@ -328,9 +329,22 @@ static void report(struct kern *k, struct engine *e, unsigned int i, const struc
 	engine_result(e, op, step->err, show && step->have ? &step->got : NULL, now);
 }
 
-static void apply_round(struct kern *k, struct engine *e, const struct engine_op *ops,
-			unsigned int count, usec_t now)
+usec_t kern_clock_us(void)
 {
+	struct timespec t;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &t); /* cannot fail with this clock */
+	return (usec_t)t.tv_sec * USEC_PER_SEC + (usec_t)t.tv_nsec / 1000;
+}
+
+/* begin_us: the clock at `now`. A machine that stalls in here must not make us take its sleep for
+ * traffic: what is read is judged by the time before the read, and what is written ran from a time
+ * before the one that the engine is told, so its deadline lies at or behind the kernel's. */
+static void apply_round(struct kern *k, struct engine *e, const struct engine_op *ops,
+			unsigned int count, usec_t now, usec_t begin_us)
+{
+	usec_t read_at = now + (kern_clock_us() - begin_us), wrote_at;
+
 	for (uint8_t i = 0; i < count; i++) {
 		k->step[i].err = 0;
 		k->step[i].have = false;
@@ -339,11 +353,12 @@ static void apply_round(struct kern *k, struct engine *e, const struct engine_op
 	}
 	batch_send(k);
 	for (uint8_t i = 0; i < count; i++)
-		decide_op(k, i, &ops[i], now);
+		decide_op(k, i, &ops[i], read_at);
 	batch_send(k);
 	retry_updates(k, ops, count);
+	wrote_at = now + (kern_clock_us() - begin_us);
 	for (unsigned int i = 0; i < count; i++)
-		report(k, e, i, &ops[i], now);
+		report(k, e, i, &ops[i], wrote_at);
 }
 
 static uint32_t key_hash(const struct flow_key *key)
@@ -374,12 +389,13 @@ static unsigned int round_len(const struct engine_op *ops, unsigned int count)
 void kern_apply(struct kern *k, struct engine *e, const struct engine_op *ops, size_t count,
 		usec_t now)
 {
+	usec_t begin_us = kern_clock_us();
 	unsigned int len;
 
 	assert(count <= KERN_BATCH_MAX);
 	while (count > 0) {
 		len = round_len(ops, (unsigned int)count);
-		apply_round(k, e, ops, len, now);
+		apply_round(k, e, ops, len, now, begin_us);
 		ops += len;
 		count -= len;
 	}

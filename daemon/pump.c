@@ -106,11 +106,14 @@ static bool operate(struct daemon *d, bool *any)
 		if (!count)
 			return false;
 		*any = true;
+		/* Timers run by the clock of the write. After it the engine has been told a later
+		 * time than the turn's, and time must not go back. */
+		d->now = daemon_now();
 		kern_apply(d->kern, d->engine, ops, count, d->now);
+		d->now = daemon_now();
 		if (batch == 0)
-			end = daemon_now() +
-			      OPS_BUDGET_US; /* the inputs of this turn are not on this bill */
-		else if (daemon_now() >= end)
+			end = d->now + OPS_BUDGET_US; /* this turn's inputs are not on this bill */
+		else if (d->now >= end)
 			return true;
 	}
 	return true;
@@ -168,14 +171,14 @@ static void on_check(struct ev_loop *loop, ev_check *w, int revents)
 
 	(void)loop;
 	(void)revents;
-	d->now = daemon_now();
+	d->now = d->turn_at = daemon_now();
 }
 
 /* A turn that took long is a fault of ours, of a disk or terminal behind a system call, or of a
  * machine with too little time for us. Whichever, it explains a peer that was called dead. */
 static void note_turn(struct daemon *d)
 {
-	usec_t took = daemon_now() - d->now;
+	usec_t took = daemon_now() - d->turn_at;
 
 	if (took > d->turn_max_us)
 		d->turn_max_us = took;
@@ -337,6 +340,7 @@ void pump_start(struct daemon *d)
 {
 	struct daemon_watch *w = &d->watch;
 
+	d->turn_at = d->now;
 	ev_io_init(&w->kern_events, on_kern_events, kern_event_fd(d->kern), EV_READ);
 	ev_io_init(&w->kern_dump, on_kern_dump, kern_dump_fd(d->kern), EV_READ);
 	ev_check_init(&w->check, on_check);
