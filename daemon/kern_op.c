@@ -324,7 +324,7 @@ static void report(struct kern *k, struct engine *e, unsigned int i, const struc
 		   usec_t now)
 {
 	const struct kern_step *step = &k->step[i];
-	bool show = op->type == OP_GET || (has_condition(op) && step->err == -EBUSY);
+	bool show = op->type == OP_GET || op->type == OP_REFRESH || step->err == -EBUSY;
 
 	engine_result(e, op, step->err, show && step->have ? &step->got : NULL, now);
 }

@@ -177,8 +177,8 @@ struct engine_op {
  * be answered by engine_result, in order, before the engine is ticked again. */
 bool engine_op(struct engine *e, struct engine_op *op, usec_t now);
 
-/* Result of op: err 0 or -errno. got: the entry as the kernel has it (OP_GET, and -EBUSY of
- * conditional ones), else NULL. */
+/* Result of op: err 0 or -errno. got: the entry as the kernel had it (OP_GET, OP_REFRESH, and
+ * -EBUSY of conditional ones), else NULL. */
 void engine_result(struct engine *e, const struct engine_op *op, int err, const struct flow *got,
 		   usec_t now);
 

@@ -338,10 +338,27 @@ static void stray_result(struct engine *e, const struct engine_op *op, struct re
 	}
 }
 
+/* What was adopted unseen is compared with the entry: another mirror's word may have gone into it
+ * before. The record may move. */
+static struct rec *own_compare(struct engine *e, struct rec *r, const struct flow *got, usec_t now)
+{
+	uint8_t key[FLOW_KEY_MAX];
+	size_t keylen = r->keylen;
+	uint32_t hash = r->hash;
+
+	memcpy(key, r->body, keylen);
+	own_update(e, r, got, false, now);
+	return own_find(e, key, keylen, hash);
+}
+
 static void own_result(struct engine *e, const struct engine_op *op, struct rec *r, int err,
 		       const struct flow *got, usec_t now)
 {
 	if (op->tag == TAG_LIFT) {
+		if (got)
+			r = own_compare(e, r, got, now);
+		if (!r)
+			return;
 		r->flags &= (uint16_t)~F_LIFT;
 		if (err == -EBUSY)
 			r->flags |= F_TOUCHED;

@@ -344,6 +344,11 @@ static bool visit(struct engine *e, unsigned int table, struct rec *r, struct en
 	return visit_mirror(e, &e->peers[table], r, op, now);
 }
 
+static bool sweep_over(const struct engine *e)
+{
+	return e->dump.sweeping && !round_has(e, e->patrol.sweep_to);
+}
+
 static void sweep_end(struct engine *e)
 {
 	e->dump.sweeping = false;
@@ -359,8 +364,6 @@ static void round_end(struct engine *e)
 	w->round++;
 	w->round_s = w->short_holds ? ROUND_SHORT_S : ROUND_S;
 	w->short_holds = false;
-	if (e->dump.sweeping && !round_has(e, w->sweep_to))
-		sweep_end(e);
 }
 
 /* Looks at the chain at pos. Returns true with an operation; else the chain is done, or the walk
@@ -516,6 +519,8 @@ static void tokens_refill(struct engine *e, usec_t now)
 void patrol_tick(struct engine *e, usec_t now)
 {
 	tokens_refill(e, now);
+	if (sweep_over(e)) /* here, where all operations are answered */
+		sweep_end(e);
 	strays_due(e, CACHE_LIST_LATER, now);
 	strays_due(e, CACHE_LIST_AGE, now);
 	for (unsigned int i = 0; i < ENGINE_PEERS_MAX; i++)
@@ -537,7 +542,7 @@ usec_t patrol_deadline(const struct engine *e, usec_t now)
 {
 	uint64_t flows = cache_flows(e->local) + cache_flows(e->strays);
 
-	if (e->commit.running || round_has(e, e->patrol.urgent_to) ||
+	if (e->commit.running || round_has(e, e->patrol.urgent_to) || sweep_over(e) ||
 	    cache_list_count(e->strays, CACHE_LIST_WORK))
 		return now;
 	for (unsigned int i = 0; i < ENGINE_PEERS_MAX; i++) {
