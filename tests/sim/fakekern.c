@@ -221,10 +221,13 @@ static int op_one(struct sim *s, int n, const struct engine_op *op, struct flow 
 	fk_snapshot(s, n, (unsigned int)i, &f);
 	if (op->type == OP_UPDATE)
 		return op_update(s, n, (unsigned int)i, op);
-	if (op->type == OP_GET || !untouched(s, n, (unsigned int)i, op->limit_s)) {
-		*got = f;
+	*got = f;
+	*has_got = op->type == OP_GET || op->type == OP_REFRESH;
+	if (op->type == OP_GET)
+		return 0;
+	if (!untouched(s, n, (unsigned int)i, op->limit_s)) {
 		*has_got = true;
-		return op->type == OP_GET ? 0 : -EBUSY;
+		return -EBUSY;
 	}
 	switch (op->type) {
 	case OP_REFRESH:
