@@ -205,6 +205,11 @@ static uint32_t *link_of(const struct cache *c, const struct rec *r)
 	}
 }
 
+void cache_prefetch_head(const struct cache *c, uint32_t hash)
+{
+	__builtin_prefetch(table_head(&c->table, hash), 1);
+}
+
 void cache_prefetch(const struct cache *c, uint32_t hash)
 {
 	uint32_t at = *table_head(&c->table, hash);

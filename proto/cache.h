@@ -67,7 +67,9 @@ static inline unsigned int cache_bucket(uint32_t hash)
 	return hash >> 22;
 }
 
-/* A hint that hash will be looked up soon. Worth it for a batch: prefetch all, then find each. */
+/* Hints that hash will be looked up soon, for a batch: first the heads of all, then all (their
+ * records), then find each. */
+void cache_prefetch_head(const struct cache *c, uint32_t hash);
 void cache_prefetch(const struct cache *c, uint32_t hash);
 
 struct rec *cache_find(struct cache *c, const uint8_t *key, size_t keylen, uint32_t hash);

@@ -254,8 +254,12 @@ uint64_t peer_missing(const struct peer *p);
 /* A mirror record leaves without a word of its owner (silence): drops it. */
 void peer_drop_flow(struct engine *e, struct peer *p, struct rec *r);
 
-void mirror_set(struct engine *e, struct peer *p, const struct wire_rec *w, uint64_t version,
-		usec_t now);
+struct item { /* a record with what its place in the message tells */
+	struct wire_rec rec;
+	uint64_t version;
+	uint32_t hash; /* of its key */
+};
+void mirror_set(struct engine *e, struct peer *p, const struct item *it, usec_t now);
 enum gone_how { GONE_DEAD, GONE_FORCED, GONE_RELEASE, GONE_OLD };
 /* Takes a flow out of the mirror. remember: keep the deletion at that version (R11). */
 void mirror_remove(struct engine *e, struct peer *p, struct rec *r, enum gone_how how,

@@ -313,15 +313,14 @@ void mirror_remove(struct engine *e, struct peer *p, struct rec *r, enum gone_ho
 	p->tomb_min = min_u64(p->tomb_min, version);
 }
 
-void mirror_set(struct engine *e, struct peer *p, const struct wire_rec *w, uint64_t version,
-		usec_t now)
+void mirror_set(struct engine *e, struct peer *p, const struct item *it, usec_t now)
 {
+	const struct wire_rec *w = &it->rec;
 	size_t keylen = flow_key_len(w->body, w->body_len);
-	uint32_t hash = cache_hash(p->mirror, w->body, keylen);
-	struct rec *r = cache_find(p->mirror, w->body, keylen, hash);
+	struct rec *r = cache_find(p->mirror, w->body, keylen, it->hash);
 	bool same;
 
-	if (r && version <= mirror_held_version(p, r)) {
+	if (r && it->version <= mirror_held_version(p, r)) {
 		e->count.records_ignored++;
 		return;
 	}
@@ -332,14 +331,14 @@ void mirror_set(struct engine *e, struct peer *p, const struct wire_rec *w, uint
 	same = r && !r->tomb && r->len == w->body_len && !memcmp(r->body, w->body, w->body_len);
 	if (r && !r->tomb && !same)
 		copy_word(r, w->body, w->body_len);
-	r = cache_put(p->mirror, w->body, w->body_len, keylen, hash);
+	r = cache_put(p->mirror, w->body, w->body_len, keylen, it->hash);
 	if (!r) { /* no memory: the version is lost to us, buckets will tell */
 		e->count.flows_limit++;
-		debt_raise(e, p, version);
+		debt_raise(e, p, it->version);
 		return;
 	}
-	changed(p, hash, version);
-	cache_set_version(p->mirror, r, version);
+	changed(p, it->hash, it->version);
+	cache_set_version(p->mirror, r, it->version);
 	r->gen = p->gen;
 	r->expire_s = to_s(now) + (uint32_t)min_u64(w->timeout_s, UINT32_MAX / 4);
 	e->count.records_applied++;
@@ -347,19 +346,19 @@ void mirror_set(struct engine *e, struct peer *p, const struct wire_rec *w, uint
 		own_mirror_set(e, p, r, now);
 }
 
-static void flow_end(struct engine *e, struct peer *p, const struct wire_rec *w, uint64_t version,
-		     bool remember, usec_t now)
+static void flow_end(struct engine *e, struct peer *p, const struct item *it, bool remember,
+		     usec_t now)
 {
-	uint32_t hash = cache_hash(p->mirror, w->body, w->body_len);
-	struct rec *r = cache_find(p->mirror, w->body, w->body_len, hash);
+	const struct wire_rec *w = &it->rec;
+	struct rec *r = cache_find(p->mirror, w->body, w->body_len, it->hash);
 
-	if (r && version <= mirror_held_version(p, r)) {
+	if (r && it->version <= mirror_held_version(p, r)) {
 		e->count.records_ignored++;
 		return;
 	}
 	e->count.records_applied++;
 	if (r && !r->tomb) {
-		mirror_remove(e, p, r, how_gone(w->type), version, remember, now);
+		mirror_remove(e, p, r, how_gone(w->type), it->version, remember, now);
 		return;
 	}
 	if (!remember) {
@@ -368,15 +367,15 @@ static void flow_end(struct engine *e, struct peer *p, const struct wire_rec *w,
 		return;
 	}
 	if (!r)
-		r = cache_put_tomb(p->mirror, w->body, w->body_len, hash, WIRE_REC_DEAD);
+		r = cache_put_tomb(p->mirror, w->body, w->body_len, it->hash, WIRE_REC_DEAD);
 	if (!r) {
-		debt_raise(e, p, version);
+		debt_raise(e, p, it->version);
 		return;
 	}
-	cache_set_version(p->mirror, r, version);
+	cache_set_version(p->mirror, r, it->version);
 	r->gen = p->gen;
 	cache_list_add(p->mirror, r, CACHE_LIST_TOMB);
-	p->tomb_min = min_u64(p->tomb_min, version);
+	p->tomb_min = min_u64(p->tomb_min, it->version);
 }
 
 int mirror_rec_check(const struct wire_rec *w)
@@ -390,9 +389,30 @@ int mirror_rec_check(const struct wire_rec *w)
 	return rc == -2 ? -DROP_UNKNOWN : rc ? -DROP_SHORT : 0;
 }
 
+/* A look-up in a large table waits for memory twice, for the chain's head and for the record. The
+ * keys of a datagram are hashed before any is applied, so that all wait together. What is beyond
+ * the limit waits by itself. */
+#define AHEAD_MAX 128
+
+struct ahead {
+	unsigned int count;
+	uint32_t hash[AHEAD_MAX];
+};
+
+static void ahead_put(struct ahead *a, const struct peer *p, const struct wire_rec *w)
+{
+	uint32_t hash;
+
+	if (a->count == AHEAD_MAX)
+		return;
+	hash = cache_hash(p->mirror, w->body, flow_key_len(w->body, w->body_len));
+	cache_prefetch_head(p->mirror, hash);
+	a->hash[a->count++] = hash;
+}
+
 /* Looks at all records before any is applied: a datagram is taken whole or not at all (R10). */
 static int data_check(const struct engine *e, const struct peer *p, const struct wire_data *m,
-		      struct wire_buf b)
+		      struct wire_buf b, struct ahead *a)
 {
 	uint64_t version = m->from;
 	uint32_t deletions = 0, flows = 0;
@@ -408,6 +428,7 @@ static int data_check(const struct engine *e, const struct peer *p, const struct
 			return rc;
 		flows += w.type == WIRE_REC_FLOW;
 		deletions += w.type != WIRE_REC_FLOW && version > p->covered;
+		ahead_put(a, p, &w);
 	}
 	if (b.err)
 		return mirror_drop_of(b.err);
@@ -432,20 +453,27 @@ static void asked_progress(struct peer *p, uint8_t flags, const struct wire_data
 }
 
 static void data_apply(struct engine *e, struct peer *p, const struct wire_data *m,
-		       struct wire_buf *b, usec_t now)
+		       struct wire_buf *b, struct ahead *a, usec_t now)
 {
 	bool remember = m->from > p->covered;
-	uint64_t version = m->from;
-	struct wire_rec w;
+	struct item it = { .version = m->from };
 
-	while (wire_get_rec(b, &w)) {
-		version += w.delta;
-		if (version <= p->covered)
+	for (unsigned int i = 0; i < a->count; i++)
+		cache_prefetch(p->mirror, a->hash[i]);
+	for (unsigned int i = 0; wire_get_rec(b, &it.rec); i++) {
+		if (i == a->count) { /* beyond the limit */
+			a->count = 0;
+			ahead_put(a, p, &it.rec);
+			i = 0;
+		}
+		it.version += it.rec.delta;
+		it.hash = a->hash[i];
+		if (it.version <= p->covered)
 			e->count.records_ignored++; /* R9 */
-		else if (w.type == WIRE_REC_FLOW)
-			mirror_set(e, p, &w, version, now);
+		else if (it.rec.type == WIRE_REC_FLOW)
+			mirror_set(e, p, &it, now);
 		else
-			flow_end(e, p, &w, version, remember, now);
+			flow_end(e, p, &it, remember, now);
 	}
 }
 
@@ -460,6 +488,7 @@ static void resync_end_check(struct engine *e, struct peer *p)
 
 int peer_data(struct engine *e, struct peer *p, uint8_t flags, struct wire_buf *b, usec_t now)
 {
+	struct ahead ahead = { .count = 0 };
 	struct wire_data m;
 	int rc;
 
@@ -468,13 +497,13 @@ int peer_data(struct engine *e, struct peer *p, uint8_t flags, struct wire_buf *
 		return mirror_drop_of(b->err);
 	if (m.to > m.head || m.from > m.to)
 		return -DROP_VALUE;
-	rc = data_check(e, p, &m, *b);
+	rc = data_check(e, p, &m, *b, &ahead);
 	if (rc)
 		return rc;
 	if (m.dropped > max_u64(p->covered, p->dropped0))
 		debt_raise(e, p, m.dropped);
 	asked_progress(p, flags, &m, now);
-	data_apply(e, p, &m, b, now);
+	data_apply(e, p, &m, b, &ahead, now);
 	p->maxhead = max_u64(p->maxhead, m.head);
 	ranges_cover(p, m.from, m.to, now);
 	deletions_forget(p);

@@ -32,18 +32,20 @@ static uint64_t list_named(struct engine *e, struct peer *p, const struct wire_l
 			   struct wire_buf *b, usec_t now)
 {
 	uint64_t repaired = 0;
-	struct wire_rec w;
+	struct item it;
 
-	while (wire_get_rec(b, &w)) {
-		uint64_t version = m->version - w.delta;
-		size_t keylen = flow_key_len(w.body, w.body_len);
-		uint32_t hash = cache_hash(p->mirror, w.body, keylen);
-		struct rec *r = cache_find(p->mirror, w.body, keylen, hash);
+	while (wire_get_rec(b, &it.rec)) {
+		const uint8_t *key = it.rec.body;
+		size_t keylen = flow_key_len(key, it.rec.body_len);
+		struct rec *r;
 
-		if (!r || version > mirror_held_version(p, r)) {
-			repaired += version <= p->covered && !(r && r->gen != p->gen);
-			mirror_set(e, p, &w, version, now);
-			r = cache_find(p->mirror, w.body, keylen, hash);
+		it.version = m->version - it.rec.delta;
+		it.hash = cache_hash(p->mirror, key, keylen);
+		r = cache_find(p->mirror, key, keylen, it.hash);
+		if (!r || it.version > mirror_held_version(p, r)) {
+			repaired += it.version <= p->covered && !(r && r->gen != p->gen);
+			mirror_set(e, p, &it, now);
+			r = cache_find(p->mirror, key, keylen, it.hash);
 		}
 		if (r)
 			r->flags |= F_NAMED;

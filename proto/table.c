@@ -22,6 +22,7 @@
 #include "cache.h"
 
 #define SEGMENT_SLOTS (1u << TABLE_SEGMENT_BITS)
+#define AHEAD 8u /* buckets between the one that is split and the one that is fetched */
 #define SEGMENT_LEN (SEGMENT_SLOTS * sizeof(uint32_t))
 
 static uint32_t *slot(const struct table *t, uint32_t i)
@@ -100,9 +101,11 @@ void table_grow(struct table *t, const struct slab *s)
 	t->split = i;
 	if (!t->split)
 		t->split = 1u << ++t->bits;
-	at = *slot(t, t->split - 1); /* the next to be split */
-	if (at != SLAB_NONE)
-		__builtin_prefetch(slab_at(s, at));
+	if (t->split > AHEAD) { /* one of the next to be split */
+		at = *slot(t, t->split - 1 - AHEAD);
+		if (at != SLAB_NONE)
+			__builtin_prefetch(slab_at(s, at));
+	}
 }
 
 void table_shrink(struct table *t, const struct slab *s)
