@@ -165,11 +165,28 @@ static int op_create(struct sim *s, int n, unsigned int i, const struct engine_o
 	return 0;
 }
 
+/* Do events of entry i wait to be read? A replacement overtakes them, and no id tells older from newer: what they say
+ * stands against the new entry until the next dump. A known limit, excused in owncheck.c. */
+static bool overtakes(const struct sim *s, int n, unsigned int i)
+{
+	const struct fakekern *k = &s->node[n].k;
+
+	for (unsigned int j = 0; j < k->ev_count; j++)
+		if (world_key(s, &k->ev[(k->ev_at + j) % EVENTS_MAX].f.key) == (int)i)
+			return true;
+	return false;
+}
+
 /* Deletes and creates in one breath. A connection that goes on through the new entry is none the worse. */
 static int op_replace(struct sim *s, int n, unsigned int i, const struct engine_op *op)
 {
+	bool raced = overtakes(s, n, i);
+	int err;
+
 	fk_destroy(s, n, i, OWN_PORT);
-	return op_create(s, n, i, op);
+	err = op_create(s, n, i, op);
+	s->node[n].k.ent[i].raced = raced;
+	return err;
 }
 
 static void set_timer(struct sim *s, struct kent *t, uint32_t timeout_s)

@@ -124,7 +124,7 @@ static void partition(struct sim *s)
 {
 	int a = (int)rng_below(&s->rng, s->p.nodes), b = other_node(s, a);
 
-	switch (rng_below(&s->rng, 3)) {
+	switch (s->p.storm ? 1 : rng_below(&s->rng, 3)) {
 	case 0:
 		s->count.partitions++;
 		block(s, a, b, -1, true);
@@ -243,7 +243,7 @@ void faults_step(struct sim *s)
 {
 	int n = (int)rng_below(&s->rng, s->p.nodes);
 
-	switch (rng_below(&s->rng, 14)) {
+	switch (s->p.storm ? 0 : rng_below(&s->rng, 14)) {
 	case 0:
 	case 1:
 		partition(s);

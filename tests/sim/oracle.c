@@ -289,6 +289,15 @@ static void check_peer(struct sim *s, int n, unsigned int k, const struct peek_p
 	v->verified_at = p->verified_at;
 }
 
+/* An alarm of divergence means that memory or code is broken; here neither is (R21, R27). */
+static void check_alarm(struct sim *s, int n)
+{
+	for (unsigned int k = 0; k < ENGINE_PEERS_MAX; k++)
+		if (s->view[n][k].lenient)
+			return;
+	sim_fail(s, "node %d: alarm of divergence, and all was well (R27)", n);
+}
+
 void oracle_mirrors(struct sim *s, int n)
 {
 	struct peek_peer p;
@@ -306,6 +315,8 @@ void oracle_mirrors(struct sim *s, int n)
 	    st.count.flows_limit != s->node[n].last.flows_limit)
 		for (unsigned int k = 0; k < ENGINE_PEERS_MAX; k++)
 			s->view[n][k].lenient = true;
+	if (st.count.divergences != s->node[n].last.divergences)
+		check_alarm(s, n);
 	s->node[n].last = st.count;
 	for (unsigned int k = 0; k < ENGINE_PEERS_MAX && !s->failed; k++)
 		if (peek_peer(s->node[n].e, k, &p))

@@ -92,6 +92,7 @@ struct conn {
 
 /* ---- A fake kernel ---- */
 struct kent {
+	bool raced; /* made by a replacement that overtook events */
 	bool present, mute, wrote; /* wrote: the last word on the timer was a write of the daemon */
 	struct flow f;
 	usec_t expire_at;
@@ -221,6 +222,7 @@ struct params {
 	uint32_t latency_us; /* of a daemon's wake-up */
 	usec_t active_us;
 	uint32_t inbox_len;
+	bool storm;
 	bool chaos; /* chaos: role changes that do not match the carrier */
 };
 
