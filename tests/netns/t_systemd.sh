@@ -224,6 +224,13 @@ check "and the other node's kernel has them" within 10 held in_peer 10.66.0
 flows in_peer 10.77.0
 check "20 flows of the other node are injected here" within 10 held in_net 10.77.0
 
+# keepalived's way to say so.
+notify=$(cd "$dest" && find . -name ctsyncd-notify.sh | sed 's/^\.//')
+check "keepalived's script: MASTER promotes" in_box "$notify" INSTANCE outside MASTER 100
+check "the role follows" within 5 status_is "s['role']" primary
+check "keepalived's script: BACKUP demotes" in_box "$notify" INSTANCE outside BACKUP 100
+check "the role follows again" within 5 status_is "s['role']" backup
+check "keepalived's script refuses an unknown state" in_box sh -c "! $notify INSTANCE outside ASLEEP 100"
 check "promote" in_box ctsync promote
 check "the status line follows" within 5 status_text_has primary
 check "systemctl reload" in_box systemctl reload ctsyncd
