@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A conntrack table as a daemon sees it through ctnetlink, with what makes the real one awkward: events are lost when
- * their buffer is full; entries expire in crowds, long after their time; packets refresh timers without an
- * event; entries made while nobody listened are mute for ever; a dump is read in slices, each as old as the read
- * of the one before it; writes are refused. Facts from the kernel's sources and from experiments on 6.18.
+ * A conntrack table as a daemon sees it through ctnetlink, with what makes the real one awkward:
+ * events are lost when their buffer is full; entries expire in crowds, long after their time;
+ * packets refresh timers without an event; entries made while nobody listened are mute for ever; a
+ * dump is read in slices, each as old as the read of the one before it; writes are refused. Facts
+ * from the kernel's sources and from experiments on 6.18.
  *
- * It owns struct fakekern. Entries are indexed by the number of their connection (conn[]), which the key holds.
+ * It owns struct fakekern. Entries are indexed by the number of their connection (conn[]), which
+ * the key holds.
  */
 #include <errno.h>
 #include <string.h>
@@ -36,10 +38,12 @@ void fk_snapshot(const struct sim *s, int n, unsigned int i, struct flow *f)
 	f->has = FLOW_HAS_REPLY | FLOW_HAS_STATUS | FLOW_HAS_TIMEOUT | FLOW_HAS_ID | FLOW_HAS_MARK;
 	if (f->key.proto == 6)
 		f->has |= FLOW_HAS_TCP;
-	f->timeout_s = t->expire_at > s->now ? (uint32_t)((t->expire_at - s->now) / USEC_PER_SEC) : 0;
+	f->timeout_s = t->expire_at > s->now ? (uint32_t)((t->expire_at - s->now) / USEC_PER_SEC)
+					     : 0;
 }
 
-void fk_event(struct sim *s, int n, enum engine_kern_event event, const struct flow *f, uint32_t has, uint32_t portid)
+void fk_event(struct sim *s, int n, enum engine_kern_event event, const struct flow *f,
+	      uint32_t has, uint32_t portid)
 {
 	struct node *node = &s->node[n];
 	struct fakekern *k = &node->k;
@@ -64,10 +68,12 @@ void fk_event(struct sim *s, int n, enum engine_kern_event event, const struct f
 static uint32_t has_all(const struct flow *f)
 {
 	return FLOW_HAS_REPLY | FLOW_HAS_STATUS | FLOW_HAS_TIMEOUT | FLOW_HAS_ID |
-	       (f->mark ? (uint32_t)FLOW_HAS_MARK : 0) | (f->key.proto == 6 ? (uint32_t)FLOW_HAS_TCP : 0);
+	       (f->mark ? (uint32_t)FLOW_HAS_MARK : 0) |
+	       (f->key.proto == 6 ? (uint32_t)FLOW_HAS_TCP : 0);
 }
 
-void fk_create(struct sim *s, int n, unsigned int i, const struct flow *f, uint32_t timeout_s, uint32_t portid)
+void fk_create(struct sim *s, int n, unsigned int i, const struct flow *f, uint32_t timeout_s,
+	       uint32_t portid)
 {
 	struct fakekern *k = &s->node[n].k;
 	struct kent *t = &k->ent[i];
@@ -129,7 +135,8 @@ static bool reply_taken(struct sim *s, int n, unsigned int i, const struct flow 
 	for (unsigned int j = 0; j < s->p.keys; j++) {
 		const struct kent *t = &s->node[n].k.ent[j];
 
-		if (j == i || !t->present || t->f.key.l3 != f->key.l3 || t->f.key.proto != f->key.proto ||
+		if (j == i || !t->present || t->f.key.l3 != f->key.l3 ||
+		    t->f.key.proto != f->key.proto ||
 		    memcmp(&t->f.reply, &f->reply, sizeof(f->reply)) != 0)
 			continue;
 		if (t->expire_at > s->now)
@@ -165,8 +172,9 @@ static int op_create(struct sim *s, int n, unsigned int i, const struct engine_o
 	return 0;
 }
 
-/* Do events of entry i wait to be read? A replacement overtakes them, and no id tells older from newer: what they say
- * stands against the new entry until the next dump. A known limit, excused in owncheck.c. */
+/* Do events of entry i wait to be read? A replacement overtakes them, and no id tells older from
+ * newer: what they say stands against the new entry until the next dump. A known limit, excused in
+ * owncheck.c. */
 static bool overtakes(const struct sim *s, int n, unsigned int i)
 {
 	const struct fakekern *k = &s->node[n].k;
@@ -177,7 +185,8 @@ static bool overtakes(const struct sim *s, int n, unsigned int i)
 	return false;
 }
 
-/* Deletes and creates in one breath. A connection that goes on through the new entry is none the worse. */
+/* Deletes and creates in one breath. A connection that goes on through the new entry is none the
+ * worse. */
 static int op_replace(struct sim *s, int n, unsigned int i, const struct engine_op *op)
 {
 	bool raced = overtakes(s, n, i);
@@ -266,16 +275,18 @@ static int op_one(struct sim *s, int n, const struct engine_op *op, struct flow 
 /* One batch: all is written before the first answer is given. */
 void fk_apply(struct sim *s, int n, const struct engine_op *ops, const unsigned int count)
 {
-	static const char *const names[] = { "inject", "update", "refresh", "delete", "replace", "get", "dump" };
+	static const char *const names[] = { "inject",  "update", "refresh", "delete",
+					     "replace", "get",    "dump" };
 	int err[OPS_BATCH] = { 0 };
 	struct flow got[OPS_BATCH];
 	bool has_got[OPS_BATCH] = { false };
 
 	for (unsigned int k = 0; k < count; k++) {
 		err[k] = op_one(s, n, &ops[k], &got[k], &has_got[k]);
-		sim_trace(s, "node %d: %s flow %d tag %u timeout %u limit %d: %d", n, names[ops[k].type],
-			  world_key(s, &ops[k].flow.key), ops[k].tag, ops[k].flow.timeout_s,
-			  (int)(ops[k].limit_s - s->now / USEC_PER_SEC), err[k]);
+		sim_trace(s, "node %d: %s flow %d tag %u timeout %u limit %d: %d", n,
+			  names[ops[k].type], world_key(s, &ops[k].flow.key), ops[k].tag,
+			  ops[k].flow.timeout_s, (int)(ops[k].limit_s - s->now / USEC_PER_SEC),
+			  err[k]);
 		world_mix(s, ops[k].type, (uint64_t)(uint32_t)err[k] << 32 | ops[k].flow.timeout_s);
 	}
 	for (unsigned int k = 0; k < count && !s->failed; k++)
@@ -345,7 +356,8 @@ bool fk_dump_slice(struct sim *s, int n)
 	}
 	memcpy(slice, k->slice, count * sizeof(slice[0]));
 	if (!end)
-		read_slice(s, n); /* a recv frees the buffer, and the kernel fills it again at once */
+		read_slice(s,
+			   n); /* a recv frees the buffer, and the kernel fills it again at once */
 	for (unsigned int i = 0; i < count; i++)
 		engine_kern(s->node[n].e, KERN_DUMP, &slice[i], 0, s->now);
 	if (end) {

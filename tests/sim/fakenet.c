@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Links between the nodes: loss, duplication, delay, reordering, bit flips, partitions of each direction and link.
- * It owns the heap of datagrams under way, in order of arrival (equal instants: in order of sending).
+ * Links between the nodes: loss, duplication, delay, reordering, bit flips, partitions of each
+ * direction and link. It owns the heap of datagrams under way, in order of arrival (equal instants:
+ * in order of sending).
  */
 #include <stdlib.h>
 #include <string.h>
@@ -92,10 +93,12 @@ unsigned int net_endpoint(const struct sim *s, int at, int peer, unsigned int li
 	return link * (s->p.nodes - 1) + slot;
 }
 
-/* Keeps a datagram that was taken, as an attacker on the link would: to be replayed later it must change nothing. */
+/* Keeps a datagram that was taken, as an attacker on the link would: to be replayed later it must
+ * change nothing. */
 void net_record(struct sim *s, const struct packet *p, const uint8_t *pkt, size_t len)
 {
-	unsigned int i = s->record_count < 64 ? s->record_count++ : (unsigned int)rng_below(&s->rng, 64);
+	unsigned int i = s->record_count < 64 ? s->record_count++
+					      : (unsigned int)rng_below(&s->rng, 64);
 	free(s->record[i].data);
 	s->record[i] = *p;
 	s->record[i].len = (uint16_t)len;
@@ -148,7 +151,9 @@ void net_send(struct sim *s, int src, uint32_t to, const uint8_t *pkt, size_t le
 {
 	for (unsigned int link = 0; link < s->p.links; link++)
 		for (int dst = 0; dst < (int)s->p.nodes; dst++) {
-			struct packet p = { .src = (uint8_t)src, .dst = (uint8_t)dst, .link = (uint8_t)link };
+			struct packet p = { .src = (uint8_t)src,
+					    .dst = (uint8_t)dst,
+					    .link = (uint8_t)link };
 
 			if (dst == src || !(to & 1u << net_endpoint(s, src, dst, link)))
 				continue;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What goes wrong, and who moves the address. A cluster manager is played here too: it moves the address, promotes the
- * node that gets it and demotes the others, and tells a daemon that comes back what it is (unless the seed is a
- * chaotic one, in which the roles need not match the address).
+ * What goes wrong, and who moves the address. A cluster manager is played here too: it moves the
+ * address, promotes the node that gets it and demotes the others, and tells a daemon that comes
+ * back what it is (unless the seed is a chaotic one, in which the roles need not match the
+ * address).
  */
 #include <stdlib.h>
 #include <string.h>
@@ -69,7 +70,8 @@ static void forced(struct sim *s, int n, struct failover_check *f)
 
 	if (s->node[n].e)
 		world_snapshot(s, n, &st);
-	/* With few tombstones they may leave by a LIST, which says no more than "dead"; nor does a sweep. */
+	/* With few tombstones they may leave by a LIST, which says no more than "dead"; nor does a
+	 * sweep. */
 	f->unheard |= s->node[n].conf.tombstones_max < s->p.keys || st.count.overruns;
 	f->swept |= st.mute || st.unclaimed;
 
@@ -109,7 +111,8 @@ static void fail_over(struct sim *s, int how)
 	}
 	if (how == FAIL_REBOOT) {
 		power_off(s, from);
-		world_act(s, ACT_START, from, 0, s->now + rng_range(&s->rng, 500, 8000) * USEC_PER_MS);
+		world_act(s, ACT_START, from, 0,
+			  s->now + rng_range(&s->rng, 500, 8000) * USEC_PER_MS);
 	} else if (how == FAIL_KILL) {
 		restart(s, from, 5 * USEC_PER_SEC);
 	} else if (how == FAIL_CUT) {
@@ -261,7 +264,8 @@ void faults_step(struct sim *s)
 			fail_over(s, FAIL_REBOOT);
 		} else if (s->node[n].e && n != s->carrier_next) {
 			power_off(s, n);
-			world_act(s, ACT_START, n, 0, s->now + rng_below(&s->rng, 5 * USEC_PER_SEC));
+			world_act(s, ACT_START, n, 0,
+				  s->now + rng_below(&s->rng, 5 * USEC_PER_SEC));
 		}
 		break;
 	case 6:
@@ -281,7 +285,8 @@ void faults_step(struct sim *s)
 		break;
 	case 12:
 		if (s->p.chaos)
-			verb(s, n, rng_chance(&s->rng, 5000) ? CMD_PROMOTE : CMD_DEMOTE, "chaotic verb");
+			verb(s, n, rng_chance(&s->rng, 5000) ? CMD_PROMOTE : CMD_DEMOTE,
+			     "chaotic verb");
 		break;
 	default:
 		meddle(s, n);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The simulator's command line: one seed with a trace, a range, the list of seeds that once failed. A failure prints its
- * seed and how to replay it. Every run of a checked set also has to have met every fault and taken every repair path at
- * least once, or it proves less than it seems to: but for the paths that EXEMPT names, with the reason.
+ * The simulator's command line: one seed with a trace, a range, the list of seeds that once failed.
+ * A failure prints its seed and how to replay it. Every run of a checked set also has to have met
+ * every fault and taken every repair path at least once, or it proves less than it seems to: but
+ * for the paths that EXEMPT names, with the reason.
  */
 #include <errno.h>
 #include <signal.h>
@@ -22,7 +23,8 @@ static const struct {
 	{ "drop VALUE", "likewise" },
 	{ "drop UNKNOWN", "likewise" },
 	{ "drop PEERS", "needs more nodes than a run has: tests/unit/test_engine.c" },
-	{ "divergences", "an alarm: it must stay silent, and oracle.c fails the run if it does not" },
+	{ "divergences",
+	  "an alarm: it must stay silent, and oracle.c fails the run if it does not" },
 	{ "events_ignored", "no loopback here: tests/unit/test_engine.c" },
 	{ "drop DELETIONS", "needs 65,536 deletions beyond a gap" },
 };
@@ -72,7 +74,8 @@ void sim_trace(struct sim *s, const char *fmt, ...)
 static void crashed(int sig)
 {
 	char text[64];
-	int len = snprintf(text, sizeof(text), "FAIL seed %llu: signal %d\nreplay: sim -s %llu -v\n",
+	int len = snprintf(text, sizeof(text),
+			   "FAIL seed %llu: signal %d\nreplay: sim -s %llu -v\n",
 			   (unsigned long long)seed_now, sig, (unsigned long long)seed_now);
 
 	(void)!write(STDOUT_FILENO, text, (size_t)len);
@@ -248,9 +251,11 @@ int main(int argc, char **argv)
 	took = (double)(t1.tv_sec - t0.tv_sec) + (double)(t1.tv_nsec - t0.tv_nsec) / 1e9;
 	if (o.cover && cover_all(&r))
 		r.failed++;
-	printf("%.1f s, %.1f seeds/s, %.0f steps/s, trace %016llx\n", took, (double)(r.passed + r.failed) / took,
-	       (double)r.count.steps / took, (unsigned long long)s->hash);
-	printf("%llu passed, %llu failed\n", (unsigned long long)r.passed, (unsigned long long)r.failed);
+	printf("%.1f s, %.1f seeds/s, %.0f steps/s, trace %016llx\n", took,
+	       (double)(r.passed + r.failed) / took, (double)r.count.steps / took,
+	       (unsigned long long)s->hash);
+	printf("%llu passed, %llu failed\n", (unsigned long long)r.passed,
+	       (unsigned long long)r.failed);
 	free(s);
 	return r.failed != 0;
 }

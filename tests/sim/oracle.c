@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The oracle of replication. For each epoch of each node it keeps a log of its own, read off the owner's table after
- * every input: which version said what of which flow. Every mirror is held against that log after every step: covered
- * means exactly equal (R15), versions never go back (I3), what is dead stays dead (I2), what lives stays (I4), a
- * claim of equality was true of the version that it names (I9), and nothing passes its limit (I5).
+ * The oracle of replication. For each epoch of each node it keeps a log of its own, read off the
+ * owner's table after every input: which version said what of which flow. Every mirror is held
+ * against that log after every step: covered means exactly equal (R15), versions never go back
+ * (I3), what is dead stays dead (I2), what lives stays (I4), a claim of equality was true of the
+ * version that it names (I9), and nothing passes its limit (I5).
  *
  * It shares no code with the engine's replication; it reads tables through peek.h.
  */
@@ -47,7 +48,9 @@ static void log_add(struct stream *st, unsigned int i, const struct peek_rec *r)
 	uint64_t prev = st->cur[i];
 	bool was_dead = !prev || log_at(st, prev)->dead;
 
-	st->log[r->version] = (struct logent){ .sum = r->sum, .prev = prev, .key = (uint16_t)i, .dead = r->tomb != 0 };
+	st->log[r->version] = (struct logent){
+		.sum = r->sum, .prev = prev, .key = (uint16_t)i, .dead = r->tomb != 0
+	};
 	st->cur[i] = r->version;
 	if (!r->tomb && was_dead)
 		st->born[i] = r->version;
@@ -82,8 +85,8 @@ static void owner_key(struct sim *s, int n, struct stream *st, unsigned int i)
 		/* a cancelled life gives way to the tombstone of the one before */
 		log_cancel(st, i);
 		if (r.version != st->cur[i])
-			sim_fail(s, "node %d: own flow %u went back from version %llu to %llu (R2)", n, i,
-				 (unsigned long long)cur, (unsigned long long)r.version);
+			sim_fail(s, "node %d: own flow %u went back from version %llu to %llu (R2)",
+				 n, i, (unsigned long long)cur, (unsigned long long)r.version);
 		return;
 	}
 	if (r.version > st->head)
@@ -138,7 +141,8 @@ void oracle_owner(struct sim *s, int n)
 	st->flows = o.flows;
 	st->tombs = o.tombs;
 	if (o.tombs > s->node[n].conf.tombstones_max + 256)
-		sim_fail(s, "node %d: %u tombstones, limit %u (I5)", n, o.tombs, s->node[n].conf.tombstones_max);
+		sim_fail(s, "node %d: %u tombstones, limit %u (I5)", n, o.tombs,
+			 s->node[n].conf.tombstones_max);
 }
 
 void oracle_died(struct sim *s, int n)
@@ -197,44 +201,59 @@ static void check_claim(struct sim *s, int n, const struct peek_peer *p, struct 
 		flows += held;
 		if (held ? r.version == v && r.current : !v)
 			continue;
-		sim_fail(s, "node %d claims to equal node %d at version %llu, but of flow %u it holds %llu, not %llu (I9)",
-			 n, st->node, (unsigned long long)p->verified, i,
-			 held ? (unsigned long long)r.version : 0ULL, (unsigned long long)v);
+		sim_fail(
+			s,
+			"node %d claims to equal node %d at version %llu, but of flow %u it holds %llu, not %llu (I9)",
+			n, st->node, (unsigned long long)p->verified, i,
+			held ? (unsigned long long)r.version : 0ULL, (unsigned long long)v);
 		return;
 	}
 	if (flows != p->flows)
-		sim_fail(s, "node %d: mirror of node %d holds flows that no connection has", n, st->node);
+		sim_fail(s, "node %d: mirror of node %d holds flows that no connection has", n,
+			 st->node);
 }
 
 /* A flow left the mirror (or is old no longer and gone): may it? */
-static void check_left(struct sim *s, int n, struct view *v, const struct peek_peer *p, struct stream *st, unsigned int i)
+static void check_left(struct sim *s, int n, struct view *v, const struct peek_peer *p,
+		       struct stream *st, unsigned int i)
 {
 	uint64_t cur = st->cur[i];
 
 	if (!cur || log_at(st, cur)->dead || v->lenient)
 		return;
-	if (v->held[i] ? v->held[i] >= st->born[i] : v->old[i] && st->complete && st->born[i] <= st->complete_at)
-		sim_fail(s, "node %d: flow %u lives at node %d, was held at version %llu and vanished; covered %llu (I4)",
-			 n, i, st->node, (unsigned long long)v->held[i], (unsigned long long)p->covered);
+	if (v->held[i] ? v->held[i] >= st->born[i]
+		       : v->old[i] && st->complete && st->born[i] <= st->complete_at)
+		sim_fail(
+			s,
+			"node %d: flow %u lives at node %d, was held at version %llu and vanished; covered %llu (I4)",
+			n, i, st->node, (unsigned long long)v->held[i],
+			(unsigned long long)p->covered);
 }
 
-static void check_key(struct sim *s, int n, struct view *v, const struct peek_peer *p, struct stream *st, unsigned int i)
+static void check_key(struct sim *s, int n, struct view *v, const struct peek_peer *p,
+		      struct stream *st, unsigned int i)
 {
 	struct peek_rec r;
 	uint64_t cur = st->cur[i];
-	bool held = peek_mirror(s->node[n].e, p->index, &s->conn[i].key, &r), dead = !cur || log_at(st, cur)->dead;
+	bool held = peek_mirror(s->node[n].e, p->index, &s->conn[i].key, &r),
+	     dead = !cur || log_at(st, cur)->dead;
 
 	if (held && r.current) {
 		if (!r.version || r.version > st->head || log_at(st, r.version)->key != i ||
 		    log_at(st, r.version)->dead || log_at(st, r.version)->sum != r.sum) {
 			if (!v->lenient)
-				sim_fail(s, "node %d holds of flow %u what node %d never said at version %llu", n, i,
-					 st->node, (unsigned long long)r.version);
+				sim_fail(
+					s,
+					"node %d holds of flow %u what node %d never said at version %llu",
+					n, i, st->node, (unsigned long long)r.version);
 			return;
 		}
 		if (r.version < v->held[i])
-			sim_fail(s, "node %d: flow %u of node %d went back from version %llu to %llu (I3)", n, i,
-				 st->node, (unsigned long long)v->held[i], (unsigned long long)r.version);
+			sim_fail(
+				s,
+				"node %d: flow %u of node %d went back from version %llu to %llu (I3)",
+				n, i, st->node, (unsigned long long)v->held[i],
+				(unsigned long long)r.version);
 	}
 	if ((v->held[i] || v->old[i]) && !held)
 		check_left(s, n, v, p, st, i);
@@ -242,10 +261,14 @@ static void check_key(struct sim *s, int n, struct view *v, const struct peek_pe
 	v->old[i] = held && !r.current;
 	if (!cur || !oracle_covered(p, cur) || v->lenient)
 		return;
-	if (dead ? held && (r.current || p->covered >= st->head) && !p->debt : !held || r.version != cur || !r.current)
-		sim_fail(s, "node %d: flow %u of node %d is covered at version %llu (%s), but %s at %llu; prefix %llu (R15)", n,
-			 i, st->node, (unsigned long long)cur, dead ? "dead" : "alive", held ? "held" : "not held",
-			 held ? (unsigned long long)r.version : 0ULL, (unsigned long long)p->covered);
+	if (dead ? held && (r.current || p->covered >= st->head) && !p->debt
+		 : !held || r.version != cur || !r.current)
+		sim_fail(
+			s,
+			"node %d: flow %u of node %d is covered at version %llu (%s), but %s at %llu; prefix %llu (R15)",
+			n, i, st->node, (unsigned long long)cur, dead ? "dead" : "alive",
+			held ? "held" : "not held", held ? (unsigned long long)r.version : 0ULL,
+			(unsigned long long)p->covered);
 }
 
 static void check_bounds(struct sim *s, int n, const struct peek_peer *p)

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The checks of ownership: an entry through which a live connection's packets pass is never removed by an operation of
- * ours; what a node had covered when its peer died is in its kernel after the promote (I6); and when faults
- * have stopped, every mirror equals its owner's table, every own flow its kernel's entry, and every node says so (I1).
+ * The checks of ownership: an entry through which a live connection's packets pass is never removed
+ * by an operation of ours; what a node had covered when its peer died is in its kernel after the
+ * promote (I6); and when faults have stopped, every mirror equals its owner's table, every own flow
+ * its kernel's entry, and every node says so (I1).
  */
 #include <stdarg.h>
 #include <stdio.h>
@@ -10,8 +11,12 @@
 
 #include "sim.h"
 
-#define BLIND_US (3 * USEC_PER_SEC) /* packets this soon after a write of ours cannot be told from the write */
-#define NEAR_US (8 * USEC_PER_SEC)  /* what ends so near to its time has expired, for all that a peer can tell */
+#define BLIND_US                                                                                   \
+	(3 *                                                                                       \
+	 USEC_PER_SEC) /* packets this soon after a write of ours cannot be told from the write */
+#define NEAR_US                                                                                    \
+	(8 * USEC_PER_SEC) /* what ends so near to its time has expired, for all that a peer can   \
+			      tell */
 
 /* An operation is about to take entry i out of node n's kernel, for good. */
 void own_check_removal(struct sim *s, int n, unsigned int i, const char *how)
@@ -20,17 +25,20 @@ void own_check_removal(struct sim *s, int n, unsigned int i, const char *how)
 	const struct conn *c = &s->conn[i];
 
 	if (s->now < s->node[n].unheard_to)
-		return; /* events were lost, and the dump that makes up for them has not been read */
+		return; /* events were lost, and the dump that makes up for them has not been read
+			 */
 	if (s->p.chaos)
-		return; /* a backup that carries: its idle entries go once the primary claims them */
+		return; /* a backup that carries: its idle entries go once the primary claims them
+			 */
 	if (!t->present || !c->open || c->carrier >= 0 || !t->packet_at || t->expire_at <= s->now)
 		return;
 	if (t->written_at && t->packet_at < t->written_at + BLIND_US)
 		return;
 	if (traffic_carrier(s, i) != n || t->seq != c->seq)
 		return; /* its packets pass elsewhere by now */
-	sim_fail(s, "node %d: %s of flow %u, whose packets pass here (last %llu ms ago) (ownership)", n, how, i,
-		 (unsigned long long)((s->now - t->packet_at) / USEC_PER_MS));
+	sim_fail(s,
+		 "node %d: %s of flow %u, whose packets pass here (last %llu ms ago) (ownership)",
+		 n, how, i, (unsigned long long)((s->now - t->packet_at) / USEC_PER_MS));
 }
 
 /* A key is own, a copy or a stray, never two of them (own.c). */
@@ -41,7 +49,8 @@ void own_check_kinds(struct sim *s, int n)
 			sim_fail(s, "node %d: flow %u is own and copy, or a copy twice", n, i);
 }
 
-/* Has node n another entry that holds the reply tuple of f, which is flow i? Then its kernel refuses flow i, rightly. */
+/* Has node n another entry that holds the reply tuple of f, which is flow i? Then its kernel
+ * refuses flow i, rightly. */
 static bool reply_held(const struct sim *s, const struct flow *f, unsigned int i, int n)
 {
 	for (unsigned int j = 0; j < s->p.keys; j++) {
@@ -54,7 +63,8 @@ static bool reply_held(const struct sim *s, const struct flow *f, unsigned int i
 	return false;
 }
 
-/* Notes what `to` must have in its kernel once it is promoted: all that it has covered of `from`'s living flows. */
+/* Notes what `to` must have in its kernel once it is promoted: all that it has covered of `from`'s
+ * living flows. */
 void own_arm_failover(struct sim *s, int from, int to)
 {
 	struct failover_check *f = &s->node[to].failover;
@@ -82,12 +92,13 @@ void own_arm_failover(struct sim *s, int from, int to)
 		struct flow now;
 
 		fk_snapshot(s, from, i, &now);
-		if (!s->conn[i].open || t->expire_at < s->now + NEAR_US || !t->present || !flow_is_injectable(&t->f) ||
-		    flow_is_closing(&t->f) || traffic_carrier(s, i) != from || s->conn[i].carrier >= 0)
+		if (!s->conn[i].open || t->expire_at < s->now + NEAR_US || !t->present ||
+		    !flow_is_injectable(&t->f) || flow_is_closing(&t->f) ||
+		    traffic_carrier(s, i) != from || s->conn[i].carrier >= 0)
 			continue;
 		if (!st->cur[i] || st->log[st->cur[i]].dead || !oracle_covered(&p, st->cur[i]) ||
-		    !peek_mirror(s->node[to].e, k, &s->conn[i].key, &r) || r.version != st->cur[i] ||
-		    r.sum != peek_flow_sum(&now))
+		    !peek_mirror(s->node[to].e, k, &s->conn[i].key, &r) ||
+		    r.version != st->cur[i] || r.sum != peek_flow_sum(&now))
 			continue;
 		f->expire_at[i] = t->expire_at;
 	}
@@ -108,18 +119,22 @@ static const char *describe(struct sim *s, int n, unsigned int i)
 
 	to[0] = '\0';
 	if (peek_local(s->node[n].e, key, &r))
-		at += (size_t)snprintf(to + at, len - at, "own tomb %u flags %x; ", r.tomb, r.flags);
+		at += (size_t)snprintf(to + at, len - at, "own tomb %u flags %x; ", r.tomb,
+				       r.flags);
 	if (peek_stray(s->node[n].e, key, &r))
-		at += (size_t)snprintf(to + at, len - at, "stray tomb %u flags %x; ", r.tomb, r.flags);
+		at += (size_t)snprintf(to + at, len - at, "stray tomb %u flags %x; ", r.tomb,
+				       r.flags);
 	for (unsigned int k = 0; k < s->p.nodes - 1; k++)
 		if (peek_mirror(s->node[n].e, k, key, &r))
-			at += (size_t)snprintf(to + at, len - at, "mirror %u flags %x; ", k, r.flags);
+			at += (size_t)snprintf(to + at, len - at, "mirror %u flags %x; ", k,
+					       r.flags);
 	return to;
 }
 
 void own_unheard(struct sim *s, int n)
 {
-	s->node[n].unheard_to = (s->now > s->node[n].stalled_to ? s->now : s->node[n].stalled_to) + 3 * USEC_PER_SEC;
+	s->node[n].unheard_to = (s->now > s->node[n].stalled_to ? s->now : s->node[n].stalled_to) +
+				3 * USEC_PER_SEC;
 	for (unsigned int i = 0; i < s->p.nodes; i++)
 		if (s->node[i].failover.armed && s->node[i].failover.from == n)
 			s->node[i].failover.unheard = true;
@@ -138,23 +153,31 @@ void own_check_failover(struct sim *s, int n)
 	peek_owner(s->node[n].e, &o);
 	if (o.role != ROLE_PRIMARY)
 		return; /* demoted again before it could be done */
-	if (c->serial != f->serial || c->refused || s->p.table_max < KEYS_MAX || s->p.refuse || s->failed)
+	if (c->serial != f->serial || c->refused || s->p.table_max < KEYS_MAX || s->p.refuse ||
+	    s->failed)
 		return;
 	for (unsigned int i = 0; i < s->p.keys; i++) {
 		const struct kent *t = &s->node[n].k.ent[i];
 		struct peek_rec own;
 
-		if (!f->expire_at[i] || (peek_local(s->node[n].e, &s->conn[i].key, &own) && !own.tomb && own.mute))
-			continue; /* an entry that never spoke: only the next dump tells that it is gone */
+		if (!f->expire_at[i] ||
+		    (peek_local(s->node[n].e, &s->conn[i].key, &own) && !own.tomb && own.mute))
+			continue; /* an entry that never spoke: only the next dump tells that it is
+				     gone */
 		s->count.failover_flows++;
 		if (s->p.chaos && t->present)
-			continue; /* its own, expired, not collected yet, and its owner not primary: a claim that does not count */
+			continue; /* its own, expired, not collected yet, and its owner not primary:
+				     a claim that does not count */
 		if (f->expire_at[i] <= s->now || fk_alive(s, n, i) || !s->conn[i].open ||
-		    s->conn[i].opened_at > f->armed_at || (f->forced[i] && (f->unheard || (f->swept && s->conn[i].flow.key.proto != 6))) ||
+		    s->conn[i].opened_at > f->armed_at ||
+		    (f->forced[i] &&
+		     (f->unheard || (f->swept && s->conn[i].flow.key.proto != 6))) ||
 		    reply_held(s, &s->conn[i].flow, i, n))
 			continue;
-		sim_fail(s, "node %d: promoted, and flow %u, covered before its owner died, is not in the kernel%s; %s (I6)",
-			 n, i, t->present ? " any more: expired" : "", describe(s, n, i));
+		sim_fail(
+			s,
+			"node %d: promoted, and flow %u, covered before its owner died, is not in the kernel%s; %s (I6)",
+			n, i, t->present ? " any more: expired" : "", describe(s, n, i));
 		return;
 	}
 }
@@ -185,9 +208,11 @@ static const char *mirror_settled(struct sim *s, int n, int m)
 	if (k == ENGINE_PEERS_MAX || p.epoch != o.epoch)
 		return say(s, "node %d does not know node %d", n, m);
 	if (p.covered != o.head || p.debt || p.flows != o.flows)
-		return say(s, "node %d covers %llu of %llu of node %d, holds %u of %u flows, debt %llu", n,
-			   (unsigned long long)p.covered, (unsigned long long)o.head, m, p.flows, o.flows,
-			   (unsigned long long)p.debt);
+		return say(
+			s,
+			"node %d covers %llu of %llu of node %d, holds %u of %u flows, debt %llu",
+			n, (unsigned long long)p.covered, (unsigned long long)o.head, m, p.flows,
+			o.flows, (unsigned long long)p.debt);
 	for (unsigned int i = 0; i < s->p.keys; i++) {
 		bool own = peek_local(s->node[m].e, &s->conn[i].key, &a) && !a.tomb;
 		bool held = peek_mirror(s->node[n].e, k, &s->conn[i].key, &b);
@@ -203,7 +228,8 @@ static bool clashes(const struct sim *s, int n)
 {
 	for (unsigned int m = 0; m < s->p.nodes; m++)
 		for (unsigned int i = 0; i < s->p.keys; i++)
-			if ((int)m != n && s->node[m].k.ent[i].present && reply_held(s, &s->node[m].k.ent[i].f, i, n))
+			if ((int)m != n && s->node[m].k.ent[i].present &&
+			    reply_held(s, &s->node[m].k.ent[i].f, i, n))
 				return true;
 	return false;
 }
@@ -217,16 +243,18 @@ static const char *claims_settled(struct sim *s, int n)
 		return say(s, "node %d has %u peers", n, st.peer_count);
 	for (unsigned int i = 0; i < st.peer_count; i++)
 		if (st.peer[i].state != PEER_UP || !st.peer[i].in_sync)
-			return say(s, "node %d: peer %s in state %d, in sync %d", n, st.peer[i].node, st.peer[i].state,
-				   st.peer[i].in_sync);
+			return say(s, "node %d: peer %s in state %d, in sync %d", n,
+				   st.peer[i].node, st.peer[i].state, st.peer[i].in_sync);
 	if (st.commit.running)
 		return say(s, "node %d: a commit runs for ever", n);
-	if (n != s->carrier && !s->p.refuse && !s->p.spread && !s->p.asym && s->p.table_max == KEYS_MAX && !st.ready && !clashes(s, n))
+	if (n != s->carrier && !s->p.refuse && !s->p.spread && !s->p.asym &&
+	    s->p.table_max == KEYS_MAX && !st.ready && !clashes(s, n))
 		return say(s, "node %d is not ready: %s", n, st.reason);
 	return NULL;
 }
 
-/* What a node announces must be in its kernel, as it is there; what passes through it must be announced. */
+/* What a node announces must be in its kernel, as it is there; what passes through it must be
+ * announced. */
 static const char *local_settled(struct sim *s, int n)
 {
 	for (unsigned int i = 0; i < s->p.keys; i++) {
@@ -239,12 +267,17 @@ static const char *local_settled(struct sim *s, int n)
 		if (t->raced)
 			continue;
 		if (own && !t->present)
-			return say(s, "node %d announces flow %u, which its kernel does not have", n, i);
+			return say(s, "node %d announces flow %u, which its kernel does not have",
+				   n, i);
 		if (own && !t->mute && r.sum != peek_flow_sum(&f))
-			return say(s, "node %d announces flow %u in a state that its kernel has not; %s", n, i,
-				   describe(s, n, i));
-		if (!own && fk_alive(s, n, i) && !t->written_at && t->packet_at > s->node[n].up_at + BLIND_US)
-			return say(s, "node %d: flow %u, made by packets here, is not announced", n, i);
+			return say(
+				s,
+				"node %d announces flow %u in a state that its kernel has not; %s",
+				n, i, describe(s, n, i));
+		if (!own && fk_alive(s, n, i) && !t->written_at &&
+		    t->packet_at > s->node[n].up_at + BLIND_US)
+			return say(s, "node %d: flow %u, made by packets here, is not announced", n,
+				   i);
 	}
 	return NULL;
 }
@@ -257,8 +290,9 @@ static const char *copies_settled(struct sim *s, int n)
 			const struct kent *t = &s->node[m].k.ent[i];
 			struct peek_rec r;
 
-			if ((int)m == n || !peek_local(s->node[m].e, &s->conn[i].key, &r) || r.tomb ||
-			    t->raced || !flow_is_injectable(&t->f) || s->node[n].k.ent[i].present)
+			if ((int)m == n || !peek_local(s->node[m].e, &s->conn[i].key, &r) ||
+			    r.tomb || t->raced || !flow_is_injectable(&t->f) ||
+			    s->node[n].k.ent[i].present)
 				continue;
 			return say(s, "node %d: flow %u of node %u is not in the kernel", n, i, m);
 		}
@@ -279,7 +313,8 @@ const char *own_settled(struct sim *s)
 			what = claims_settled(s, n);
 		if (!what)
 			what = local_settled(s, n);
-		if (!what && s->p.hot && !s->p.refuse && s->p.table_max == KEYS_MAX && !clashes(s, n))
+		if (!what && s->p.hot && !s->p.refuse && s->p.table_max == KEYS_MAX &&
+		    !clashes(s, n))
 			what = copies_settled(s, n);
 	}
 	return what;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What a seed stands for: the shape of the group, of its links, kernels and traffic. Timeouts are shortened so that a
- * run sees flows of every kind expire; limits are small so that a run reaches them. */
+/* What a seed stands for: the shape of the group, of its links, kernels and traffic. Timeouts are
+ * shortened so that a run sees flows of every kind expire; limits are small so that a run reaches
+ * them. */
 #include <stdio.h>
 #include <string.h>
 
@@ -34,12 +35,14 @@ void params_draw(struct sim *s)
 	*p = (struct params){ 0 };
 	p->nodes = rng_chance(r, 6500) ? 2 : 3;
 	p->links = rng_chance(r, 7000) ? 1 : 2;
-	p->keys = rng_chance(r, 5000) ? (unsigned int)rng_range(r, 4, 40) : (unsigned int)rng_range(r, 40, 160);
+	p->keys = rng_chance(r, 5000) ? (unsigned int)rng_range(r, 4, 40)
+				      : (unsigned int)rng_range(r, 40, 160);
 	p->hot = rng_chance(r, 5500);
 	p->sealed = rng_chance(r, 5000);
 	draw_net(s);
 	p->events_cap = rng_chance(r, 3000) ? (unsigned int)rng_range(r, 4, 40) : EVENTS_MAX;
-	p->table_max = rng_chance(r, 2000) ? (unsigned int)rng_range(r, 1 + p->keys / 2, p->keys) : KEYS_MAX;
+	p->table_max = rng_chance(r, 2000) ? (unsigned int)rng_range(r, 1 + p->keys / 2, p->keys)
+					   : KEYS_MAX;
 	p->refuse = sometimes(r, 2500, 2000);
 	p->events_mode = rng_chance(r, 7000) ? 1 : 2;
 	p->traffic_us = rng_range(r, 5, rng_chance(r, 5000) ? 50 : 1000) * USEC_PER_MS;
@@ -51,7 +54,8 @@ void params_draw(struct sim *s)
 	p->active_us = rng_range(r, 10, 60) * USEC_PER_SEC;
 	p->chaos = rng_chance(r, 2500);
 	p->storm = rng_chance(r, 100);
-	if (p->storm) { /* a change a datagram, half of them lost, and no word back for a while: many gaps */
+	if (p->storm) { /* a change a datagram, half of them lost, and no word back for a while:
+			   many gaps */
 		p->traffic_us = 400;
 		p->loss = 5000;
 		p->jitter_us = 20;
@@ -80,7 +84,8 @@ static void timeouts(struct flow_timeouts *t, struct rng *r)
 	t->generic = 60;
 }
 
-/* The parts of a configuration that a node keeps over its restarts are drawn from the seed alone. */
+/* The parts of a configuration that a node keeps over its restarts are drawn from the seed alone.
+ */
 void params_conf(struct sim *s, int n, struct engine_conf *c)
 {
 	struct rng r = { .s = s->seed * 77 + 5 };

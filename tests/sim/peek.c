@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Read-only windows into the engine for the oracle (peek.h). It owns nothing. Casts drop const only where the
- * cache's lookups ask for a mutable pointer; nothing is changed.
+ * Read-only windows into the engine for the oracle (peek.h). It owns nothing. Casts drop const only
+ * where the cache's lookups ask for a mutable pointer; nothing is changed.
  */
 #include "peek.h"
 
@@ -101,7 +101,8 @@ bool peek_peer(const struct engine *e, unsigned int i, struct peek_peer *out)
 	return true;
 }
 
-bool peek_mirror(const struct engine *e, unsigned int i, const struct peek_key *key, struct peek_rec *r)
+bool peek_mirror(const struct engine *e, unsigned int i, const struct peek_key *key,
+		 struct peek_rec *r)
 {
 	const struct peer *p = &e->peers[i];
 	const struct rec *rec;
@@ -141,6 +142,7 @@ unsigned int peek_kinds(const struct engine *e, const struct peek_key *key)
 
 	kinds += peek_stray(e, key, &r) && !r.tomb && (r.flags & F_KERN);
 	for (unsigned int i = 0; i < ENGINE_PEERS_MAX; i++)
-		kinds += e->peers[i].used && find(e->peers[i].mirror, key, &r) && !r.tomb && (r.flags & F_KERN);
+		kinds += e->peers[i].used && find(e->peers[i].mirror, key, &r) && !r.tomb &&
+			 (r.flags & F_KERN);
 	return kinds;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Test-only windows into the engine: read-only views of its tables, for the oracle. Only peek.c includes the
- * private headers of proto/; nothing of this is linked into the daemon.
+ * Test-only windows into the engine: read-only views of its tables, for the oracle. Only peek.c
+ * includes the private headers of proto/; nothing of this is linked into the daemon.
  */
 #ifndef SIM_PEEK_H
 #define SIM_PEEK_H
@@ -56,10 +56,12 @@ bool peek_stray(const struct engine *e, const struct peek_key *key, struct peek_
 /* i-th peer slot; false: not used. */
 bool peek_peer(const struct engine *e, unsigned int i, struct peek_peer *p);
 /* A flow, not a remembered deletion. */
-bool peek_mirror(const struct engine *e, unsigned int i, const struct peek_key *key, struct peek_rec *r);
+bool peek_mirror(const struct engine *e, unsigned int i, const struct peek_key *key,
+		 struct peek_rec *r);
 /* Everything that a datagram of an attacker must not change: tables, coverage, epochs. */
 uint64_t peek_fingerprint(const struct engine *e);
-/* Of how many kinds is the key at once: own, copy (of each mirror), stray in the kernel? More than one is a bug. */
+/* Of how many kinds is the key at once: own, copy (of each mirror), stray in the kernel? More than
+ * one is a bug. */
 unsigned int peek_kinds(const struct engine *e, const struct peek_key *key);
 
 #endif

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The simulator's only source of chance: splitmix64, so that a seed is a number that a person can type. */
+/* The simulator's only source of chance: splitmix64, so that a seed is a number that a person can
+ * type. */
 #ifndef SIM_RNG_H
 #define SIM_RNG_H
 

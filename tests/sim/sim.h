@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What the parts of the simulator share. main.c options and ranges; world.c nodes and time; traffic.c connections;
- * faults.c what goes wrong; fakekern.c a conntrack table; fakenet.c links; oracle.c and owncheck.c the checks.
+ * What the parts of the simulator share. main.c options and ranges; world.c nodes and time;
+ * traffic.c connections; faults.c what goes wrong; fakekern.c a conntrack table; fakenet.c links;
+ * oracle.c and owncheck.c the checks.
  */
 #ifndef SIM_SIM_H
 #define SIM_SIM_H
@@ -16,13 +17,13 @@
 
 #define NODES_MAX 3
 #define LINKS_MAX 2
-#define KEYS_MAX 256         /* flows that can exist in one run */
-#define EVENTS_MAX 512       /* event buffer of a fake kernel */
-#define STREAMS_MAX 64       /* epochs in one run */
+#define KEYS_MAX 256   /* flows that can exist in one run */
+#define EVENTS_MAX 512 /* event buffer of a fake kernel */
+#define STREAMS_MAX 64 /* epochs in one run */
 #define OPS_BATCH 64
 #define START_AT (1000 * USEC_PER_SEC)
-#define OWN_PORT 4711        /* netlink port of a daemon's own writes */
-#define FOREIGN_PORT 999     /* of another program's */
+#define OWN_PORT 4711    /* netlink port of a daemon's own writes */
+#define FOREIGN_PORT 999 /* of another program's */
 
 /* Every kind of fault and every path that a run set must have taken; a counter each. */
 #define SIM_COUNTERS(X)                                                                            \
@@ -80,19 +81,19 @@ struct sim_counters {
 
 /* ---- The world's truth: connections ---- */
 struct conn {
-	struct flow flow;  /* key, reply tuple, and the state as both ends know it */
+	struct flow flow; /* key, reply tuple, and the state as both ends know it */
 	struct peek_key key;
-	bool open;         /* both ends believe in it */
-	bool doubled;      /* its packets pass through two nodes */
-	int8_t carrier;    /* -1: whoever holds the address; else a fixed node */
-	uint64_t seq;      /* packets so far, on all nodes */
+	bool open;      /* both ends believe in it */
+	bool doubled;   /* its packets pass through two nodes */
+	int8_t carrier; /* -1: whoever holds the address; else a fixed node */
+	uint64_t seq;   /* packets so far, on all nodes */
 	usec_t opened_at;
 	unsigned int closed_on; /* bitmap of nodes that saw its end */
 };
 
 /* ---- A fake kernel ---- */
 struct kent {
-	bool raced; /* made by a replacement that overtook events */
+	bool raced;                /* made by a replacement that overtook events */
 	bool present, mute, wrote; /* wrote: the last word on the timer was a write of the daemon */
 	struct flow f;
 	usec_t expire_at;
@@ -141,7 +142,7 @@ struct failover_check { /* I6: what must be in this kernel once the promote is d
 	usec_t expire_at[KEYS_MAX]; /* 0 = not demanded */
 	bool forced[KEYS_MAX];      /* its owner's kernel ended it as the address left */
 	bool unheard;               /* and its owner could not hear, or not tell, how */
-	bool swept;                 /* or its owner sweeps, and knows no more than the timer of the last event */
+	bool swept; /* or its owner sweeps, and knows no more than the timer of the last event */
 };
 
 #define INBOX_MAX 256
@@ -150,15 +151,15 @@ struct node {
 	struct engine *e;
 	struct engine_conf conf;
 	struct fakekern k;
-	bool off;           /* no power: forwards nothing */
-	bool booted_before; /* a daemon has run since the kernel's boot */
+	bool off;              /* no power: forwards nothing */
+	bool booted_before;    /* a daemon has run since the kernel's boot */
 	enum engine_role role; /* persisted, as NOTE_ROLE said */
 	usec_t stalled_to, pump_at, up_at, unheard_to;
 	struct packet inbox[INBOX_MAX];
 	unsigned int inbox_count;
 	size_t inbox_len;
 	struct failover_check failover;
-	uint64_t print; /* fingerprint at the previous look */
+	uint64_t print;              /* fingerprint at the previous look */
 	struct engine_counters last; /* of this engine at the previous check */
 	usec_t spin_at;
 	unsigned int spin;
@@ -187,14 +188,24 @@ struct stream {
 struct view { /* what the oracle remembers of one mirror */
 	uint64_t epoch, covered, verified;
 	usec_t verified_at;
-	bool lenient;   /* flows were dropped for silence, or a flush: only equality at the end counts */
-	uint64_t held[KEYS_MAX];  /* version, 0 = not held or old */
+	bool lenient; /* flows were dropped for silence, or a flush: only equality at the end counts
+		       */
+	uint64_t held[KEYS_MAX]; /* version, 0 = not held or old */
 	bool old[KEYS_MAX];
 };
 
 /* ---- Actions ---- */
 enum act_type {
-	ACT_TRAFFIC, ACT_FAULT, ACT_GC, ACT_START, ACT_HEAL, ACT_FAILOVER, ACT_PROMOTE, ACT_NET, ACT_ATTACK, ACT_KEEPALIVE,
+	ACT_TRAFFIC,
+	ACT_FAULT,
+	ACT_GC,
+	ACT_START,
+	ACT_HEAL,
+	ACT_FAILOVER,
+	ACT_PROMOTE,
+	ACT_NET,
+	ACT_ATTACK,
+	ACT_KEEPALIVE,
 };
 
 struct act {
@@ -216,9 +227,9 @@ struct params {
 	uint32_t refuse;
 	unsigned int events_mode; /* sysctl nf_conntrack_events: 1 or 2 */
 	usec_t traffic_us, fault_us, attack_us;
-	uint32_t cold;     /* of 10,000: share of traffic steps that are packets on established flows */
-	uint32_t asym;     /* of 10,000: flows through two nodes */
-	uint32_t spread;   /* of 10,000: flows bound to a node of their own */
+	uint32_t cold; /* of 10,000: share of traffic steps that are packets on established flows */
+	uint32_t asym; /* of 10,000: flows through two nodes */
+	uint32_t spread;     /* of 10,000: flows bound to a node of their own */
 	uint32_t latency_us; /* of a daemon's wake-up */
 	usec_t active_us;
 	uint32_t inbox_len;
@@ -231,12 +242,12 @@ struct sim {
 	struct rng rng;
 	struct params p;
 	usec_t now, calm_at;
-	bool calm;         /* faults have stopped */
+	bool calm; /* faults have stopped */
 	bool verbose;
-	uint64_t hash;     /* of everything that came out */
+	uint64_t hash; /* of everything that came out */
 	struct node node[NODES_MAX];
 	struct conn conn[KEYS_MAX];
-	int carrier;       /* node that holds the address, -1: on its way */
+	int carrier; /* node that holds the address, -1: on its way */
 	int carrier_next;
 	struct packet *heap;
 	size_t heap_count, heap_max;
@@ -269,7 +280,8 @@ void world_act(struct sim *s, enum act_type type, int node, unsigned int arg, us
 void world_kick(struct sim *s, int n); /* there is input for the daemon of node n */
 void world_start(struct sim *s, int n);
 void world_stop(struct sim *s, int n, bool clean);
-int world_key(const struct sim *s, const struct flow_key *key); /* index of a connection, -1: nobody's */
+int world_key(const struct sim *s,
+	      const struct flow_key *key); /* index of a connection, -1: nobody's */
 void world_snapshot(struct sim *s, int n, struct engine_stats *st);
 
 /* params.c */
@@ -292,9 +304,11 @@ void faults_act(struct sim *s, const struct act *a);
 
 /* fakekern.c */
 void fk_reset(struct fakekern *k, struct rng *r);
-void fk_event(struct sim *s, int n, enum engine_kern_event event, const struct flow *f, uint32_t has, uint32_t portid);
+void fk_event(struct sim *s, int n, enum engine_kern_event event, const struct flow *f,
+	      uint32_t has, uint32_t portid);
 bool fk_alive(const struct sim *s, int n, unsigned int i); /* present and not expired */
-void fk_create(struct sim *s, int n, unsigned int i, const struct flow *f, uint32_t timeout_s, uint32_t portid);
+void fk_create(struct sim *s, int n, unsigned int i, const struct flow *f, uint32_t timeout_s,
+	       uint32_t portid);
 void fk_destroy(struct sim *s, int n, unsigned int i, uint32_t portid);
 void fk_gc(struct sim *s, int n);
 void fk_apply(struct sim *s, int n, const struct engine_op *ops, const unsigned int count);
@@ -305,7 +319,8 @@ void fk_snapshot(const struct sim *s, int n, unsigned int i, struct flow *f);
 
 /* fakenet.c */
 void net_send(struct sim *s, int src, uint32_t to, const uint8_t *pkt, size_t len);
-void net_push(struct sim *s, const struct packet *proto, const uint8_t *data, size_t len, usec_t at);
+void net_push(struct sim *s, const struct packet *proto, const uint8_t *data, size_t len,
+	      usec_t at);
 bool net_pop_due(struct sim *s, struct packet *out);
 usec_t net_next(const struct sim *s);
 void net_record(struct sim *s, const struct packet *p, const uint8_t *pkt, size_t len);
@@ -313,9 +328,9 @@ void net_free(struct sim *s);
 unsigned int net_endpoint(const struct sim *s, int at, int peer, unsigned int link);
 
 /* oracle.c */
-void oracle_owner(struct sim *s, int n);              /* after anything that may have changed n's own table */
-void oracle_mirrors(struct sim *s, int n);            /* after anything that may have changed n's mirrors */
-void oracle_resync(struct sim *s, int n);             /* n was told to have everything told anew */
+void oracle_owner(struct sim *s, int n);   /* after anything that may have changed n's own table */
+void oracle_mirrors(struct sim *s, int n); /* after anything that may have changed n's mirrors */
+void oracle_resync(struct sim *s, int n);  /* n was told to have everything told anew */
 void oracle_died(struct sim *s, int n);
 struct stream *oracle_stream(struct sim *s, uint64_t epoch);
 bool oracle_covered(const struct peek_peer *p, uint64_t version);

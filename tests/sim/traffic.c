@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Connections and their packets. A connection's truth lives in conn[]; the kernel of the node that carries it follows
- * packet by packet, as the real one does: a first packet makes an entry, a change of state is an event, any other packet
- * refreshes a timer and says nothing. A packet in mid-stream that meets no entry, or one with an old TCP window,
- * ends the connection: that is what a failover must not do to the flows that it promised to carry.
+ * Connections and their packets. A connection's truth lives in conn[]; the kernel of the node that
+ * carries it follows packet by packet, as the real one does: a first packet makes an entry, a
+ * change of state is an event, any other packet refreshes a timer and says nothing. A packet in
+ * mid-stream that meets no entry, or one with an old TCP window, ends the connection: that is what
+ * a failover must not do to the flows that it promised to carry.
  */
 #include <string.h>
 
@@ -14,7 +15,16 @@
 #define ST_CONFIRMED 0x8u
 #define ST_SNAT (0x10u | 0x80u)
 
-enum { TCP_SYN_SENT = 1, TCP_SYN_RECV, TCP_ESTABLISHED, TCP_FIN_WAIT, TCP_CLOSE_WAIT, TCP_LAST_ACK, TCP_TIME_WAIT, TCP_CLOSE };
+enum {
+	TCP_SYN_SENT = 1,
+	TCP_SYN_RECV,
+	TCP_ESTABLISHED,
+	TCP_FIN_WAIT,
+	TCP_CLOSE_WAIT,
+	TCP_LAST_ACK,
+	TCP_TIME_WAIT,
+	TCP_CLOSE
+};
 
 static void make_key(struct flow_key *key, unsigned int i)
 {
@@ -46,7 +56,9 @@ void traffic_init(struct sim *s)
 
 		make_key(&c->flow.key, i);
 		flow_inverse(&c->flow.key, &c->flow.reply);
-		c->carrier = rng_chance(&s->rng, s->p.spread) ? (int8_t)rng_below(&s->rng, s->p.nodes) : -1;
+		c->carrier = rng_chance(&s->rng, s->p.spread)
+				     ? (int8_t)rng_below(&s->rng, s->p.nodes)
+				     : -1;
 		c->doubled = rng_chance(&s->rng, s->p.asym);
 	}
 }
@@ -69,14 +81,15 @@ static bool nat_port_free(const struct sim *s, int n, unsigned int i, uint16_t p
 	for (unsigned int j = 0; j < s->p.keys; j++) {
 		const struct kent *t = &s->node[n].k.ent[j];
 
-		if (j != i && t->present && (t->f.status & ST_SNAT) && t->f.key.proto == s->conn[i].flow.key.proto &&
-		    t->f.reply.dport == port)
+		if (j != i && t->present && (t->f.status & ST_SNAT) &&
+		    t->f.key.proto == s->conn[i].flow.key.proto && t->f.reply.dport == port)
 			return false;
 	}
 	return true;
 }
 
-/* A new incarnation: its addresses as this node would translate them, its state as of the first packet. */
+/* A new incarnation: its addresses as this node would translate them, its state as of the first
+ * packet. */
 static bool fresh(struct sim *s, unsigned int i, int n)
 {
 	struct conn *c = &s->conn[i];
@@ -87,7 +100,9 @@ static bool fresh(struct sim *s, unsigned int i, int n)
 	f->tcp = (struct flow_tcp){ 0 };
 	flow_inverse(&f->key, &f->reply);
 	if (f->key.proto == 6)
-		f->tcp = (struct flow_tcp){ .state = TCP_SYN_SENT, .wscale = { 7, 0 }, .flags = { 0x3, 0 } };
+		f->tcp = (struct flow_tcp){ .state = TCP_SYN_SENT,
+					    .wscale = { 7, 0 },
+					    .flags = { 0x3, 0 } };
 	if (i % 3 || f->key.l3 != 4 || f->key.proto == 1)
 		return true;
 	for (unsigned int tries = 0; tries < 8; tries++) {
@@ -287,22 +302,25 @@ void traffic_step(struct sim *s)
 
 		n = s->node[other].off ? n : other;
 	}
-	/* An unfinished handshake hurries; what is established stays so for long when the seed is a cold one. */
-	if (c->flow.key.proto == 6 && c->flow.tcp.state != TCP_SYN_SENT && c->flow.tcp.state != TCP_SYN_RECV &&
-	    rng_chance(&s->rng, s->p.cold))
+	/* An unfinished handshake hurries; what is established stays so for long when the seed is a
+	 * cold one. */
+	if (c->flow.key.proto == 6 && c->flow.tcp.state != TCP_SYN_SENT &&
+	    c->flow.tcp.state != TCP_SYN_RECV && rng_chance(&s->rng, s->p.cold))
 		traffic_packet(s, i, n);
 	else
 		advance(s, i, n);
 }
 
-/* Once a second: now and then a packet on what is established. A quarter of the connections is silent. */
+/* Once a second: now and then a packet on what is established. A quarter of the connections is
+ * silent. */
 void traffic_keepalive(struct sim *s)
 {
 	for (unsigned int i = 0; i < s->p.keys; i++) {
 		const struct conn *c = &s->conn[i];
 		int n = traffic_carrier(s, i);
 
-		if (!c->open || n < 0 || !(c->flow.status & ST_ASSURED) || !rng_chance(&s->rng, i % 4 ? 1500 : 100))
+		if (!c->open || n < 0 || !(c->flow.status & ST_ASSURED) ||
+		    !rng_chance(&s->rng, i % 4 ? 1500 : 100))
 			continue;
 		traffic_packet(s, i, n);
 	}

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The world: nodes, time, and the loop. One step takes what is due first (a datagram's arrival, a daemon's wake-up or
- * deadline, an action of traffic or faults), lets the one node that it concerns work as its daemon would, and has the
- * oracle look. Nothing depends on anything but the seed; `hash` folds in every output, so two runs can be compared.
+ * The world: nodes, time, and the loop. One step takes what is due first (a datagram's arrival, a
+ * daemon's wake-up or deadline, an action of traffic or faults), lets the one node that it concerns
+ * work as its daemon would, and has the oracle look. Nothing depends on anything but the seed;
+ * `hash` folds in every output, so two runs can be compared.
  */
 #include <stdarg.h>
 #include <stdio.h>
@@ -11,8 +12,8 @@
 
 #include "sim.h"
 
-#define SPIN_MAX 2000    /* wake-ups of one daemon at one instant */
-#define SENDS_MAX 20000  /* datagrams out of one wake-up */
+#define SPIN_MAX 2000   /* wake-ups of one daemon at one instant */
+#define SENDS_MAX 20000 /* datagrams out of one wake-up */
 #define OPS_MAX 20000
 #define SETTLE_US (150 * USEC_PER_SEC)
 #define CALM_POLL_US (100 * USEC_PER_MS)
@@ -29,7 +30,8 @@ void world_act(struct sim *s, enum act_type type, int node, unsigned int arg, us
 		sim_fail(s, "the simulator's own list of actions is full");
 		return;
 	}
-	s->act[s->act_count++] = (struct act){ .at = at, .seq = s->seq++, .type = type, .node = node, .arg = arg };
+	s->act[s->act_count++] =
+		(struct act){ .at = at, .seq = s->seq++, .type = type, .node = node, .arg = arg };
 }
 
 static usec_t act_next(const struct sim *s, unsigned int *which)
@@ -103,8 +105,9 @@ void world_start(struct sim *s, int n)
 	node->stalled_to = 0;
 	node->up_at = s->now;
 	node->last = (struct engine_counters){ 0 };
-	sim_trace(s, "node %d: daemon starts, epoch %llx, %s, origin %d", n, (unsigned long long)epoch,
-		  node->role == ROLE_PRIMARY ? "primary" : "backup", node->conf.origin);
+	sim_trace(s, "node %d: daemon starts, epoch %llx, %s, origin %d", n,
+		  (unsigned long long)epoch, node->role == ROLE_PRIMARY ? "primary" : "backup",
+		  node->conf.origin);
 	oracle_owner(s, n);
 }
 
@@ -118,7 +121,8 @@ static void drain_sends(struct sim *s, int n)
 
 	while (!s->failed && (len = engine_send(node->e, pkt, &to, s->now)) > 0) {
 		if (len > node->conf.dgram_max)
-			sim_fail(s, "node %d: a datagram of %zu bytes, limit %u", n, len, node->conf.dgram_max);
+			sim_fail(s, "node %d: a datagram of %zu bytes, limit %u", n, len,
+				 node->conf.dgram_max);
 		if (++count > SENDS_MAX)
 			sim_fail(s, "node %d: engine_send never ends", n);
 		for (size_t i = 0; i < len; i += 8) {
@@ -174,16 +178,19 @@ static void recv_one(struct sim *s, int n, struct packet *p)
 		memcpy(taped, p->data, p->len);
 	if (p->kind != PKT_PLAIN)
 		before = peek_fingerprint(node->e);
-	rc = engine_recv(node->e, net_endpoint(s, n, p->src == n ? (n ? 0 : 1) : p->src, p->link), p->data, p->len,
-			 s->now);
-	sim_trace(s, "node %d: datagram of %u from node %d kind %u: %d", n, p->len, p->src, p->kind, rc);
+	rc = engine_recv(node->e, net_endpoint(s, n, p->src == n ? (n ? 0 : 1) : p->src, p->link),
+			 p->data, p->len, s->now);
+	sim_trace(s, "node %d: datagram of %u from node %d kind %u: %d", n, p->len, p->src, p->kind,
+		  rc);
 	world_mix(s, (uint64_t)n, (uint64_t)(uint32_t)rc);
 	if (tape && rc == 0 && p->kind == PKT_PLAIN)
 		net_record(s, p, taped, p->len);
 	if (p->kind == PKT_BAD && rc >= 0)
 		sim_fail(s, "node %d took a datagram that was damaged or forged (I8)", n);
 	if (p->kind != PKT_PLAIN && peek_fingerprint(node->e) != before)
-		sim_fail(s, "node %d: a replayed or forged datagram changed its state, answer %d (I8)", n, rc);
+		sim_fail(s,
+			 "node %d: a replayed or forged datagram changed its state, answer %d (I8)",
+			 n, rc);
 	oracle_mirrors(s, n);
 	oracle_owner(s, n);
 }
@@ -267,8 +274,8 @@ static void read_notes(struct sim *s, int n)
 	unsigned int count = 0;
 
 	while (engine_note(s->node[n].e, &note)) {
-		sim_trace(s, "node %d: note %d %s %llu %llu", n, note.type, note.peer, (unsigned long long)note.arg0,
-			  (unsigned long long)note.arg1);
+		sim_trace(s, "node %d: note %d %s %llu %llu", n, note.type, note.peer,
+			  (unsigned long long)note.arg0, (unsigned long long)note.arg1);
 		world_mix(s, note.type, note.arg0);
 		if (note.type == NOTE_ROLE)
 			s->node[n].role = (enum engine_role)note.arg0;
@@ -324,7 +331,8 @@ static void arrive(struct sim *s, struct packet *p)
 {
 	struct node *node = &s->node[p->dst];
 
-	if (!node->e || node->inbox_count == INBOX_MAX || node->inbox_len + p->len > s->p.inbox_len) {
+	if (!node->e || node->inbox_count == INBOX_MAX ||
+	    node->inbox_len + p->len > s->p.inbox_len) {
 		s->count.inbox_full += node->e != NULL;
 		free(p->data);
 		return;
@@ -358,7 +366,8 @@ static void do_act(struct sim *s, unsigned int which)
 		break;
 	case ACT_GC:
 		fk_gc(s, a.node);
-		world_act(s, ACT_GC, a.node, 0, s->now + rng_range(&s->rng, 1, s->calm ? 2 : 40) * USEC_PER_SEC);
+		world_act(s, ACT_GC, a.node, 0,
+			  s->now + rng_range(&s->rng, 1, s->calm ? 2 : 40) * USEC_PER_SEC);
 		break;
 	case ACT_ATTACK:
 		if (s->calm)
@@ -456,9 +465,12 @@ void world_run(struct sim *s, uint64_t seed, bool verbose)
 	*s = (struct sim){ .verbose = verbose, .hash = 0xcbf29ce484222325ULL };
 	init(s, seed);
 	end = s->now + s->p.active_us;
-	sim_trace(s, "seed %llu: %u nodes, %u links, %u keys, %s, %s, loss %u dup %u flip %u reorder %u",
-		  (unsigned long long)seed, s->p.nodes, s->p.links, s->p.keys, s->p.hot ? "hot" : "cache",
-		  s->p.sealed ? "sealed" : "unsealed", s->p.loss, s->p.dup, s->p.flip, s->p.reorder);
+	sim_trace(
+		s,
+		"seed %llu: %u nodes, %u links, %u keys, %s, %s, loss %u dup %u flip %u reorder %u",
+		(unsigned long long)seed, s->p.nodes, s->p.links, s->p.keys,
+		s->p.hot ? "hot" : "cache", s->p.sealed ? "sealed" : "unsealed", s->p.loss,
+		s->p.dup, s->p.flip, s->p.reorder);
 	while (!s->failed && s->now < end)
 		step(s);
 	if (!s->failed)
