@@ -177,7 +177,8 @@ static unsigned int cover_all(const struct result *r)
 static void usage(FILE *f)
 {
 	fputs("usage: sim [-s SEED] [-r FROM-TO] [-l LIST] [-v] [-c] [-t]\n"
-	      "  -s SEED     run one seed\n  -r FROM-TO  run a range\n  -l LIST     run the seeds listed in a file\n"
+	      "  -s SEED     run one seed\n  -r FROM-TO  run a range\n  -l "
+	      "LIST     run the seeds listed in a file\n"
 	      "  -v          trace\n  -c          every fault and repair path must occur\n"
 	      "  -t          run every seed twice, compare\n",
 	      f);

@@ -201,11 +201,11 @@ static void check_claim(struct sim *s, int n, const struct peek_peer *p, struct 
 		flows += held;
 		if (held ? r.version == v && r.current : !v)
 			continue;
-		sim_fail(
-			s,
-			"node %d claims to equal node %d at version %llu, but of flow %u it holds %llu, not %llu (I9)",
-			n, st->node, (unsigned long long)p->verified, i,
-			held ? (unsigned long long)r.version : 0ULL, (unsigned long long)v);
+		sim_fail(s,
+			 "node %d claims to equal node %d at version %llu, but "
+			 "of flow %u it holds %llu, not %llu (I9)",
+			 n, st->node, (unsigned long long)p->verified, i,
+			 held ? (unsigned long long)r.version : 0ULL, (unsigned long long)v);
 		return;
 	}
 	if (flows != p->flows)
@@ -223,11 +223,11 @@ static void check_left(struct sim *s, int n, struct view *v, const struct peek_p
 		return;
 	if (v->held[i] ? v->held[i] >= st->born[i]
 		       : v->old[i] && st->complete && st->born[i] <= st->complete_at)
-		sim_fail(
-			s,
-			"node %d: flow %u lives at node %d, was held at version %llu and vanished; covered %llu (I4)",
-			n, i, st->node, (unsigned long long)v->held[i],
-			(unsigned long long)p->covered);
+		sim_fail(s,
+			 "node %d: flow %u lives at node %d, was held at "
+			 "version %llu and vanished; covered %llu (I4)",
+			 n, i, st->node, (unsigned long long)v->held[i],
+			 (unsigned long long)p->covered);
 }
 
 static void check_key(struct sim *s, int n, struct view *v, const struct peek_peer *p,
@@ -242,18 +242,18 @@ static void check_key(struct sim *s, int n, struct view *v, const struct peek_pe
 		if (!r.version || r.version > st->head || log_at(st, r.version)->key != i ||
 		    log_at(st, r.version)->dead || log_at(st, r.version)->sum != r.sum) {
 			if (!v->lenient)
-				sim_fail(
-					s,
-					"node %d holds of flow %u what node %d never said at version %llu",
-					n, i, st->node, (unsigned long long)r.version);
+				sim_fail(s,
+					 "node %d holds of flow %u what node %d "
+					 "never said at version %llu",
+					 n, i, st->node, (unsigned long long)r.version);
 			return;
 		}
 		if (r.version < v->held[i])
-			sim_fail(
-				s,
-				"node %d: flow %u of node %d went back from version %llu to %llu (I3)",
-				n, i, st->node, (unsigned long long)v->held[i],
-				(unsigned long long)r.version);
+			sim_fail(s,
+				 "node %d: flow %u of node %d went back from "
+				 "version %llu to %llu (I3)",
+				 n, i, st->node, (unsigned long long)v->held[i],
+				 (unsigned long long)r.version);
 	}
 	if ((v->held[i] || v->old[i]) && !held)
 		check_left(s, n, v, p, st, i);
@@ -263,12 +263,12 @@ static void check_key(struct sim *s, int n, struct view *v, const struct peek_pe
 		return;
 	if (dead ? held && (r.current || p->covered >= st->head) && !p->debt
 		 : !held || r.version != cur || !r.current)
-		sim_fail(
-			s,
-			"node %d: flow %u of node %d is covered at version %llu (%s), but %s at %llu; prefix %llu (R15)",
-			n, i, st->node, (unsigned long long)cur, dead ? "dead" : "alive",
-			held ? "held" : "not held", held ? (unsigned long long)r.version : 0ULL,
-			(unsigned long long)p->covered);
+		sim_fail(s,
+			 "node %d: flow %u of node %d is covered at version "
+			 "%llu (%s), but %s at %llu; prefix %llu (R15)",
+			 n, i, st->node, (unsigned long long)cur, dead ? "dead" : "alive",
+			 held ? "held" : "not held", held ? (unsigned long long)r.version : 0ULL,
+			 (unsigned long long)p->covered);
 }
 
 static void check_bounds(struct sim *s, int n, const struct peek_peer *p)

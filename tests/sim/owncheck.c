@@ -174,10 +174,10 @@ void own_check_failover(struct sim *s, int n)
 		     (f->unheard || (f->swept && s->conn[i].flow.key.proto != 6))) ||
 		    reply_held(s, &s->conn[i].flow, i, n))
 			continue;
-		sim_fail(
-			s,
-			"node %d: promoted, and flow %u, covered before its owner died, is not in the kernel%s; %s (I6)",
-			n, i, t->present ? " any more: expired" : "", describe(s, n, i));
+		sim_fail(s,
+			 "node %d: promoted, and flow %u, covered before its "
+			 "owner died, is not in the kernel%s; %s (I6)",
+			 n, i, t->present ? " any more: expired" : "", describe(s, n, i));
 		return;
 	}
 }
