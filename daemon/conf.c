@@ -493,9 +493,10 @@ static void check_whole(struct parse *p, const config_t *c)
 		     "is there together with key_files; allowed: one of them");
 	if (!seal && !keys)
 		fail(p, NULL, "sync",
-		     "neither key_files nor seal is given; write key_files = [ "
-		     "\"/etc/ctsyncd/sync.key\" ]; "
-		     "or, to go without encryption and authentication, seal = \"none\";");
+		     "neither key_files nor seal is given; make a key with: "
+		     "ctsync keygen /etc/ctsyncd/sync.key, and write key_files = [ "
+		     "\"/etc/ctsyncd/sync.key\" ]; or, to go without encryption and "
+		     "authentication, seal = \"none\";");
 	if (keys)
 		(void)snprintf(conf->key_at, sizeof(conf->key_at),
 			       "%s:%u: ", config_setting_source_file(keys),

@@ -84,9 +84,9 @@ static const struct conf_key table[] = {
 	  .live = true,
 	  .omit_empty = true,
 	  .help = "Files with the keys that seal datagrams, the same on all nodes: 32 bytes or 64 "
-		  "hexadecimal digits, not "
-		  "readable by others. The first seals, each opens, so that a key is exchanged on "
-		  "running nodes." },
+		  "hexadecimal digits, as ctsync keygen makes them, root's or the daemon's own, "
+		  "neither readable nor writable by others. The first seals, each opens, so that "
+		  "a key is exchanged on running nodes." },
 	{ .path = "sync.heartbeat_ms",
 	  .type = CONF_NUM,
 	  FIELD(heartbeat_ms),

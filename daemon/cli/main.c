@@ -17,6 +17,7 @@
 
 #include "../words.h"
 #include "cli.h"
+#include "keygen.h"
 #include "render.h"
 
 #ifndef PACKAGE_VERSION
@@ -50,6 +51,8 @@ static void usage(FILE *out)
 	for (size_t i = 0; (v = words_at(i)); i++)
 		(void)fprintf(out, "  %-9s%-32s %s\n", v->name, v->words, v->help);
 	(void)fprintf(
+	(void)fprintf(out, "  %-9s%-32s %s\n", "keygen", "FILE",
+		      "make a sealing key; needs no daemon");
 		out,
 		"\n"
 		"  -s, --socket SOCKET  the daemon's control socket (default $CTSYNCD_SOCKET or\n"
@@ -396,6 +399,9 @@ int main(int argc, char **argv)
 		return open_failed(&opt, err);
 	err = cli_send(&cli, opt.argc, opt.argv);
 	/* Refused before the request was read: the answer says why. */
+	if (opt.argc > 0 && strcmp(opt.argv[0], "keygen") == 0)
+		return opt.argc == 2 ? (int)keygen(opt.argv[1])
+				     : usage_error("keygen: needs one word, the file to make");
 	status = err < 0 && err != -EPIPE ? open_failed(&opt, err) : converse(&cli, &opt);
 	cli_close(&cli);
 	if ((ferror(stdout) || fflush(stdout) == EOF) && errno != EPIPE)

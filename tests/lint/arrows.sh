@@ -29,7 +29,8 @@ rules() {
 	daemon/ctl*             ctl*.h words.h log.h util.h
 	daemon/conf*            conf*.h link.h log.h engine.h ctl.h wire.h util.h
 	daemon/state.*          state.h conf.h engine.h util.h log.h
-	daemon/cli/*            cli.h render.h ctl.h words.h util.h
+	daemon/jsonl.*          jsonl.h ctl.h util.h
+	daemon/cli/*            cli.h keygen.h render.h ctl.h words.h util.h
 	END
 }
 

@@ -8,6 +8,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <pwd.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -244,7 +245,8 @@ static void test_missing(void **state)
 		    ": sync.links: missing; write links = ( { interface = \"eth1\"; local = "
 		    "\"192.168.100.1\"; "
 		    "peers = [ \"192.168.100.2\" ]; } );\n"
-		    ": sync: neither key_files nor seal is given; write key_files = [ "
+		    ": sync: neither key_files nor seal is given; make a key with: "
+		    "ctsync keygen /etc/ctsyncd/sync.key, and write key_files = [ "
 		    "\"/etc/ctsyncd/sync.key\" ]; or, to go "
 		    "without encryption and authentication, seal = \"none\";\n");
 	check_error("node = \"a\"; sync = { seal = \"none\"; links = (\n{ peers = [ \"192.0.2.2\" "
@@ -415,7 +417,10 @@ static void check_key(const char *bytes, size_t len, mode_t mode, int want, cons
 
 #define RAW "0123456789abcdef0123456789ABCDEF"
 #define HEX "3031323334353637383961626364656630313233343536373839414243444546"
-#define MAKE "; make one with: (umask 027; head -c 32 /dev/urandom > FILE)\n"
+#define MAKE "; make one with: ctsync keygen FILE\n"
+#define OTHERS(mode)                                                                               \
+	": others may read or change it (mode " mode                                               \
+	"); if they did, make one with: ctsync keygen FILE; if not: chmod 0640 \n"
 #define NO_KEY " bytes are no key; allowed: 32 bytes or 64 hexadecimal digits" MAKE
 
 static void test_keys(void **state)
@@ -430,8 +435,10 @@ static void test_keys(void **state)
 	check_key(RAW, 32, 0640, 0, "");
 	check_key(HEX, 64, 0600, 0, "");
 	check_key(HEX "\n", 65, 0600, 0, "");
-	check_key(RAW, 32, 0644, -EPERM,
-		  ": others may use it; make it private with: chmod 0640 FILE\n");
+	check_key(RAW, 32, 0400, 0, "");
+	check_key(RAW, 32, 0644, -EPERM, OTHERS("0644"));
+	check_key(RAW, 32, 0602, -EPERM, OTHERS("0602"));
+	check_key(RAW, 32, 0660, -EPERM, OTHERS("0660"));
 	check_key(RAW, 31, 0600, -EINVAL, ": 31" NO_KEY);
 	check_key("", 0, 0600, -EINVAL, ": 0" NO_KEY);
 	check_key(HEX "0", 65, 0600, -EINVAL, ": 65" NO_KEY);
@@ -441,8 +448,34 @@ static void test_keys(void **state)
 	assert_int_equal(conf_keys(&conf, keys, err), -ENOENT);
 	assert_int_equal(fclose(err), 0);
 	assert_string_equal(
-		said,
-		"sync.key_files: /nonexistent/key: cannot open: No such file or directory" MAKE);
+		said, "sync.key_files: /nonexistent/key: cannot open: No such file or directory; "
+		      "make one with: ctsync keygen /nonexistent/key\n");
+	free(said);
+}
+
+/* A file of another user, whatever its mode; of the user that the daemon becomes it is good. */
+static void test_key_owner(void **state)
+{
+	struct conf conf = { .sealed = true, .key_count = 1, .user = "nobody" };
+	uint8_t keys[ENGINE_KEYS_MAX][32];
+	char *said = NULL;
+	size_t len;
+	FILE *err = open_memstream(&said, &len);
+	const struct passwd *pw = getpwnam(conf.user);
+
+	(void)state;
+	if (geteuid() != 0 || !pw)
+		skip();
+	write_file(path, RAW, 32);
+	(void)snprintf(conf.key_files[0], sizeof(conf.key_files[0]), "%s", path);
+	assert_int_equal(chmod(path, 0400), 0);
+	assert_int_equal(chown(path, pw->pw_uid, (gid_t)-1), 0);
+	assert_int_equal(conf_keys(&conf, keys, err), 0);
+	assert_int_equal(chown(path, pw->pw_uid - 1, (gid_t)-1), 0);
+	assert_int_equal(conf_keys(&conf, keys, err), -EPERM);
+	assert_int_equal(chown(path, 0, (gid_t)-1), 0);
+	assert_int_equal(fclose(err), 0);
+	assert_non_null(strstr(said, ", who may change it; allowed: root or the daemon's user"));
 	free(said);
 }
 
@@ -516,8 +549,8 @@ int main(void)
 		cmocka_unit_test(test_missing),     cmocka_unit_test(test_key_paths),
 		cmocka_unit_test(test_links),       cmocka_unit_test(test_files),
 		cmocka_unit_test(test_round_trip),  cmocka_unit_test(test_reload),
-		cmocka_unit_test(test_keys),        cmocka_unit_test(test_sample),
-		cmocka_unit_test(test_man_page),
+		cmocka_unit_test(test_keys),        cmocka_unit_test(test_key_owner),
+		cmocka_unit_test(test_sample),      cmocka_unit_test(test_man_page),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);
