@@ -64,6 +64,8 @@ void ctl_put_null(struct ctl_client *c, const char *path); /* a value that is no
 void ctl_put_list(struct ctl_client *c, const char *path); /* a list without items */
 void ctl_put_line(struct ctl_client *c, const char *text);
 void ctl_put_progress(struct ctl_client *c, unsigned long long done, unsigned long long total);
+/* Nothing to say, but alive; only if nothing waits to be sent anyway. */
+void ctl_put_alive(struct ctl_client *c);
 void ctl_put_err(struct ctl_client *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void ctl_end(struct ctl_client *c, enum ctl_exit status);
 /* Go on with ops->more; state is the owner's. */

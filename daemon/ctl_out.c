@@ -166,6 +166,12 @@ void ctl_put_progress(struct ctl_client *c, unsigned long long done, unsigned lo
 	c->progress_waits = true;
 }
 
+void ctl_put_alive(struct ctl_client *c)
+{
+	if (ctl_out_waiting(c) == 0)
+		ctl_out_line(c, 'k', "");
+}
+
 void ctl_put_err(struct ctl_client *c, const char *fmt, ...)
 {
 	char text[CTL_LINE_MAX];

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The daemon's one object, shared by main.c (start, reload, stop), pump.c (the loop's turn), note.c
- * (log lines, status line) and verbs.c (what each verb does). Modules below these (kern, link, ctl,
- * conf, log, state) do not see it.
+ * (log lines, status line), ready.c (could it take over), events.c (the stream of events) and
+ * verbs.c (what each verb does). Modules below these (kern, link, ctl, conf, log, state) do not see
+ * it.
  */
 #ifndef CTSYNCD_DAEMON_H
 #define CTSYNCD_DAEMON_H
@@ -21,10 +22,12 @@
 #include "link.h"
 #include "log.h"
 #include "notify.h"
+#include "ready.h"
 #include "state.h"
 #include "util.h"
 
-struct verbs; /* verbs.c's own */
+struct verbs;  /* verbs.c's own */
+struct events; /* events.c's own */
 
 /* Watchers of the loop; main.c and pump.c only. */
 struct daemon_watch {
@@ -52,6 +55,7 @@ struct daemon {
 	struct links *links;
 	struct ctl *ctl;
 	struct verbs *verbs;
+	struct events *events;
 	struct notify notify;
 
 	struct state state; /* lock, state file */
@@ -64,7 +68,12 @@ struct daemon {
 	bool stopping;                   /* SIGTERM, SIGINT or the shutdown verb: leave the loop */
 	bool dump_wanted;                /* OP_DUMP came while a dump was running */
 	usec_t send_at;                  /* a socket was full: send nothing before this */
-	char status[256];                /* last STATUS= line */
+	uint64_t overruns_at_dump;       /* overruns when the last dump was started, */
+	uint64_t overruns_over;          /* and those that a dump has made up for */
+	struct ready ready;              /* as last told; an empty reason: not yet */
+	usec_t ready_at;                 /* when it was last judged */
+	bool ready_due;                  /* something happened since */
+	char status[320];                /* last STATUS= line */
 	uint64_t turns, turns_left_over; /* loop turns; those that left work for the next */
 	usec_t turn_at;                  /* when the loop woke last */
 	usec_t turn_max_us;              /* the longest turn, sleep not counted */
@@ -100,9 +109,9 @@ void pump_drain(struct daemon *d);
 bool pump_reconf(struct daemon *d, const struct engine_conf *conf);
 
 /* ---- note.c ---- */
-/* Drains engine_note: log lines, and the role into the state file. A verb that changes the role
- * calls this after engine_cmd and before it answers; d->state_err then says whether the role was
- * saved. */
+/* Drains engine_note: log lines, events, and the role into the state file. A verb that changes the
+ * role calls this after engine_cmd and before it answers; d->state_err then says whether the role
+ * was saved. */
 void notes_drain(struct daemon *d);
 
 /* Writes "primary, ready; 1 peer up; 1234 local, 0 remote flows" into buf. */

@@ -22,6 +22,8 @@
 #include <sysexits.h>
 #include <unistd.h>
 
+#include "events.h"
+
 #define KERN_LINGER_US 300
 
 static void usage(FILE *out)
@@ -452,6 +454,7 @@ static void run(struct daemon *d)
 	ev_run(d->loop, 0);
 	notify_send(&d->notify, "STOPPING=1\nSTATUS=stopping");
 	log_info(d->log, "node %s: stopping; flows stay in the kernel", d->conf.node);
+	events_stop(d);
 	pump_stop(d);
 	engine_cmd(d->engine, CMD_BYE, d->now);
 	pump_drain(d);

@@ -12,6 +12,8 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "events.h"
+
 #define NOTES_MAX 1024 /* of one turn; more wait for the next */
 
 static const char *role_name(uint64_t role)
@@ -171,21 +173,28 @@ void notes_drain(struct daemon *d)
 {
 	struct engine_note n;
 
-	for (unsigned int i = 0; i < NOTES_MAX && engine_note(d->engine, &n); i++)
+	for (unsigned int i = 0; i < NOTES_MAX && engine_note(d->engine, &n); i++) {
 		note_one(d, &n);
+		events_note(d, &n);
+		if (n.type == NOTE_DUMP_END)
+			d->overruns_over = d->overruns_at_dump;
+		d->ready_due = true;
+	}
 }
 
 void status_line(const struct daemon *d, char *buf, size_t len)
 {
 	struct engine_stats s;
 	unsigned int up = 0;
+	struct ready r;
 
 	engine_stats(d->engine, &s, d->now);
+	ready_judge(d, &s, &r);
 	for (unsigned int i = 0; i < s.peer_count; i++)
 		up += s.peer[i].state != PEER_DOWN;
 	(void)snprintf(buf, len,
 		       "%s, %s%s%s; %u peer%s up; %" PRIu64 " local, %" PRIu64 " remote flows%s",
-		       role_name(s.role), s.ready ? "ready" : "not ready", s.ready ? "" : ": ",
-		       s.ready ? "" : s.reason, up, up == 1 ? "" : "s", s.local_flows,
+		       role_name(s.role), r.ready ? "ready" : "not ready", r.ready ? "" : ": ",
+		       r.ready ? "" : r.reason, up, up == 1 ? "" : "s", s.local_flows,
 		       s.remote_flows, d->conf.sealed ? "" : "; UNSEALED");
 }

@@ -30,7 +30,8 @@
 #define SLEEP_MAX_S 60.0
 #define MINUTE_S 60.0
 #define STATUS_S 1.0
-#define TURN_SLOW_US 250000 /* worth a line: peers judge us by our heartbeats */
+#define TURN_SLOW_US 250000   /* worth a line: peers judge us by our heartbeats */
+#define READY_PAUSE_US 100000 /* readiness is judged at most so often, and once a STATUS_S */
 
 usec_t daemon_now(void)
 {
@@ -78,10 +79,16 @@ static bool send_some(struct daemon *d)
 static void start_dump(struct daemon *d)
 {
 	int err = kern_dump_start(d->kern);
+	struct engine_stats s;
 
 	d->dump_wanted = err == -EBUSY;
-	if (!err || err == -EBUSY)
+	if (err == -EBUSY)
 		return;
+	if (!err) {
+		engine_stats(d->engine, &s, d->now);
+		d->overruns_at_dump = s.count.overruns;
+		return;
+	}
 	log_err(d->log, "kernel: cannot read the conntrack table: %s", strerror(-err));
 	engine_kern(d->engine, KERN_DUMP_FAIL, NULL, 0, d->now);
 }
@@ -144,6 +151,8 @@ void pump(struct daemon *d)
 	if (any)
 		left |= send_some(d);
 	notes_drain(d);
+	if (d->ready_due && d->now >= d->ready_at + READY_PAUSE_US)
+		ready_watch(d);
 	verbs_after_pump(d);
 	set_deadline(d);
 	if (left) {
@@ -301,6 +310,9 @@ static void on_status(struct ev_loop *loop, ev_timer *w, int revents)
 
 	(void)loop;
 	(void)revents;
+	ready_watch(d);
+	if (!notify_wanted(&d->notify))
+		return;
 	status_line(d, line, sizeof(line));
 	if (!strcmp(line, d->status))
 		return;
@@ -330,8 +342,7 @@ static void start_timers(struct daemon *d)
 	ev_timer_init(&w->watchdog, on_watchdog, 0., watchdog);
 	w->deadline.data = w->minute.data = w->status.data = w->watchdog.data = d;
 	ev_timer_start(d->loop, &w->minute);
-	if (notify_wanted(&d->notify))
-		ev_timer_start(d->loop, &w->status);
+	ev_timer_start(d->loop, &w->status);
 	if (d->notify.watchdog_us)
 		ev_timer_start(d->loop, &w->watchdog);
 }

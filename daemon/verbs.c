@@ -10,6 +10,8 @@
  * state file before a waiter of it is answered (notes_drain), so what a script was told outlives
  * the daemon.
  *
+ * Events: events.c keeps the subscribers.
+ *
  * Flows: a walk in slices, one a turn of the loop and client, so that a listing of a million flows
  * costs replication no more than a moment each.
  */
@@ -19,6 +21,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "events.h"
 #include "kern_snapshot.h"
 #include "verbs_show.h"
 
@@ -262,6 +265,27 @@ static void do_status(struct daemon *d, struct ctl_client *c, int argc, char **a
 	ctl_end(c, CTL_EXIT_DONE);
 }
 
+static void do_ready(struct daemon *d, struct ctl_client *c, int argc, char **argv)
+{
+	struct engine_stats s;
+	struct ready r;
+
+	(void)argc;
+	(void)argv;
+	engine_stats(d->engine, &s, d->now);
+	ready_judge(d, &s, &r);
+	ctl_put_bool(c, "ready", r.ready);
+	ctl_put_str(c, "reason", r.reason);
+	ctl_end(c, r.ready ? CTL_EXIT_DONE : CTL_EXIT_FAILED);
+}
+
+static void do_events(struct daemon *d, struct ctl_client *c, int argc, char **argv)
+{
+	(void)argc;
+	(void)argv;
+	events_subscribe(d, c);
+}
+
 static void do_stats(struct daemon *d, struct ctl_client *c, int argc, char **argv)
 {
 	(void)argc;
@@ -444,6 +468,7 @@ void verbs_gone(void *arg, struct ctl_client *c)
 		}
 	if (v->count == 0)
 		ev_timer_stop(d->loop, &v->tick);
+	events_gone(d, c);
 }
 
 int verbs_init(struct daemon *d)
@@ -456,7 +481,7 @@ int verbs_init(struct daemon *d)
 	ev_timer_init(&v->tick, on_tick, 0., TICK_S);
 	v->tick.data = v;
 	d->verbs = v;
-	return 0;
+	return events_init(d);
 }
 
 void verbs_fini(struct daemon *d)
@@ -465,4 +490,5 @@ void verbs_fini(struct daemon *d)
 		ev_timer_stop(d->loop, &d->verbs->tick);
 	free(d->verbs);
 	d->verbs = NULL;
+	events_fini(d);
 }

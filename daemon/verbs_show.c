@@ -52,12 +52,12 @@ static void put_epoch(struct ctl_client *c, const char *path, uint64_t epoch)
 	ctl_put_str(c, path, text);
 }
 
-static const char *role_name(bool primary)
+const char *verbs_role_name(bool primary)
 {
 	return primary ? "primary" : "backup";
 }
 
-static const char *state_name(enum engine_peer_state state)
+const char *verbs_state_name(enum engine_peer_state state)
 {
 	switch (state) {
 	case PEER_UP:
@@ -78,7 +78,7 @@ static void put_peer(struct ctl_client *c, unsigned int i, const struct engine_p
 	char path[PATH_LEN];
 
 	ctl_put_str(c, pathf(path, "peers.%u.node", i), p->node);
-	ctl_put_str(c, pathf(path, "peers.%u.state", i), state_name(p->state));
+	ctl_put_str(c, pathf(path, "peers.%u.state", i), verbs_state_name(p->state));
 	put_num_or_never(c, pathf(path, "peers.%u.heard_ms", i), p->heard_ms);
 	ctl_put_num(c, pathf(path, "peers.%u.covered", i), p->covered);
 	ctl_put_num(c, pathf(path, "peers.%u.head", i), p->head);
@@ -86,7 +86,7 @@ static void put_peer(struct ctl_client *c, unsigned int i, const struct engine_p
 	ctl_put_bool(c, pathf(path, "peers.%u.in_sync", i), p->in_sync);
 	ctl_put_num(c, pathf(path, "peers.%u.verified", i), p->verified);
 	put_num_or_never(c, pathf(path, "peers.%u.verified_age_ms", i), p->verified_age_ms);
-	ctl_put_str(c, pathf(path, "peers.%u.role", i), role_name(p->primary));
+	ctl_put_str(c, pathf(path, "peers.%u.role", i), verbs_role_name(p->primary));
 	ctl_put_num(c, pathf(path, "peers.%u.flows", i), p->flows);
 }
 
@@ -119,39 +119,21 @@ void verbs_show_peers(struct daemon *d, struct ctl_client *c)
 
 /* ---- Status ---- */
 
-/* Readiness as the engine sees it, and what only this side knows: whether the kernel's table has
- * room for what a promote would write. */
-static void put_ready(struct ctl_client *c, const struct engine_stats *s, int64_t count,
-		      int64_t max)
-{
-	uint64_t more = s->remote_flows > s->copies ? s->remote_flows - s->copies : 0;
-	bool fits = count < 0 || max <= 0 || more + (uint64_t)count <= (uint64_t)max;
-	char text[160];
-
-	ctl_put_bool(c, "ready", s->ready && fits);
-	if (!s->ready || fits) {
-		ctl_put_str(c, "reason", s->reason);
-		return;
-	}
-	(void)snprintf(text, sizeof(text),
-		       "nf_conntrack_max of %" PRId64 " is too small: %" PRId64
-		       " entries are there, %" PRIu64 " would come",
-		       max, count, more);
-	ctl_put_str(c, "reason", text);
-}
-
 void verbs_show_status(struct daemon *d, struct ctl_client *c)
 {
 	int64_t count, max, buckets;
 	struct engine_stats s;
+	struct ready r;
 
 	engine_stats(d->engine, &s, d->now);
+	ready_judge(d, &s, &r);
 	kern_counts(&count, &max, &buckets);
 	ctl_put_str(c, "node", d->conf.node);
-	ctl_put_str(c, "role", role_name(s.role == ROLE_PRIMARY));
+	ctl_put_str(c, "role", verbs_role_name(s.role == ROLE_PRIMARY));
 	ctl_put_bool(c, "role_saved", d->state_err == 0);
 	ctl_put_str(c, "standby", d->conf.hot ? "hot" : "cache");
-	put_ready(c, &s, count, max);
+	ctl_put_bool(c, "ready", r.ready);
+	ctl_put_str(c, "reason", r.reason);
 	ctl_put_num(c, "flows.local", s.local_flows);
 	ctl_put_num(c, "flows.remote", s.remote_flows);
 	put_known(c, "flows.kernel", count);
@@ -175,20 +157,27 @@ void verbs_show_status(struct daemon *d, struct ctl_client *c)
 
 /* ---- Stats ---- */
 
-static void put_drops(struct ctl_client *c, const uint64_t *drops)
+void verbs_drop_name(unsigned int drop, char buf[VERBS_DROP_NAME_LEN])
 {
 	static const char *const names[DROP_COUNT] = { [DROP_NONE] = NULL,
 #define SHOW_DROP(name, text) [DROP_##name] = #name,
 						       ENGINE_DROPS(SHOW_DROP)
 #undef SHOW_DROP
 	};
-	char path[PATH_LEN];
+	const char *name = drop < DROP_COUNT && names[drop] ? names[drop] : "?";
+
+	(void)snprintf(buf, VERBS_DROP_NAME_LEN, "%s", name);
+	for (char *p = buf; *p; p++)
+		*p = (char)tolower((unsigned char)*p);
+}
+
+static void put_drops(struct ctl_client *c, const uint64_t *drops)
+{
+	char path[PATH_LEN], name[VERBS_DROP_NAME_LEN];
 
 	for (unsigned int i = 1; i < DROP_COUNT; i++) {
-		(void)pathf(path, "drops.%s", names[i]);
-		for (char *p = path; *p; p++)
-			*p = (char)tolower((unsigned char)*p);
-		ctl_put_num(c, path, drops[i]);
+		verbs_drop_name(i, name);
+		ctl_put_num(c, pathf(path, "drops.%s", name), drops[i]);
 	}
 }
 

@@ -12,6 +12,7 @@
  *   l <text>                 a line for standard output as it is (flows, config)
  *   p <done> <total>         progress
  *   e <text>                 a line for standard error
+ *   k                        nothing yet, but the daemon lives
  *   . <exit status>          the end: 0 done, 1 no or failed, 2 a request not understood
  *
  * Types: n number, s string, b true or false; z unknown (JSON null) and l an empty list, both
@@ -23,7 +24,7 @@
 
 #define CTL_SOCKET_DEFAULT "/run/ctsyncd/ctsyncd.sock"
 #define CTL_REQUEST_MAX 256
-#define CTL_LINE_MAX 1024
+#define CTL_LINE_MAX 2048
 
 enum ctl_exit {
 	CTL_EXIT_DONE = 0,
@@ -35,9 +36,11 @@ enum ctl_exit {
 /* X(name, changes something, words after it, help) */
 #define CTL_VERBS(X)                                                                               \
 	X(status, 0, "", "role, readiness, flows, peers")                                          \
+	X(ready, 0, "", "exit 0 if this node could take over now, else 1 and why")                 \
 	X(stats, 0, "", "every counter")                                                           \
 	X(peers, 0, "", "each peer's state and replication figures")                               \
 	X(flows, 0, "local|remote|kernel [--count]", "flows in conntrack -L format")               \
+	X(events, 0, "", "what happens from now on, a line of JSON each, without end")             \
 	X(promote, 1, "[--strict]",                                                                \
 	  "take the primary role; returns when every flow is in the kernel")                       \
 	X(demote, 1, "", "give the role up; removes nothing")                                      \

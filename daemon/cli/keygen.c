@@ -80,8 +80,8 @@ static void report(const char *path, bool grouped)
 			"%s: a new key, mode 0600, for uid %u alone; for a daemon that runs as "
 			"its own user: chgrp " KEYGEN_GROUP " FILE && chmod 0640 FILE\n",
 			path, (unsigned int)geteuid());
-	(void)printf(
-		"copy it to the other nodes over a safe way, and give it the same group and mode there\n");
+	(void)printf("copy it to the other nodes over a safe way,\n"
+		     "and give it the same group and mode there\n");
 }
 
 /* Fills the temporary file and gives it its name. */

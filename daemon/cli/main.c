@@ -39,6 +39,7 @@ struct reply {
 	json_t *flat;
 	size_t lines;  /* of `l`, printed so far */
 	bool list;     /* a verb whose answer is lines: JSON is an array of them */
+	bool endless;  /* its lines are JSON and are read as they come */
 	bool bar;      /* progress is shown: standard error is a terminal */
 	bool bar_open; /* and stands on the current line */
 };
@@ -50,9 +51,9 @@ static void usage(FILE *out)
 	(void)fprintf(out, "usage: ctsync [-s SOCKET] [--json] VERB [WORDS]\n\n");
 	for (size_t i = 0; (v = words_at(i)); i++)
 		(void)fprintf(out, "  %-9s%-32s %s\n", v->name, v->words, v->help);
-	(void)fprintf(
 	(void)fprintf(out, "  %-9s%-32s %s\n", "keygen", "FILE",
 		      "make a sealing key; needs no daemon");
+	(void)fprintf(
 		out,
 		"\n"
 		"  -s, --socket SOCKET  the daemon's control socket (default $CTSYNCD_SOCKET or\n"
@@ -211,8 +212,10 @@ static void put_line(struct reply *r, const char *text)
 {
 	json_t *s;
 
-	if (!r->opt->json) {
+	if (!r->opt->json || r->endless) {
 		(void)puts(text);
+		if (r->endless)
+			(void)fflush(stdout); /* the caller looks at ferror */
 		r->lines++;
 		return;
 	}
@@ -301,6 +304,8 @@ static int show_values(struct reply *r)
 		render_text(r->opt->argv[0], r->flat, stdout);
 		return 0;
 	}
+	if (r->endless)
+		return 0;
 	if (r->lines > 0 || r->list) {
 		(void)fputs(r->lines > 0 ? "\n]\n" : "[]\n", stdout);
 		return 0;
@@ -330,7 +335,10 @@ static bool answers_lines(const struct options *opt)
 
 static int converse(struct cli *c, const struct options *opt)
 {
-	struct reply r = { .opt = opt, .flat = json_object(), .list = answers_lines(opt) };
+	struct reply r = { .opt = opt,
+			   .flat = json_object(),
+			   .list = answers_lines(opt),
+			   .endless = strcmp(opt->argv[0], "events") == 0 };
 	int status;
 
 	if (!r.flat)
@@ -391,6 +399,9 @@ int main(int argc, char **argv)
 	status = parse(&opt, argv);
 	if (status > 0)
 		return status - 1;
+	if (opt.argc > 0 && strcmp(opt.argv[0], "keygen") == 0)
+		return opt.argc == 2 ? (int)keygen(opt.argv[1])
+				     : usage_error("keygen: needs one word, the file to make");
 	status = check(&opt);
 	if (status)
 		return status;
@@ -399,9 +410,6 @@ int main(int argc, char **argv)
 		return open_failed(&opt, err);
 	err = cli_send(&cli, opt.argc, opt.argv);
 	/* Refused before the request was read: the answer says why. */
-	if (opt.argc > 0 && strcmp(opt.argv[0], "keygen") == 0)
-		return opt.argc == 2 ? (int)keygen(opt.argv[1])
-				     : usage_error("keygen: needs one word, the file to make");
 	status = err < 0 && err != -EPIPE ? open_failed(&opt, err) : converse(&cli, &opt);
 	cli_close(&cli);
 	if ((ferror(stdout) || fflush(stdout) == EOF) && errno != EPIPE)

@@ -360,6 +360,9 @@ void render_text(const char *verb, json_t *flat, FILE *out)
 		text_peers(flat, out);
 	else if (json_object_get(flat, "committed"))
 		text_commit(flat, out);
+	else if (strcmp(verb, "ready") == 0)
+		(void)fprintf(out, "%s: %s\n", get_bool(flat, "ready") ? "ready" : "not ready",
+			      get_str(flat, "reason"));
 	else if (strcmp(verb, "flows") == 0) /* --count: the number alone, as conntrack -C does */
 		(void)fprintf(out, "%lld\n", get_num(flat, "count"));
 	else

@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include <errno.h>
+#include <grp.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -389,6 +390,85 @@ static void test_program_answers(void **state)
 	expect_run(run(s, "resync", "resync\n", "x of a later version\n. 0\n"), 0, "", "");
 }
 
+static void test_program_ready(void **state)
+{
+	const struct server *s = *state;
+
+	expect_run(run(s, "ready", "ready\n", "v b ready true\nv s reason in sync\n. 0\n"), 0,
+		   "ready: in sync\n", "");
+	expect_run(run(s, "ready", "ready\n", "v b ready false\nv s reason no peer\n. 1\n"), 1,
+		   "not ready: no peer\n", "");
+	expect_run(run(s, "-j ready", "ready\n", "v b ready false\nv s reason no peer\n. 1\n"), 1,
+		   "{\n  \"ready\": false,\n  \"reason\": \"no peer\"\n}\n", "");
+}
+
+/* Lines of JSON pass through as they are; signs of life are not shown. */
+static void test_program_events(void **state)
+{
+	static const char reply[] = "l {\"event\":\"hello\"}\nk \nl {\"event\":\"stop\"}\n"
+				    "e the daemon stops\n. 1\n";
+	static const char want[] = "{\"event\":\"hello\"}\n{\"event\":\"stop\"}\n";
+	const struct server *s = *state;
+	struct run r = run(s, "events", "events\n", reply);
+
+	expect_run(r, 1, want, "ctsync: the daemon stops\n");
+	assert_string_equal(r.out, want);
+	r = run(s, "--json events", "events\n", reply);
+	assert_string_equal(r.out, want);
+	/* each line leaves at once, so the first that cannot be written ends it */
+	expect_run(run(s, "events >/dev/full", "events\n", reply), 1, "", "No space left");
+}
+
+static void read_key(const char *path, unsigned char key[32], struct stat *st)
+{
+	char more;
+	FILE *f = fopen(path, "re");
+
+	assert_non_null(f);
+	assert_int_equal(fread(key, 1, 32, f), 32);
+	assert_int_equal(fread(&more, 1, 1, f), 0);
+	assert_int_equal(fstat(fileno(f), st), 0);
+	(void)fclose(f);
+}
+
+static void test_program_keygen(void **state)
+{
+	const struct server *s = *state;
+	const struct group *g = getgrnam("ctsyncd");
+	unsigned char key[32], again[32], other[32];
+	char path[128], args[256];
+	struct stat st;
+
+	(void)snprintf(path, sizeof(path), "%s/key", s->dir);
+	(void)snprintf(args, sizeof(args), "keygen %s", path);
+	expect_run(run(s, args, NULL, NULL), 0, ": a new key, mode 06", "");
+	read_key(path, key, &st);
+	assert_int_equal(st.st_nlink, 1);
+	if (g && geteuid() == 0) {
+		assert_int_equal(st.st_mode, S_IFREG | 0640);
+		assert_int_equal(st.st_gid, g->gr_gid);
+	} else if (!g) {
+		assert_int_equal(st.st_mode, S_IFREG | 0600);
+	}
+	expect_run(run(s, args, NULL, NULL), 1, "", "/key: not overwritten: File exists");
+	read_key(path, again, &st);
+	assert_memory_equal(key, again, 32);
+	assert_return_code(unlink(path), errno);
+	assert_return_code(symlink("/dev/null", path), errno); /* a name that leads elsewhere */
+	expect_run(run(s, args, NULL, NULL), 1, "", "/key: not overwritten: File exists");
+	assert_return_code(unlink(path), errno);
+	(void)strcat(args, " >/dev/null");
+	expect_run(run(s, args, NULL, NULL), 0, "", "");
+	read_key(path, other, &st);
+	assert_memory_not_equal(key, other, 32);
+	assert_return_code(unlink(path), errno); /* that no other file is left, rmdir tells */
+
+	expect_run(run(s, "keygen /nonexistent/key", NULL, NULL), 1, "",
+		   "/nonexistent/key: cannot make a file beside it: No such file");
+	expect_run(run(s, "keygen", NULL, NULL), 2, "", "needs one word");
+	expect_run(run(s, "keygen a b", NULL, NULL), 2, "", "needs one word");
+}
+
 static void test_program_fails(void **state)
 {
 	const struct server *s = *state;
@@ -445,6 +525,9 @@ int main(void)
 		cmocka_unit_test(test_long_lines),
 		cmocka_unit_test(test_send),
 		PROGRAM(test_program_answers),
+		PROGRAM(test_program_ready),
+		PROGRAM(test_program_events),
+		PROGRAM(test_program_keygen),
 		PROGRAM(test_program_fails),
 		PROGRAM(test_program_usage),
 	};

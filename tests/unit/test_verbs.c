@@ -309,6 +309,52 @@ static void test_status(void **state)
 		   "v b peers.0.hears_us true\n", "v n peers.0.debt 0\n", "\n. 0\n"));
 }
 
+/* What the engine says and what only the daemon knows; status and ready agree. */
+static void test_ready(void **state)
+{
+	struct bed *bed = *state;
+	int64_t count, max, buckets;
+	struct ready r;
+	char *reply;
+
+	bed->apart = true;
+	expect(bed, "ready\n", ALL("v b ready false\n", "v s reason ", "\n. 1\n"));
+	bed->apart = false;
+	peer_flows(bed, 5);
+	kern_counts(&count, &max, &buckets);
+	if (count >= 0 && max >= 0 && buckets >= 0) {
+		spin_until(bed, (reply = collect(bed, ask(bed, "ready\n"))) &&
+					(strstr(reply, "\n. 0\n") || (free(reply), false)));
+		expect_has(reply, "v b ready true\nv s reason in sync\n");
+		free(reply);
+		expect(bed, "status\n", ALL("v b ready true\nv s reason in sync\n"));
+	}
+	engine_kern(bed->d.engine, KERN_OVERRUN, NULL, 0, bed->d.now);
+	reply = collect(bed, ask(bed, "ready\n"));
+	expect_has(reply, "v b ready false\n");
+	expect_has(reply, "\n. 1\n");
+	free(reply);
+	expect(bed, "promote\n", ALL("v s role primary\n"));
+	expect(bed, "ready\n", ALL("v b ready true\nv s reason primary\n. 0\n"));
+	ready_watch(&bed->d);
+	r = bed->d.ready;
+	assert_true(r.ready);
+	assert_string_equal(r.reason, "primary");
+}
+
+static void test_events(void **state)
+{
+	struct bed *bed = *state;
+	char buf[CTL_LINE_MAX] = "";
+	int fd = ask(bed, "events\n");
+
+	spin_until(bed, recv(fd, buf, sizeof(buf) - 1, 0) > 0);
+	expect_has(buf, "l {\"time\":\"");
+	expect_has(buf, "\"node\":\"fw1\",\"seq\":");
+	expect_has(buf, "\"event\":\"hello\",");
+	(void)close(fd);
+}
+
 static void test_flows(void **state)
 {
 	struct bed *bed = *state;
@@ -492,7 +538,8 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		TEST(test_status),          TEST(test_flows),
+		TEST(test_status),          TEST(test_ready),
+		TEST(test_events),          TEST(test_flows),
 		TEST(test_flows_kernel),    TEST(test_promote),
 		TEST(test_promote_refused), TEST(test_commit),
 		TEST(test_waiting),         TEST(test_demoted_meanwhile),

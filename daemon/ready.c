@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Readiness: the engine's judgement of itself and its peers (PROTOCOL.md, "Ready"), and what only
+ * this side sees: whether the kernel's table and hash have room for what a promote would write,
+ * whether what was written is still there, whether events were lost and not yet made up for.
+ *
+ * It fails closed: what cannot be known is a reason against it. A primary is ready: the flows are
+ * its own.
+ */
+#include "ready.h"
+
+#include <ctype.h>
+#include <inttypes.h>
+#include <string.h>
+
+#include "daemon.h"
+#include "events.h"
+
+/* Each entry stands in two chains, and the kernel refuses one that would make a chain longer than a
+ * limit drawn from 50 to 79: at 12 entries a bucket, 24 a chain on average, that is one in a
+ * million. */
+#define ENTRIES_PER_BUCKET_MAX 12
+/* Entries may end between two looks: so many may be missing, and one of a hundred. */
+#define MISSING_SLACK 64
+
+/* What a promote would write. */
+static uint64_t to_write(const struct engine_stats *s, const struct ready_facts *f)
+{
+	uint64_t more = s->remote_flows > s->copies ? s->remote_flows - s->copies : 0;
+
+	return f->hot ? more : more + s->orphans;
+}
+
+/* Has the kernel room for more entries? */
+static bool has_room(const struct ready_facts *f, uint64_t more, char *reason)
+{
+	uint64_t count = (uint64_t)f->count, max = (uint64_t)f->max;
+
+	if (max && count + more > max)
+		(void)snprintf(reason, READY_REASON_LEN,
+			       "nf_conntrack_max of %" PRIu64 " is too small: %" PRIu64
+			       " entries are there, %" PRIu64 " would come",
+			       max, count, more);
+	else if ((count + more) / ENTRIES_PER_BUCKET_MAX > (uint64_t)f->buckets)
+		(void)snprintf(reason, READY_REASON_LEN,
+			       "nf_conntrack_buckets of %" PRId64 " is too small: %" PRIu64
+			       " entries are there, %" PRIu64 " would come",
+			       f->buckets, count, more);
+	else
+		return true;
+	return false;
+}
+
+void ready_of(const struct engine_stats *s, const struct ready_facts *f, struct ready *out)
+{
+	uint64_t copies = s->copies - s->copies / 100;
+
+	out->ready = false;
+	(void)snprintf(out->reason, sizeof(out->reason), "%s", s->reason);
+	if (!s->ready)
+		return;
+	if (s->role == ROLE_PRIMARY)
+		out->ready = true;
+	else if (f->rereading)
+		(void)snprintf(out->reason, sizeof(out->reason),
+			       "the kernel lost events, its table is being read again");
+	else if (f->count < 0 || f->max < 0 || f->buckets < 0)
+		(void)snprintf(out->reason, sizeof(out->reason),
+			       "the kernel's table cannot be seen: is nf_conntrack loaded?");
+	else if (copies > (uint64_t)f->count + MISSING_SLACK)
+		(void)snprintf(out->reason, sizeof(out->reason),
+			       "%" PRIu64 " flows were written into the kernel, and only %" PRId64
+			       " entries are there",
+			       s->copies, f->count);
+	else
+		out->ready = has_room(f, to_write(s, f), out->reason);
+}
+
+void ready_judge(const struct daemon *d, const struct engine_stats *s, struct ready *out)
+{
+	struct ready_facts f = { .hot = d->conf.hot,
+				 .rereading = s->count.overruns > d->overruns_over };
+
+	kern_counts(&f.count, &f.max, &f.buckets);
+	ready_of(s, &f, out);
+}
+
+/* The end of a figure at p; p itself if it is none. at: start of the text. A digit in a name,
+ * "fw1", is no figure. */
+static const char *skip_figure(const char *p, const char *at)
+{
+	if (p != at && p[-1] != ' ')
+		return p;
+	while (isdigit((unsigned char)*p))
+		p++;
+	return p;
+}
+
+bool ready_same_reason(const char *a, const char *b)
+{
+	const char *p = a, *q = b;
+
+	for (;; p++, q++) {
+		const char *p_end = skip_figure(p, a), *q_end = skip_figure(q, b);
+
+		if (p_end != p && q_end != q) {
+			p = p_end;
+			q = q_end;
+		}
+		if (*p != *q)
+			return false;
+		if (*p == '\0')
+			return true;
+	}
+}
+
+void ready_watch(struct daemon *d)
+{
+	struct engine_stats s;
+	struct ready r;
+	bool turned;
+
+	engine_stats(d->engine, &s, d->now);
+	ready_judge(d, &s, &r);
+	d->ready_at = d->now;
+	d->ready_due = false;
+	turned = !d->ready.reason[0] || r.ready != d->ready.ready;
+	if (turned)
+		log_info(d->log, "node %s: %s: %s", d->conf.node, r.ready ? "ready" : "not ready",
+			 r.reason);
+	if (turned || !ready_same_reason(r.reason, d->ready.reason)) {
+		d->ready = r;
+		events_ready(d);
+	}
+}

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Could this node take over now with nothing lost? One judgement for the verbs status and ready,
+ * the line of status that systemd shows, and the events: they never disagree.
+ */
+#ifndef CTSYNCD_READY_H
+#define CTSYNCD_READY_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "engine.h"
+
+struct daemon;
+
+#define READY_REASON_LEN 192
+
+struct ready {
+	bool ready;
+	char reason[READY_REASON_LEN]; /* why (not); never empty */
+};
+
+/* What the engine cannot see. */
+struct ready_facts {
+	int64_t count, max, buckets; /* kern_counts: -1 unknown */
+	bool rereading; /* events were lost, the dump that makes up for it has not ended */
+	bool hot;       /* standby mode */
+};
+
+/* The judgement itself. */
+void ready_of(const struct engine_stats *s, const struct ready_facts *f, struct ready *out);
+
+/* The same of this daemon, of this moment; s: a snapshot taken now. */
+void ready_judge(const struct daemon *d, const struct engine_stats *s, struct ready *out);
+
+/* Judges and tells the log and the events if anything changed. */
+void ready_watch(struct daemon *d);
+
+/* Do two reasons say the same, figures aside? "12 s ago" and "13 s ago" do. */
+bool ready_same_reason(const char *a, const char *b);
+
+#endif

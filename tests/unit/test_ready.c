@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Readiness: what the daemon adds to the engine's judgement, condition by condition, and which
+ * changes of a reason are news. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <stdio.h>
+#include <string.h>
+
+#include "../../daemon/ready.h"
+
+/* A backup in good order: 1,000 flows of its peer, all of them written. */
+static void good(struct engine_stats *s, struct ready_facts *f)
+{
+	*s = (struct engine_stats){
+		.role = ROLE_BACKUP, .ready = true, .remote_flows = 1000, .copies = 1000
+	};
+	(void)snprintf(s->reason, sizeof(s->reason), "in sync");
+	*f = (struct ready_facts){ .count = 1000, .max = 262144, .buckets = 65536, .hot = true };
+}
+
+static void expect(const struct engine_stats *s, const struct ready_facts *f, bool ready,
+		   const char *reason)
+{
+	struct ready r;
+
+	memset(&r, 0xff, sizeof(r));
+	ready_of(s, f, &r);
+	if (r.ready != ready || !strstr(r.reason, reason))
+		fail_msg("%d '%s'; wanted %d, '%s'", r.ready, r.reason, ready, reason);
+}
+
+static void test_good(void **state)
+{
+	struct engine_stats s;
+	struct ready_facts f;
+
+	(void)state;
+	good(&s, &f);
+	expect(&s, &f, true, "in sync");
+	f.max = 0; /* no limit */
+	expect(&s, &f, true, "in sync");
+}
+
+static void test_engine_says_no(void **state)
+{
+	struct engine_stats s;
+	struct ready_facts f;
+
+	(void)state;
+	good(&s, &f);
+	s.ready = false;
+	(void)snprintf(s.reason, sizeof(s.reason), "no peer was ever heard");
+	expect(&s, &f, false, "no peer was ever heard");
+	f.count = -1; /* the engine's reason comes first */
+	expect(&s, &f, false, "no peer was ever heard");
+}
+
+static void test_primary(void **state)
+{
+	struct engine_stats s;
+	struct ready_facts f;
+
+	(void)state;
+	good(&s, &f);
+	s.role = ROLE_PRIMARY;
+	f = (struct ready_facts){ .count = -1, .max = 1, .buckets = 0, .rereading = true };
+	expect(&s, &f, true, "in sync");
+}
+
+static void test_unknown(void **state)
+{
+	struct engine_stats s;
+	struct ready_facts f;
+
+	(void)state;
+	good(&s, &f);
+	f.count = -1;
+	expect(&s, &f, false, "cannot be seen");
+	good(&s, &f);
+	f.max = -1;
+	expect(&s, &f, false, "cannot be seen");
+	good(&s, &f);
+	f.buckets = -1;
+	expect(&s, &f, false, "cannot be seen");
+}
+
+static void test_lost_events(void **state)
+{
+	struct engine_stats s;
+	struct ready_facts f;
+
+	(void)state;
+	good(&s, &f);
+	f.rereading = true;
+	expect(&s, &f, false, "lost events");
+}
+
+static void test_table(void **state)
+{
+	struct engine_stats s;
+	struct ready_facts f;
+
+	(void)state;
+	good(&s, &f);
+	f.hot = false;
+	s.copies = 0;
+	s.orphans = 24;
+	f.count = 100;
+	f.max = 1124; /* what a promote would write just fits */
+	expect(&s, &f, true, "in sync");
+	f.max = 1123;
+	expect(&s, &f, false,
+	       "nf_conntrack_max of 1123 is too small: 100 entries are there, 1024 would come");
+	f.hot = true; /* orphans are in the kernel already, if anywhere */
+	expect(&s, &f, true, "in sync");
+	s.copies = 1000;
+	f.count = 1000;
+	f.max = 1000;
+	expect(&s, &f, true, "in sync");
+	s.copies = 2000; /* also of flows that the mirrors no longer have */
+	f.count = 2000;
+	f.max = 2000;
+	expect(&s, &f, true, "in sync");
+}
+
+static void test_hash(void **state)
+{
+	struct engine_stats s;
+	struct ready_facts f;
+
+	(void)state;
+	good(&s, &f);
+	s.remote_flows = 500000;
+	s.copies = 0;
+	f.max = 1000000;
+	f.buckets = 65536;
+	expect(&s, &f, true, "in sync");
+	f.buckets = 8192; /* measured: 38 of 100 are refused */
+	expect(&s, &f, false,
+	       "nf_conntrack_buckets of 8192 is too small: 1000 entries are there, "
+	       "500000 would come");
+}
+
+static void test_missing(void **state)
+{
+	struct engine_stats s;
+	struct ready_facts f;
+
+	(void)state;
+	good(&s, &f);
+	f.count = 990 - 64;
+	expect(&s, &f, true, "in sync");
+	f.count--;
+	expect(&s, &f, false,
+	       "1000 flows were written into the kernel, and only 925 entries are there");
+}
+
+static void test_same_reason(void **state)
+{
+	(void)state;
+	assert_true(ready_same_reason("in sync", "in sync"));
+	assert_true(ready_same_reason("resync with fw2 at 4 %", "resync with fw2 at 100 %"));
+	assert_true(ready_same_reason("12 flows refused", "9 flows refused"));
+	assert_false(ready_same_reason("resync with fw2 at 4 %", "resync with fw3 at 4 %"));
+	assert_false(ready_same_reason("in sync", "in sync when fw2 fell silent 3 s ago"));
+	assert_false(ready_same_reason("in sync", ""));
+	assert_false(ready_same_reason("at 4", "at "));
+	assert_true(ready_same_reason("", ""));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_good),        cmocka_unit_test(test_engine_says_no),
+		cmocka_unit_test(test_primary),     cmocka_unit_test(test_unknown),
+		cmocka_unit_test(test_lost_events), cmocka_unit_test(test_table),
+		cmocka_unit_test(test_hash),        cmocka_unit_test(test_missing),
+		cmocka_unit_test(test_same_reason),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
