@@ -318,7 +318,7 @@ void copy_word(struct rec *r, const uint8_t *body, size_t len);
 void copy_move(struct engine *e, struct peer *p, struct rec *r, const struct rec *from);
 /* A stray that is due at an instant. The two waits are constant, so each list stays in order. */
 void stray_wait(struct engine *e, struct rec *s, enum cache_list list, usec_t due);
-/* The record of r's key in the mirror of another peer than p. */
+/* The record of r's key in the mirror of another peer than p, in a state that can be carried on. */
 struct rec *also_claimed(struct engine *e, const struct peer *p, const struct rec *r,
 			 struct peer **q);
 /* The mirror record of key that is a copy, or any with the key when any is true. */

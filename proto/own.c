@@ -540,18 +540,20 @@ void own_mirror_set(struct engine *e, struct peer *p, struct rec *r, usec_t now)
 		cache_list_add(p->mirror, r, CACHE_LIST_WORK);
 }
 
-/* The other peer whose mirror has the key too. */
+/* The other peer whose mirror has the key too, in a state that can be carried on. */
 struct rec *also_claimed(struct engine *e, const struct peer *p, const struct rec *r,
 			 struct peer **q)
 {
 	for (unsigned int i = 0; i < ENGINE_PEERS_MAX; i++) {
 		struct rec *other;
+		struct flow f;
 
 		*q = &e->peers[i];
 		if (*q == p || !(*q)->used)
 			continue;
 		other = cache_find((*q)->mirror, r->body, r->keylen, r->hash);
-		if (other && !other->tomb)
+		if (other && !other->tomb && !flow_unpack(other->body, other->len, &f) &&
+		    flow_is_injectable(&f))
 			return other;
 	}
 	return NULL;

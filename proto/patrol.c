@@ -101,10 +101,18 @@ static bool stray_op(struct engine *e, struct rec *r, struct engine_op *op)
 static bool stale_op(struct engine *e, struct peer *p, struct rec *r, struct engine_op *op)
 {
 	bool injects = own_injects(e);
-	uint32_t full = rec_full_timeout(e, r);
+	const struct rec *ours = own_find(e, r->body, r->keylen, r->hash);
+	uint32_t full = rec_full_timeout(e, r), timeout_s = full;
 
-	return op_make(op, injects ? OP_REPLACE : OP_DELETE, r, p->index, TAG_STALE,
-		       e->role == ROLE_PRIMARY ? full : rec_hold(e, r), r->aux + full);
+	/* Its timer runs by the state that our kernel knows, which may be an older one. */
+	if (!ours)
+		ours = stray_find(e, r->body, r->keylen, r->hash);
+	if (ours)
+		full = rec_full_timeout(e, ours);
+	if (e->role == ROLE_BACKUP)
+		timeout_s = rec_hold(e, r);
+	return op_make(op, injects ? OP_REPLACE : OP_DELETE, r, p->index, TAG_STALE, timeout_s,
+		       r->aux + full);
 }
 
 /* Does our kernel have an entry for it whose provenance nobody knows? */

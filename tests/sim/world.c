@@ -15,7 +15,7 @@
 #define SPIN_MAX 2000   /* wake-ups of one daemon at one instant */
 #define SENDS_MAX 20000 /* datagrams out of one wake-up */
 #define OPS_MAX 20000
-#define SETTLE_US (150 * USEC_PER_SEC)
+#define SETTLE_US (400 * USEC_PER_SEC) /* a dump for mute entries may be five minutes away */
 #define CALM_POLL_US (100 * USEC_PER_MS)
 
 void world_mix(struct sim *s, uint64_t a, uint64_t b)
