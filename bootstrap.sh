@@ -18,8 +18,8 @@ jobs=${JOBS:-$(nproc)}
 
 build_packages="gcc libc6-dev make autoconf automake pkg-config libmnl-dev libnetfilter-conntrack-dev libev-dev
 	libconfig-dev libsodium-dev libjansson-dev"
-check_packages="libcmocka-dev clang-format-14 shellcheck binutils man-db groff iproute2 nftables conntrack iputils-ping
-	procps kmod util-linux python3 socat ncat systemd systemd-container dbus"
+check_packages="libcmocka-dev shellcheck binutils man-db groff iproute2 nftables conntrack iputils-ping procps kmod
+	util-linux python3 systemd systemd-container dbus"
 demo_packages="iproute2 nftables conntrack procps util-linux python3"
 
 die() {
@@ -78,6 +78,7 @@ suite() { # label, make arguments
 check() {
 	# shellcheck disable=SC2086 # a list of words
 	packages $build_packages $check_packages
+	(packages clang-format-14) || echo "no clang-format 14 here: the lint test of the format cannot run"
 	build WERROR_CFLAGS=-Werror
 	results=$top/build/test-results
 	: >"$results"
