@@ -205,7 +205,8 @@ sysctl_in() { # namespace, key=value...
 
 edge_make() { # cl or sv, its number: a bridge that both firewalls hang on, and 25 addresses
 	local i
-	ip -n "$P-$1" link add name br0 type bridge mcast_snooping 0
+	# An address of its own: else it changes when a port goes, and the neighbours have to learn it.
+	ip -n "$P-$1" link add name br0 address "02:00:00:00:00:0$2" type bridge mcast_snooping 0
 	ip -n "$P-$1" link set br0 up
 	for i in $(seq 1 25); do
 		printf 'addr add 10.%d.0.%d/16 dev br0\naddr add fd0%d::%x/64 dev br0 nodad\n' "$2" "$i" "$2" "$i"
@@ -251,7 +252,7 @@ firewall_reboot() {
 	sync_make
 }
 
-net_gone() { ! ip -n "$CL" link show dev "$1" && ! ip -n "$(fw_ns "$(other "$1")")" link show dev sync0; }
+net_gone() { ! { ip -n "$CL" link show dev "$1" || ip -n "$(fw_ns "$(other "$1")")" link show dev sync0; } &>/dev/null; }
 
 net_make() {
 	[ -z "${MODE:-}" ] || SELF="$SELF($MODE)"
