@@ -19,10 +19,10 @@
 static const struct {
 	const char *name, *why;
 } exempt[] = {
-	{ "drop TYPE", "no engine of this version sends one: tests/unit/test_engine.c" },
+	{ "drop TYPE", "no engine of this version sends one: tests/unit/test_engine_recv.c" },
 	{ "drop VALUE", "likewise" },
 	{ "drop UNKNOWN", "likewise" },
-	{ "drop PEERS", "needs more nodes than a run has: tests/unit/test_engine.c" },
+	{ "drop PEERS", "needs more nodes than a run has: tests/unit/test_engine_recv.c" },
 	{ "divergences",
 	  "an alarm: it must stay silent, and oracle.c fails the run if it does not" },
 	{ "events_ignored", "no loopback here: tests/unit/test_engine.c" },
