@@ -507,7 +507,8 @@ int links_read(struct links *l, struct engine *e, unsigned int budget, usec_t no
 								   : LINK_BATCH_MAX;
 		unsigned int n = k->fd >= 0 ? read_batch(l, k, max, e, now) : 0;
 
-		/* Short of a full batch the socket was empty; if not any more, the loop comes back. */
+		/* Short of a full batch it was empty; if it is not any more, the loop is back soon.
+		 */
 		empty = n == max ? 0 : empty + 1;
 		total += n;
 	}

@@ -109,6 +109,15 @@ static void gap_reset(struct traffic *t)
 	}
 }
 
+/* The longest silence of the flow so far, the one that may be going on included. */
+static uint64_t flow_gap(struct flow *f, bool chat, uint64_t now)
+{
+	for (int side = CLIENT; chat && side <= SERVER; side++)
+		if (now - f->end[side].moved_at > f->gap_ms)
+			f->gap_ms = now - f->end[side].moved_at;
+	return f->gap_ms;
+}
+
 static void cmd_gap(struct traffic *t)
 {
 	for (int kind = 0; kind < KIND_COUNT; kind++) {
@@ -121,10 +130,7 @@ static void cmd_gap(struct traffic *t)
 			if (!f->open || f->kind != (enum kind)kind || f->manner != CHATTY)
 				continue;
 			count++;
-			for (int side = CLIENT; t->chat && side <= SERVER; side++)
-				if (now - f->end[side].moved_at > f->gap_ms)
-					f->gap_ms = now - f->end[side].moved_at;
-			if (f->gap_ms > longest)
+			if (flow_gap(f, t->chat, now) > longest)
 				longest = f->gap_ms;
 		}
 		if (count)

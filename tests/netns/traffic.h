@@ -20,7 +20,7 @@
 #define CHUNK_LEN 200
 /* A chatty side stops at so many bytes that the other has not read yet. */
 #define UNREAD_MAX 16384
-#define RESEND_MS 50     /* a datagram of a check is sent again until it is answered */
+#define RESEND_MS 50 /* a datagram of a check is sent again until it is answered */
 #define FILLER_LEN 48
 #define DGRAM_MAGIC 0x74726166
 

@@ -82,7 +82,8 @@ static void test_memory(void **state)
 	each = fill(c, &worst);
 	own = (double)cache_memory(c) / FLOWS;
 	print_message(
-		"%u flows: %.1f B each by the cache's count, %.1f B resident, %.1f B at worst; %.0f ns a new flow\n",
+		"%u flows: %.1f B each by the cache's count, %.1f B resident, %.1f B at worst; "
+		"%.0f ns a new flow\n",
 		FLOWS, own, each, worst, (cpu_ns() - began) / FLOWS);
 	assert_true(own < BUDGET / 2);
 	assert_true(own > 64); /* else the count forgets something */
