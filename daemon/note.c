@@ -127,6 +127,12 @@ static void note_peer(struct daemon *d, const struct engine_note *n)
 			"peer: another node is named %s like this one; give each node its own name",
 			*n->peer ? n->peer : d->conf.node);
 		break;
+	case NOTE_TABLES:
+		log_err(d->log,
+			"peer %s: the sealing key was exchanged since one of us started, tables cannot "
+			"be compared; restart the daemon that runs longer",
+			n->peer);
+		break;
 	default:
 		break;
 	}

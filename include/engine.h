@@ -201,6 +201,7 @@ enum engine_note_type {
 	NOTE_COMMIT_DONE, /* figures in engine_stats()->commit */
 	NOTE_LIMIT,       /* arg0 = engine_drop or 0, a limit was reached */
 	NOTE_NAME_CLASH,  /* another node uses our name */
+	NOTE_TABLES,      /* the peer's tables are hashed with other keys than ours */
 	NOTE_MUTE,        /* arg0 = entries that may be mute */
 };
 struct engine_note {

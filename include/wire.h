@@ -118,6 +118,7 @@ struct wire_hack {
 	uint64_t kernel_id;
 	uint32_t caps;
 	char name[WIRE_NAME_MAX + 1];
+	uint64_t tables; /* which hash keys the sender's tables have: seal_tables() */
 };
 
 struct wire_data { /* followed by records */

@@ -268,7 +268,31 @@ static void peer_heard(struct engine *e, struct peer *p, uint8_t type, uint8_t f
 	if (primary && !p->primary)
 		own_claims(e, now);
 	p->primary = primary;
-	p->complete = flags & WIRE_F_COMPLETE;
+	/* Never complete means: nothing is compared, no LIST is believed. */
+	p->complete = (flags & WIRE_F_COMPLETE) && !p->other_tables;
+}
+
+/* Tables keep their hash keys for a whole run, so one look an epoch is enough. */
+static int recv_hack(struct engine *e, const struct wire_head *h, struct wire_buf *b,
+		     unsigned int endpoint, usec_t now)
+{
+	struct peer *p = peer_find(e, h->sender);
+	bool known = p && p->epoch == h->epoch;
+	struct wire_hack m;
+	int rc;
+
+	wire_get_hack(b, &m);
+	if (b->err)
+		return mirror_drop_of(b->err);
+	rc = peer_hack(e, h, &m, endpoint, now);
+	if (rc || known)
+		return rc;
+	p = peer_find(e, h->sender);
+	assert(p);
+	p->other_tables = m.tables != seal_tables(&e->seal);
+	if (p->other_tables)
+		note_put(e, NOTE_TABLES, p, 0, 0);
+	return 0;
 }
 
 static int recv_body(struct engine *e, struct peer *p, const struct wire_head *h,
@@ -284,12 +308,8 @@ static int recv_body(struct engine *e, struct peer *p, const struct wire_head *h
 	flags = wire_get_u8(&b);
 	if (b.err)
 		return -DROP_SHORT;
-	if (type == WIRE_HACK) {
-		struct wire_hack m;
-
-		wire_get_hack(&b, &m);
-		return b.err ? mirror_drop_of(b.err) : peer_hack(e, h, &m, endpoint, now);
-	}
+	if (type == WIRE_HACK)
+		return recv_hack(e, h, &b, endpoint, now);
 	if (!p || p->epoch != h->epoch) {
 		rc = recv_unknown(e, now);
 		return type == WIRE_HELLO ? recv_hello(e, h, &b, endpoint) : rc;
@@ -497,7 +517,8 @@ static bool put_hack(struct engine *e, struct wire_buf *b, uint32_t *to)
 				       .challenge = k->challenge,
 				       .head = e->head,
 				       .dropped = e->dropped,
-				       .kernel_id = e->conf.kernel_id };
+				       .kernel_id = e->conf.kernel_id,
+				       .tables = seal_tables(&e->seal) };
 
 		if (!k->due)
 			continue;

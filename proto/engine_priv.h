@@ -106,6 +106,7 @@ struct peer {
 	usec_t heard_at;    /* 0 = never */
 	usec_t hears_us_at; /* last REPORT that says it heard us lately */
 	bool primary, complete, bye, up, one_way;
+	bool other_tables; /* hashed with other keys than ours: nothing can be compared */
 
 	/* Receiver: our mirror of its stream. */
 	struct cache *mirror;

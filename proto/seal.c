@@ -77,6 +77,11 @@ void seal_rekey(struct seal *s, const uint8_t (*psk)[32], unsigned int count)
 	load(s, psk, count);
 }
 
+uint64_t seal_tables(const struct seal *s)
+{
+	return digest_hash(s->group, s->digest, sizeof(s->digest));
+}
+
 void seal_fini(struct seal *s)
 {
 	sodium_memzero(s, sizeof(*s));

@@ -45,6 +45,10 @@ void seal_init(struct seal *s, const uint8_t (*psk)[32], unsigned int count);
 /* Replaces the pre-shared keys; group and digest stay (the tables were built with them). */
 void seal_rekey(struct seal *s, const uint8_t (*psk)[32], unsigned int count);
 
+/* A number for the hash keys of the tables, to compare with a peer's: ranges, buckets and digests
+ * mean the same on two nodes only if it is equal. */
+uint64_t seal_tables(const struct seal *s);
+
 /* Wipes the keys. */
 void seal_fini(struct seal *s);
 

@@ -77,13 +77,17 @@ static bool peer_ready(const struct engine *e, const struct peer *p, struct text
 {
 	uint64_t missing = peer_missing(p);
 
-	if (p->resyncing || missing > READY_MISSING_MAX) {
+	if (p->other_tables) {
+		text_put(t, "tables of ");
+		text_put(t, p->name);
+		text_put(t, " are hashed with another key");
+	} else if (p->resyncing || missing > READY_MISSING_MAX) {
 		text_put(t, "resync with ");
 		text_put(t, p->name);
 		text_put(t, " at ");
 		text_num(t, p->maxhead ? (p->maxhead - missing) * 100 / p->maxhead : 0);
 		text_put(t, " %");
-	} else if (p->debt) {
+	} else if (p->debt || (p->want_vector && !p->in_sync)) {
 		text_put(t, "comparing buckets with ");
 		text_put(t, p->name);
 	} else if (p->one_way) {

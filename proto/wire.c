@@ -261,6 +261,7 @@ void wire_put_hack(struct wire_buf *b, uint8_t flags, const struct wire_hack *m)
 	wire_put_u64(b, m->kernel_id);
 	wire_put_u32(b, m->caps);
 	put_name(b, m->name);
+	wire_put_u64(b, m->tables);
 }
 
 void wire_get_hack(struct wire_buf *b, struct wire_hack *m)
@@ -272,6 +273,7 @@ void wire_get_hack(struct wire_buf *b, struct wire_hack *m)
 	m->kernel_id = wire_get_u64(b);
 	m->caps = wire_get_u32(b);
 	get_name(b, m->name);
+	m->tables = wire_get_u64(b);
 	if (m->dropped > m->head)
 		fail(b, WIRE_EVALUE);
 }

@@ -436,6 +436,7 @@ static void test_notes(void **state)
 		{ { NOTE_LIMIT, "", DROP_PEERS, 0 }, "limit", "\"limit\":\"peers\"" },
 		{ { NOTE_LIMIT, "fw2", 0, 0 }, "limit", "\"peer\":\"fw2\",\"limit\":\"flows\"" },
 		{ { NOTE_NAME_CLASH, "fw2", 0, 0 }, "name-clash", "\"peer\":\"fw2\"" },
+		{ { NOTE_TABLES, "fw2", 0, 0 }, "other-tables", "\"peer\":\"fw2\"" },
 		{ { NOTE_MUTE, "", 12, 0 }, "mute", "\"entries\":12" },
 	};
 	struct bed *bed = *state;
