@@ -96,31 +96,38 @@ static bool stray_op(struct engine *e, struct rec *r, struct engine_op *op)
 	return false;
 }
 
-/* Our entry stood here before the peer's claim: untouched means that no packet came since the
- * claim. */
-static bool stale_op(struct engine *e, struct peer *p, struct rec *r, struct engine_op *op)
+/* Does our kernel have an entry for it whose provenance nobody knows? */
+static struct rec *unknown_find(struct engine *e, const struct rec *r)
 {
-	bool injects = own_injects(e);
-	const struct rec *ours = own_find(e, r->body, r->keylen, r->hash);
-	uint32_t full = rec_full_timeout(e, r), timeout_s = full;
+	struct rec *s = stray_find(e, r->body, r->keylen, r->hash);
 
-	/* Its timer runs by the state that our kernel knows, which may be an older one. */
-	if (!ours)
-		ours = stray_find(e, r->body, r->keylen, r->hash);
-	if (ours)
-		full = rec_full_timeout(e, ours);
-	if (e->role == ROLE_BACKUP)
-		timeout_s = rec_hold(e, r);
-	return op_make(op, injects ? OP_REPLACE : OP_DELETE, r, p->index, TAG_STALE, timeout_s,
-		       r->aux + full);
+	return s && (s->flags & F_UNKNOWN) ? s : NULL;
 }
 
-/* Does our kernel have an entry for it whose provenance nobody knows? */
-static bool is_unknown(struct engine *e, const struct rec *r)
+/* The entry of ours that the claim of r is to replace. None when another claim has settled it, or
+ * is about to in this very batch. */
+static const struct rec *stale_find(struct engine *e, const struct peer *p, const struct rec *r)
 {
-	const struct rec *s = stray_find(e, r->body, r->keylen, r->hash);
+	struct peer *q;
+	const struct rec *other = also_claimed(e, p, r, &q);
+	const struct rec *ours = own_find(e, r->body, r->keylen, r->hash);
 
-	return s && (s->flags & F_UNKNOWN);
+	if (!injectable(r)) /* a new life, too young to be carried on: its next word counts */
+		return NULL;
+	if (other && (other->flags & F_STALE) && (other->flags & F_FLIGHT))
+		return NULL;
+	return ours ? ours : unknown_find(e, r);
+}
+
+/* Our entry stood here before the peer's claim: untouched means that no packet came since the
+ * claim. Its timer runs by the state that our kernel knows, which may be an older one. */
+static bool stale_op(struct engine *e, struct peer *p, struct rec *r, const struct rec *ours,
+		     struct engine_op *op)
+{
+	uint32_t timeout_s = e->role == ROLE_PRIMARY ? rec_full_timeout(e, r) : rec_hold(e, r);
+
+	return op_make(op, own_injects(e) ? OP_REPLACE : OP_DELETE, r, p->index, TAG_STALE,
+		       timeout_s, r->aux + rec_full_timeout(e, ours));
 }
 
 static bool mirror_op(struct engine *e, struct peer *p, struct rec *r, struct engine_op *op)
@@ -130,9 +137,14 @@ static bool mirror_op(struct engine *e, struct peer *p, struct rec *r, struct en
 
 	if (r->flags & F_CHECK)
 		return op_make(op, OP_GET, r, p->index, TAG_CHECK, 0, 0);
-	if (r->flags & F_STALE)
-		return stale_op(e, p, r, op);
-	if (own_find(e, r->body, r->keylen, r->hash) || is_unknown(e, r))
+	if (r->flags & F_STALE) {
+		const struct rec *ours = stale_find(e, p, r);
+
+		if (ours)
+			return stale_op(e, p, r, ours, op);
+		r->flags &= (uint16_t)~F_STALE;
+	}
+	if (own_find(e, r->body, r->keylen, r->hash) || unknown_find(e, r))
 		return false;
 	if ((r->flags & F_KERN) && !injectable(r)) /* a new life, too young to be carried on */
 		return op_make(op, OP_DELETE, r, p->index, TAG_PLAIN, 0, r->written_s);
@@ -216,7 +228,7 @@ static bool claim_stands(struct engine *e, const struct peer *p, const struct re
 		return false;
 	if (own_find(e, r->body, r->keylen, r->hash))
 		return p->primary;
-	return is_unknown(e, r);
+	return unknown_find(e, r);
 }
 
 static void claims_due(struct engine *e, struct peer *p, usec_t now)
@@ -314,11 +326,11 @@ static bool visit_mirror(struct engine *e, struct peer *p, struct rec *r, struct
 		return visit_copy(e, p, r, op, now);
 	if (r->list != CACHE_LIST_NONE)
 		return false;
-	if (own_find(e, r->body, r->keylen, r->hash) || is_unknown(e, r)) {
+	if (own_find(e, r->body, r->keylen, r->hash) || unknown_find(e, r)) {
 		if (r->flags & F_REFUSED)
 			e->refused--;
 		r->flags &= (uint16_t)~F_REFUSED;
-		if (p->primary || is_unknown(e, r))
+		if (p->primary || unknown_find(e, r))
 			own_stale_later(e, p, r, now);
 		return false;
 	}
