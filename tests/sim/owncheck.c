@@ -165,7 +165,7 @@ void own_check_failover(struct sim *s, int n)
 			continue; /* an entry that never spoke: only the next dump tells that it is
 				     gone */
 		s->count.failover_flows++;
-		if (s->p.chaos && t->present)
+		if ((s->p.chaos || f->forced[i]) && t->present)
 			continue; /* its own, expired, not collected yet, and its owner not primary:
 				     a claim that does not count */
 		if (f->expire_at[i] <= s->now || fk_alive(s, n, i) || !s->conn[i].open ||
