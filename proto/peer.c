@@ -546,6 +546,8 @@ void peer_resync(struct engine *e, struct peer *p, usec_t now)
 {
 	(void)now;
 	mirror_restart(p);
+	/* What is still on its way is older than what was held: it must not be taken for news. */
+	seal_window_reset(&p->window, p->window.top);
 	p->debt = p->maxhead;
 	p->report_now = true;
 	note_put(e, NOTE_RESYNC, p, p->maxhead, 0);
