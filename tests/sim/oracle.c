@@ -248,12 +248,13 @@ static void check_key(struct sim *s, int n, struct view *v, const struct peek_pe
 					 n, i, st->node, (unsigned long long)r.version);
 			return;
 		}
-		if (r.version < v->held[i])
+		if (r.version < v->seen[i])
 			sim_fail(s,
 				 "node %d: flow %u of node %d went back from "
 				 "version %llu to %llu (I3)",
-				 n, i, st->node, (unsigned long long)v->held[i],
+				 n, i, st->node, (unsigned long long)v->seen[i],
 				 (unsigned long long)r.version);
+		v->seen[i] = r.version > v->seen[i] ? r.version : v->seen[i];
 	}
 	if ((v->held[i] || v->old[i]) && !held)
 		check_left(s, n, v, p, st, i);
@@ -297,6 +298,7 @@ static void check_peer(struct sim *s, int n, unsigned int k, const struct peek_p
 		sim_fail(s, "node %d covers versions of node %d that never were", n, st->node);
 	if (v->epoch != p->epoch) {
 		view_restart(s, v);
+		memset(v->seen, 0, sizeof(v->seen));
 		v->epoch = p->epoch;
 	}
 	if (p->covered < v->covered)

@@ -190,6 +190,7 @@ struct view { /* what the oracle remembers of one mirror */
 	usec_t verified_at;
 	bool lenient; /* flows were dropped for silence, or a flush: only equality at the end counts
 		       */
+	uint64_t seen[KEYS_MAX]; /* highest version held in this epoch */
 	uint64_t held[KEYS_MAX]; /* version, 0 = not held or old */
 	bool old[KEYS_MAX];
 };
