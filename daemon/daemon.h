@@ -65,12 +65,13 @@ struct daemon {
 	time_t started_wall;
 	usec_t now; /* the clock of this turn; read again after kernel writes */
 
-	bool stopping;                   /* SIGTERM, SIGINT or the shutdown verb: leave the loop */
-	bool dump_wanted;                /* OP_DUMP came while a dump was running */
-	usec_t send_at;                  /* a socket was full: send nothing before this */
-	uint64_t overruns_at_dump;       /* overruns when the last dump was started, */
-	uint64_t overruns_over;          /* and those that a dump has made up for */
-	struct ready ready;              /* as last told; an empty reason: not yet */
+	bool stopping;             /* SIGTERM, SIGINT or the shutdown verb: leave the loop */
+	bool dump_wanted;          /* OP_DUMP came while a dump was running */
+	usec_t send_at;            /* a socket was full: send nothing before this */
+	uint64_t overruns_at_dump; /* overruns when the last dump was started, */
+	uint64_t overruns_over;    /* and those that a dump has made up for */
+	struct ready ready;        /* as last told; an empty reason: not yet */
+	struct ready_tracking tracking;
 	usec_t ready_at;                 /* when it was last judged */
 	bool ready_due;                  /* something happened since */
 	char status[320];                /* last STATUS= line */

@@ -58,6 +58,10 @@ void kern_timeouts(struct flow_timeouts *t);
 void kern_counts(int64_t *count, int64_t *max, int64_t *buckets);
 /* net.netfilter.nf_conntrack_events, -1 unknown. */
 int kern_events_sysctl(void);
+/* Are packets tracked in this namespace (kern_probe.c)? In either family: a node may have but one.
+ */
+enum kern_tracking { KERN_TRACKING_UNKNOWN, KERN_TRACKING_OFF, KERN_TRACKING_ON };
+enum kern_tracking kern_tracking(void);
 /* Identity of kernel and namespace: hash of boot id and SO_NETNS_COOKIE; never 0. */
 uint64_t kern_identity(void);
 

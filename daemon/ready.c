@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Readiness: the engine's judgement of itself and its peers (PROTOCOL.md, "Ready"), and what only
- * this side sees: whether the kernel's table and hash have room for what a promote would write,
- * whether what was written is still there, whether events were lost and not yet made up for.
+ * this side sees: whether the kernel tracks packets at all and has room in table and hash for what
+ * a promote would write, whether what was written is still there, whether events were lost and not
+ * yet made up for.
  *
  * It fails closed: what cannot be known is a reason against it. A primary is ready: the flows are
  * its own.
@@ -20,8 +21,38 @@
  * limit drawn from 50 to 79: at 12 entries a bucket, 24 a chain on average, that is one in a
  * million. */
 #define ENTRIES_PER_BUCKET_MAX 12
+/* Packets are looked for so often. */
+#define PROBE_US (5 * USEC_PER_SEC)
+/* An event that a packet caused proves for so long that packets are tracked. */
+#define ORGANIC_US (600 * USEC_PER_SEC)
 /* Entries may end between two looks: so many may be missing, and one of a hundred. */
 #define MISSING_SLACK 64
+
+void ready_track(struct ready_tracking *t, enum kern_tracking probe,
+		 const struct engine_counters *c, usec_t now)
+{
+	/* Too few rather than too many: ends are among those that are ignored. */
+	uint64_t all = c->events_new + c->events_update;
+	uint64_t others = c->events_foreign + c->events_ignored;
+	uint64_t organic = all > others ? all - others : 0;
+
+	if (probe == KERN_TRACKING_ON)
+		t->organic_at = 0;
+	else if (probe == t->probe && organic > t->organic)
+		t->organic_at = now;
+	t->organic = max_u64(t->organic, organic);
+	t->probe = probe;
+	t->probed_at = now;
+}
+
+/* Events that packets cause between two probes that see nothing: the ruleset leaves loopback alone,
+ * and the events tell. */
+enum kern_tracking ready_tracks(const struct ready_tracking *t, usec_t now)
+{
+	if (t->organic_at && now < t->organic_at + ORGANIC_US)
+		return KERN_TRACKING_ON;
+	return t->probe;
+}
 
 /* What a promote would write. */
 static uint64_t to_write(const struct engine_stats *s, const struct ready_facts *f)
@@ -67,6 +98,12 @@ void ready_of(const struct engine_stats *s, const struct ready_facts *f, struct 
 	else if (f->count < 0 || f->max < 0 || f->buckets < 0)
 		(void)snprintf(out->reason, sizeof(out->reason),
 			       "the kernel's table cannot be seen: is nf_conntrack loaded?");
+	else if (f->tracking == KERN_TRACKING_UNKNOWN)
+		(void)snprintf(out->reason, sizeof(out->reason),
+			       "whether packets are tracked here cannot be seen: is loopback up?");
+	else if (f->tracking == KERN_TRACKING_OFF)
+		(void)snprintf(out->reason, sizeof(out->reason),
+			       "packets are not tracked here: is the ruleset loaded?");
 	else if (copies > (uint64_t)f->count + MISSING_SLACK)
 		(void)snprintf(out->reason, sizeof(out->reason),
 			       "%" PRIu64 " flows were written into the kernel, and only %" PRId64
@@ -79,7 +116,8 @@ void ready_of(const struct engine_stats *s, const struct ready_facts *f, struct 
 void ready_judge(const struct daemon *d, const struct engine_stats *s, struct ready *out)
 {
 	struct ready_facts f = { .hot = d->conf.hot,
-				 .rereading = s->count.overruns > d->overruns_over };
+				 .rereading = s->count.overruns > d->overruns_over,
+				 .tracking = ready_tracks(&d->tracking, d->now) };
 
 	kern_counts(&f.count, &f.max, &f.buckets);
 	ready_of(s, &f, out);
@@ -121,6 +159,8 @@ void ready_watch(struct daemon *d)
 	bool turned;
 
 	engine_stats(d->engine, &s, d->now);
+	if (!d->tracking.probed_at || d->now >= d->tracking.probed_at + PROBE_US)
+		ready_track(&d->tracking, kern_tracking(), &s.count, d->now);
 	ready_judge(d, &s, &r);
 	d->ready_at = d->now;
 	d->ready_due = false;

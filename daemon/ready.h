@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "engine.h"
+#include "kern.h"
 
 struct daemon;
 
@@ -25,7 +26,22 @@ struct ready_facts {
 	int64_t count, max, buckets; /* kern_counts: -1 unknown */
 	bool rereading; /* events were lost, the dump that makes up for it has not ended */
 	bool hot;       /* standby mode */
+	enum kern_tracking tracking; /* of packets */
 };
+
+/* What is known of the kernel's tracking. */
+struct ready_tracking {
+	enum kern_tracking probe; /* the last probe's word, */
+	usec_t probed_at;         /* and when; 0 = never */
+	uint64_t organic;         /* events that packets caused, until then */
+	usec_t organic_at;        /* last such event while the probe saw nothing; 0 = none */
+};
+
+/* Takes a probe's word and the engine's counters of the same moment. */
+void ready_track(struct ready_tracking *t, enum kern_tracking probe,
+		 const struct engine_counters *c, usec_t now);
+/* What to believe. */
+enum kern_tracking ready_tracks(const struct ready_tracking *t, usec_t now);
 
 /* The judgement itself. */
 void ready_of(const struct engine_stats *s, const struct ready_facts *f, struct ready *out);

@@ -19,7 +19,11 @@ static void good(struct engine_stats *s, struct ready_facts *f)
 		.role = ROLE_BACKUP, .ready = true, .remote_flows = 1000, .copies = 1000
 	};
 	(void)snprintf(s->reason, sizeof(s->reason), "in sync");
-	*f = (struct ready_facts){ .count = 1000, .max = 262144, .buckets = 65536, .hot = true };
+	*f = (struct ready_facts){ .count = 1000,
+				   .max = 262144,
+				   .buckets = 65536,
+				   .hot = true,
+				   .tracking = KERN_TRACKING_ON };
 }
 
 static void expect(const struct engine_stats *s, const struct ready_facts *f, bool ready,
@@ -159,6 +163,54 @@ static void test_missing(void **state)
 	       "1000 flows were written into the kernel, and only 925 entries are there");
 }
 
+static void test_tracking(void **state)
+{
+	struct engine_stats s;
+	struct ready_facts f;
+
+	(void)state;
+	good(&s, &f);
+	f.tracking = KERN_TRACKING_OFF;
+	expect(&s, &f, false, "packets are not tracked here");
+	f.tracking = KERN_TRACKING_UNKNOWN;
+	expect(&s, &f, false, "cannot be seen");
+}
+
+/* What a sequence of probes and counters leads to believe. */
+static void test_track(void **state)
+{
+	struct engine_counters c = { .events_new = 10, .events_ignored = 3 };
+	struct ready_tracking t = { 0 };
+	usec_t now = 1000 * USEC_PER_SEC;
+
+	(void)state;
+	assert_int_equal(ready_tracks(&t, now), KERN_TRACKING_UNKNOWN);
+	ready_track(&t, KERN_TRACKING_ON, &c, now);
+	assert_int_equal(ready_tracks(&t, now), KERN_TRACKING_ON);
+	/* the ruleset goes: what happened before it went proves nothing */
+	c.events_new = 20;
+	ready_track(&t, KERN_TRACKING_OFF, &c, now);
+	assert_int_equal(ready_tracks(&t, now), KERN_TRACKING_OFF);
+	/* nor do loopback, our own links, and other programs */
+	c.events_new = 30;
+	c.events_ignored += 5;
+	c.events_foreign += 5;
+	ready_track(&t, KERN_TRACKING_OFF, &c, now);
+	assert_int_equal(ready_tracks(&t, now), KERN_TRACKING_OFF);
+	/* but packets that the probe does not see do: loopback is left alone */
+	c.events_update++;
+	ready_track(&t, KERN_TRACKING_OFF, &c, now);
+	assert_int_equal(ready_tracks(&t, now), KERN_TRACKING_ON);
+	ready_track(&t, KERN_TRACKING_OFF, &c, now + 10 * USEC_PER_SEC);
+	assert_int_equal(ready_tracks(&t, now + 599 * USEC_PER_SEC), KERN_TRACKING_ON);
+	/* not for ever */
+	assert_int_equal(ready_tracks(&t, now + 600 * USEC_PER_SEC), KERN_TRACKING_OFF);
+	/* and not when the probe has seen something meanwhile */
+	ready_track(&t, KERN_TRACKING_ON, &c, now);
+	ready_track(&t, KERN_TRACKING_OFF, &c, now);
+	assert_int_equal(ready_tracks(&t, now), KERN_TRACKING_OFF);
+}
+
 static void test_same_reason(void **state)
 {
 	(void)state;
@@ -179,6 +231,7 @@ int main(void)
 		cmocka_unit_test(test_primary),     cmocka_unit_test(test_unknown),
 		cmocka_unit_test(test_lost_events), cmocka_unit_test(test_table),
 		cmocka_unit_test(test_hash),        cmocka_unit_test(test_missing),
+		cmocka_unit_test(test_tracking),    cmocka_unit_test(test_track),
 		cmocka_unit_test(test_same_reason),
 	};
 

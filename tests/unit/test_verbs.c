@@ -321,6 +321,7 @@ static void test_ready(void **state)
 	expect(bed, "ready\n", ALL("v b ready false\n", "v s reason ", "\n. 1\n"));
 	bed->apart = false;
 	peer_flows(bed, 5);
+	bed->d.tracking.probe = KERN_TRACKING_ON;
 	kern_counts(&count, &max, &buckets);
 	if (count >= 0 && max >= 0 && buckets >= 0) {
 		spin_until(bed, (reply = collect(bed, ask(bed, "ready\n"))) &&

@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Does this kernel track packets? It does so only while a rule asks for it, per namespace and
+ * family, and says so nowhere. So we look: a datagram to ourselves over loopback, and then for its
+ * entry, which is deleted again. The entry exists as soon as the datagram is sent; nothing is
+ * waited for. No state; sockets of its own, so that neither the engine's dumps nor its writes see
+ * any of it (flows over loopback are not the group's).
+ *
+ * A ruleset that leaves loopback untracked looks like none: the caller weighs that.
+ */
+#include "kern.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "kern_msg.h"
+
+/* The two ends of a datagram. */
+struct ends {
+	int from, to;
+};
+
+static int open_end(int family, struct sockaddr_storage *ss, socklen_t *len)
+{
+	struct sockaddr_in *in = (void *)ss;
+	struct sockaddr_in6 *in6 = (void *)ss;
+	int fd = socket(family, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+	memset(ss, 0, sizeof(*ss));
+	ss->ss_family = (sa_family_t)family;
+	*len = family == AF_INET ? sizeof(*in) : sizeof(*in6);
+	if (family == AF_INET)
+		in->sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	else
+		in6->sin6_addr = in6addr_loopback;
+	if (fd >= 0 && bind(fd, (const struct sockaddr *)ss, *len) == 0 &&
+	    getsockname(fd, (struct sockaddr *)ss, len) == 0)
+		return fd;
+	if (fd >= 0)
+		(void)close(fd); /* never used */
+	return -1;
+}
+
+static void put_end(const struct sockaddr_storage *ss, uint8_t addr[16], uint16_t *port)
+{
+	const struct sockaddr_in *in = (const void *)ss;
+	const struct sockaddr_in6 *in6 = (const void *)ss;
+
+	if (ss->ss_family == AF_INET) {
+		memcpy(addr, &in->sin_addr, 4);
+		*port = in->sin_port;
+	} else {
+		memcpy(addr, &in6->sin6_addr, 16);
+		*port = in6->sin6_port;
+	}
+}
+
+/* Sends a datagram to ourselves and fills key with what its flow is called. Returns whether it
+ * went. The sockets stay open in ends, so that nobody else gets their ports meanwhile. */
+static bool send_one(int family, struct ends *ends, struct flow_key *key)
+{
+	struct sockaddr_storage from, to;
+	socklen_t len;
+
+	*ends = (struct ends){ open_end(family, &from, &len), open_end(family, &to, &len) };
+	if (ends->from < 0 || ends->to < 0 ||
+	    sendto(ends->from, "", 1, 0, (const struct sockaddr *)&to, len) != 1)
+		return false;
+	*key = (struct flow_key){ .l3 = family == AF_INET ? 4 : 6, .proto = IPPROTO_UDP };
+	put_end(&from, key->orig.src, &key->orig.sport);
+	put_end(&to, key->orig.dst, &key->orig.dport);
+	return true;
+}
+
+/* Sends a request and reads its answer, which the kernel gives at once. Returns 0 or -errno. */
+static int ask(struct mnl_socket *nl, const void *msg, size_t len)
+{
+	uint8_t buf[KERN_SLOT_LEN] __attribute__((aligned(8)));
+	const struct nlmsghdr *h = (const void *)buf;
+	const struct nlmsgerr *e;
+	ssize_t n;
+
+	if (mnl_socket_sendto(nl, msg, len) < 0)
+		return -errno;
+	n = recv(mnl_socket_get_fd(nl), buf, sizeof(buf), MSG_DONTWAIT);
+	if (n < 0)
+		return -errno;
+	if (!mnl_nlmsg_ok(h, (int)n))
+		return -EBADMSG;
+	if (h->nlmsg_type != NLMSG_ERROR)
+		return 0;
+	if (h->nlmsg_len < mnl_nlmsg_size(sizeof(*e)))
+		return -EBADMSG;
+	e = mnl_nlmsg_get_payload(h);
+	return e->error;
+}
+
+/* Is there an entry of key? Deletes it. */
+static enum kern_tracking find_entry(const struct flow_key *key)
+{
+	struct mnl_socket *nl = mnl_socket_open2(NETLINK_NETFILTER, SOCK_CLOEXEC);
+	uint8_t msg[KERN_MSG_MAX] __attribute__((aligned(8)));
+	size_t len;
+	int err;
+
+	if (!nl)
+		return KERN_TRACKING_UNKNOWN;
+	err = mnl_socket_bind(nl, 0, MNL_SOCKET_AUTOPID) < 0 ? -errno : 0;
+	if (!err) {
+		len = kern_build_get(msg, sizeof(msg), key, 1);
+		err = ask(nl, msg, len);
+	}
+	if (!err) {
+		len = kern_build_delete(msg, sizeof(msg), key, NULL, 2);
+		(void)ask(nl, msg, len); /* else it goes by itself in half a minute */
+	}
+	(void)mnl_socket_close(nl); /* nothing is pending */
+	return !err ? KERN_TRACKING_ON : err == -ENOENT ? KERN_TRACKING_OFF : KERN_TRACKING_UNKNOWN;
+}
+
+static enum kern_tracking probe(int family)
+{
+	enum kern_tracking found = KERN_TRACKING_UNKNOWN;
+	struct flow_key key;
+	struct ends ends;
+
+	if (send_one(family, &ends, &key))
+		found = find_entry(&key);
+	if (ends.from >= 0)
+		(void)close(ends.from); /* its one datagram is nobody's loss */
+	if (ends.to >= 0)
+		(void)close(ends.to);
+	return found;
+}
+
+enum kern_tracking kern_tracking(void)
+{
+	enum kern_tracking v4 = probe(AF_INET), v6;
+
+	if (v4 == KERN_TRACKING_ON)
+		return v4;
+	v6 = probe(AF_INET6);
+	return v6 == KERN_TRACKING_UNKNOWN ? v4 : v6;
+}
