@@ -102,7 +102,7 @@ void pump_stop(struct daemon *d);
 /* Moves the engine's outputs, each with a budget. Called once a turn, and by nobody else. */
 void pump(struct daemon *d);
 
-/* Sends what is left, up to a limit: the BYE at the end. */
+/* Sends what is left, up to a limit. */
 void pump_drain(struct daemon *d);
 
 /* Tells the engine the new configuration if anything in it differs from the one in force. Returns

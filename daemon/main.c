@@ -456,6 +456,7 @@ static void run(struct daemon *d)
 	log_info(d->log, "node %s: stopping; flows stay in the kernel", d->conf.node);
 	events_stop(d);
 	pump_stop(d);
+	pump_drain(d); /* changes that the peers can take now */
 	engine_cmd(d->engine, CMD_BYE, d->now);
 	pump_drain(d);
 }

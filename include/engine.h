@@ -140,7 +140,7 @@ enum engine_cmd {
 	CMD_RESYNC,
 	CMD_FLUSH_LOCAL,
 	CMD_FLUSH_REMOTE,
-	CMD_BYE, /* queue a BYE to every peer: call engine_send until empty, then free */
+	CMD_BYE, /* the next datagram is a BYE to every peer, and the last: send it, then free */
 };
 void engine_cmd(struct engine *e, enum engine_cmd cmd, usec_t now);
 

@@ -504,6 +504,7 @@ static bool put_bye(struct engine *e, struct wire_buf *b)
 	if (!e->bye)
 		return false;
 	e->bye = false;
+	e->gone = true;
 	wire_put_u8(b, WIRE_BYE);
 	wire_put_u8(b, 0);
 	return true;
@@ -572,17 +573,16 @@ size_t engine_send(struct engine *e, uint8_t *pkt, uint32_t *to, usec_t now)
 	size_t len;
 
 	e->now = now;
+	if (e->gone)
+		return 0;
 	*to = ENGINE_TO_ALL;
 	wire_init(&b, pkt, e->conf.dgram_max - seal_tag_len(&e->seal));
 	b.at = WIRE_HEAD_LEN;
-	if (put_hack(e, &b, to) || put_hello(e, &b, now) || put_peer(e, &b, to, now))
+	if (put_bye(e, &b) || put_hack(e, &b, to) || put_hello(e, &b, now) ||
+	    put_peer(e, &b, to, now))
 		len = b.at;
 	else
 		len = stream_send(e, pkt, to, now);
-	if (!len && put_bye(e, &b)) {
-		*to = ENGINE_TO_ALL;
-		len = b.at;
-	}
 	if (!len)
 		return 0;
 	h.counter = ++e->counter;

@@ -187,7 +187,7 @@ struct engine {
 	uint64_t challenge_count, challenge, challenge_old;
 	usec_t challenge_at;
 	enum engine_role role;
-	bool complete, bye;
+	bool complete, bye, gone; /* bye: to be said; gone: was said, nothing is sent after it */
 	usec_t started_at, now, ticked_at;
 
 	struct cache *local, *strays;

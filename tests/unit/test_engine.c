@@ -443,6 +443,24 @@ static void test_verbs(void **state)
 	bed_free(b);
 }
 
+/* However much there is to send: the BYE goes at once, and no later word takes it back. */
+static void test_bye_at_once(void **state)
+{
+	struct bed *b = bed_pair(true);
+	uint8_t pkt[WIRE_DGRAM_MAX];
+	uint32_t to;
+
+	(void)state;
+	bed_open(b, 0, 4);
+	b->now += 10 * USEC_PER_SEC; /* heartbeat, REPORT and HELLO are due as well */
+	engine_cmd(b->n[0].e, CMD_BYE, b->now);
+	assert_true(engine_send(b->n[0].e, pkt, &to, b->now) > WIRE_HEAD_LEN);
+	assert_int_equal(pkt[WIRE_HEAD_LEN], WIRE_BYE); /* the bed is unsealed */
+	assert_int_equal(to, ENGINE_TO_ALL);
+	assert_int_equal(engine_send(b->n[0].e, pkt, &to, b->now), 0);
+	bed_free(b);
+}
+
 /* A silent owner's flows go one by one, each after its own timeout (R45). */
 static void test_silence(void **state)
 {
@@ -593,6 +611,7 @@ int main(void)
 		cmocka_unit_test(test_copy_reborn),
 		cmocka_unit_test(test_overrun),
 		cmocka_unit_test(test_verbs),
+		cmocka_unit_test(test_bye_at_once),
 		cmocka_unit_test(test_silence),
 		cmocka_unit_test(test_unclaimed),
 		cmocka_unit_test(test_ignored),
