@@ -149,13 +149,17 @@ int state_load(const struct state *s, enum engine_role *role, enum engine_origin
 	*role = ROLE_BACKUP;
 	*origin = ORIGIN_BOOT;
 	err = read_text(s->path, buf, sizeof(buf));
+	if (err == -ENOENT)
+		return 0;
+	*origin = ORIGIN_RESTART; /* who cannot read it must not claim what may be a copy */
 	if (err)
-		return err == -ENOENT ? 0 : err;
+		return err;
 	if (sscanf(buf, "boot %36s\nrole %15s\n", boot, name) != 2)
 		return -EBADMSG;
-	if (strcmp(boot, s->boot_id))
+	if (strcmp(boot, s->boot_id)) {
+		*origin = ORIGIN_BOOT;
 		return 0;
-	*origin = ORIGIN_RESTART;
+	}
 	if (!strcmp(name, role_names[ROLE_PRIMARY]))
 		*role = ROLE_PRIMARY;
 	return 0;

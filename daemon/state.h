@@ -35,7 +35,7 @@ void state_unlock(struct state *s);
 
 /* Reads the state file: ORIGIN_BOOT and ROLE_BACKUP when there is none of this boot, else
  * ORIGIN_RESTART and the role kept. Returns 0, or -errno if the file is there but cannot be read:
- * then role and origin are those of a boot's first start. */
+ * then ROLE_BACKUP and ORIGIN_RESTART, because there was an earlier run. */
 int state_load(const struct state *s, enum engine_role *role, enum engine_origin *origin);
 
 /* Writes the role, atomically (a new file, synced, renamed over the old). Returns 0 or -errno. */

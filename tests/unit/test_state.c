@@ -152,7 +152,7 @@ static void test_role(void **state)
 	write_state(&s, "boot 01234567-89ab-cdef-0123-456789abcdef\nrole primary\n");
 	check_load(&s, 0, ROLE_BACKUP, ORIGIN_BOOT); /* rebooted since */
 	write_state(&s, "");
-	check_load(&s, -EBADMSG, ROLE_BACKUP, ORIGIN_BOOT);
+	check_load(&s, -EBADMSG, ROLE_BACKUP, ORIGIN_RESTART); /* there was an earlier run */
 	(void)snprintf(text, sizeof(text), "boot %s\nrole emperor\n", s.boot_id);
 	write_state(&s, text);
 	check_load(&s, 0, ROLE_BACKUP, ORIGIN_RESTART);
