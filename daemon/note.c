@@ -83,8 +83,12 @@ static void note_limit(struct daemon *d, const struct engine_note *n)
 #undef DROP_TEXT
 	};
 
-	if (n->arg0 && n->arg0 < DROP_COUNT)
-		log_warn(d->log, "peer %s: datagrams dropped: %s", n->peer, drop_text[n->arg0]);
+	if (n->arg0 == DROP_FLOWS)
+		log_warn(d->log,
+			 "flows: the limit is reached, some are not held; see state.flows_max");
+	else if (n->arg0 && n->arg0 < DROP_COUNT)
+		log_warn(d->log, "peer %s: datagrams dropped: %s", *n->peer ? n->peer : "(new)",
+			 drop_text[n->arg0]);
 	else
 		log_warn(d->log,
 			 "flows: a limit is reached, some are not held; see state.flows_max");
@@ -138,6 +142,25 @@ static void note_peer(struct daemon *d, const struct engine_note *n)
 	}
 }
 
+/* Where the sysctl is right there is nothing to mend: entries from before this run may speak or
+ * not.
+ */
+static void note_mute(struct daemon *d, const struct engine_note *n)
+{
+	if (kern_events_sysctl() == 1)
+		log_info(d->log,
+			 "kernel: %" PRIu64
+			 " entries are older than this run and may never tell of "
+			 "their end; the table is read again now and then",
+			 n->arg0);
+	else
+		log_warn(d->log,
+			 "kernel: %" PRIu64 " entries may never tell of their end; set "
+			 "net.netfilter.nf_conntrack_events = 1. "
+			 "The table is read again now and then",
+			 n->arg0);
+}
+
 static void note_one(struct daemon *d, const struct engine_note *n)
 {
 	switch (n->type) {
@@ -164,11 +187,7 @@ static void note_one(struct daemon *d, const struct engine_note *n)
 		note_limit(d, n);
 		break;
 	case NOTE_MUTE:
-		log_warn(d->log,
-			 "kernel: %" PRIu64 " entries may never tell of their end; set "
-			 "net.netfilter.nf_conntrack_events = 1. "
-			 "The table is read again now and then",
-			 n->arg0);
+		note_mute(d, n);
 		break;
 	default:
 		note_peer(d, n);
