@@ -111,7 +111,7 @@ uint32_t flow_full_timeout(const struct flow_timeouts *t, const struct flow *f);
 /* Is f in a state in which its end is near by its own doing (TCP FIN_WAIT .. CLOSE)? */
 bool flow_is_closing(const struct flow *f);
 
-/* May a kernel entry made from f carry the flow on? False for TCP SYN_SENT and NONE (kernel.md, 2).
+/* May a kernel entry made from f carry the flow on? False for TCP SYN_SENT and NONE, and for SCTP.
  */
 bool flow_is_injectable(const struct flow *f);
 

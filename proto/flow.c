@@ -418,8 +418,12 @@ bool flow_is_closing(const struct flow *f)
 	       f->tcp.state <= TCP_CLOSE;
 }
 
+/* An SCTP entry without its verification tags, which a record does not carry, is refused or drops
+ * the flow's packets: worse than none. */
 bool flow_is_injectable(const struct flow *f)
 {
+	if (f->key.proto == IPPROTO_SCTP)
+		return false;
 	if (f->key.proto != IPPROTO_TCP)
 		return true;
 	return f->tcp.state != TCP_NONE && f->tcp.state != TCP_SYN_SENT &&

@@ -411,6 +411,8 @@ static void test_states(void **state)
 	assert_false(flow_is_closing(&f));
 	f.tcp.state = 1;
 	assert_true(flow_is_injectable(&f));
+	f.key.proto = IPPROTO_SCTP;
+	assert_false(flow_is_injectable(&f));
 }
 
 int main(void)
