@@ -267,9 +267,8 @@ static const struct conf_key table[] = {
 	{ .path = "control.read_all",
 	  .type = CONF_BOOL,
 	  FIELD(read_all),
-	  .num = true,
 	  .live = true,
-	  .help = "Everybody may read status, counters and flows." },
+	  .help = "Everybody on the machine may read status, counters and flows." },
 
 	{ .path = "log.target",
 	  .type = CONF_STR,

@@ -132,7 +132,7 @@ static void test_defaults(void **state)
 	assert_int_equal(c.walk_rate, 20000);
 	assert_string_equal(c.socket, CTL_SOCKET_DEFAULT);
 	assert_string_equal(c.group, "");
-	assert_true(c.read_all);
+	assert_false(c.read_all);
 	assert_string_equal(c.log_target, "auto");
 	assert_int_equal(c.log_level, LOG_LVL_INFO);
 	assert_string_equal(c.user, "ctsyncd");
