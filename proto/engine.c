@@ -300,6 +300,7 @@ static int recv_body(struct engine *e, struct peer *p, const struct wire_head *h
 {
 	struct wire_buf b;
 	uint8_t type, flags;
+	uint64_t covered;
 	int rc;
 
 	wire_init(&b, pkt, len);
@@ -319,7 +320,10 @@ static int recv_body(struct engine *e, struct peer *p, const struct wire_head *h
 	peer_heard(e, p, type == WIRE_HELLO ? WIRE_BYE : type, flags, endpoint, len, now);
 	if (type == WIRE_HELLO)
 		return recv_hello(e, h, &b, endpoint);
+	covered = p->covered;
 	rc = recv_message(e, p, type, flags, &b, now);
+	if (p->covered != covered || p->covered == p->maxhead)
+		p->progress_at = now;
 	peer_tick(e, p, now);
 	return rc;
 }

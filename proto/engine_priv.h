@@ -105,6 +105,7 @@ struct peer {
 	struct seal_window window;
 	usec_t heard_at;    /* 0 = never */
 	usec_t hears_us_at; /* last REPORT that says it heard us lately */
+	usec_t progress_at; /* when nothing was missing, or P advanced, for the last time */
 	bool primary, complete, bye, up, one_way;
 	bool other_tables; /* hashed with other keys than ours: nothing can be compared */
 

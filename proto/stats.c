@@ -10,6 +10,7 @@
 
 #define READY_BACKLOG_MAX 4096  /* kernel writes that are done in a moment */
 #define READY_MISSING_MAX 65536 /* versions that are on their way */
+#define STUCK_MS 3000           /* they are not, when none came in so long */
 
 /* A bounded text without stdio. */
 struct text {
@@ -73,7 +74,7 @@ static void peer_stats(const struct engine *e, const struct peer *p, struct engi
 	s->gaps = p->range_count;
 }
 
-static bool peer_ready(const struct engine *e, const struct peer *p, struct text *t)
+static bool peer_ready(const struct engine *e, const struct peer *p, struct text *t, usec_t now)
 {
 	uint64_t missing = peer_missing(p);
 
@@ -98,6 +99,11 @@ static bool peer_ready(const struct engine *e, const struct peer *p, struct text
 		text_put(t, " changes of ");
 		text_put(t, p->name);
 		text_put(t, " never arrived");
+	} else if (missing && now > p->progress_at + STUCK_MS * USEC_PER_MS) {
+		text_num(t, missing);
+		text_put(t, " changes of ");
+		text_put(t, p->name);
+		text_put(t, " cannot be taken");
 	} else {
 		return true;
 	}
@@ -161,7 +167,7 @@ static bool ready(const struct engine *e, struct text *t, usec_t now)
 		return false;
 	}
 	for (unsigned int i = 0; i < ENGINE_PEERS_MAX; i++)
-		if (e->peers[i].used && !peer_ready(e, &e->peers[i], t))
+		if (e->peers[i].used && !peer_ready(e, &e->peers[i], t, now))
 			return false;
 	if (!writes_ready(e, t))
 		return false;

@@ -461,6 +461,32 @@ static void test_bye_at_once(void **state)
 	bed_free(b);
 }
 
+/* A mirror at its limit cannot take what its owner has: a few versions that are missing for ever
+ * are not "on their way". */
+static void test_stuck(void **state)
+{
+	struct bed *b = bed_new(2, true);
+
+	(void)state;
+	b->n[1].conf.flows_max = 2;
+	bed_start(b, 0, ROLE_PRIMARY, ORIGIN_BOOT);
+	bed_start(b, 1, ROLE_BACKUP, ORIGIN_BOOT);
+	bed_run(b, 500);
+	assert_true(bed_stats(b, 1).ready);
+	for (unsigned int i = 1; i <= 3; i++) {
+		bed_open(b, 0, i);
+		bed_run(b, 100);
+	}
+	bed_run(b, 5000);
+	assert_false(bed_stats(b, 1).ready);
+	b->n[1].conf.flows_max = 3;
+	engine_reconf(b->n[1].e, &b->n[1].conf, b->now);
+	bed_run(b, 500);
+	bed_assert_equal(b);
+	assert_true(bed_stats(b, 1).ready);
+	bed_free(b);
+}
+
 /* A silent owner's flows go one by one, each after its own timeout (R45). */
 static void test_silence(void **state)
 {
@@ -612,6 +638,7 @@ int main(void)
 		cmocka_unit_test(test_overrun),
 		cmocka_unit_test(test_verbs),
 		cmocka_unit_test(test_bye_at_once),
+		cmocka_unit_test(test_stuck),
 		cmocka_unit_test(test_silence),
 		cmocka_unit_test(test_unclaimed),
 		cmocka_unit_test(test_ignored),
