@@ -3,12 +3,14 @@
  * What the benchmark needs of the kernel and no shell command gives. Works in the network namespace
  * it runs in.
  *
- *   probe pace PER_SECOND COUNT   creates COUNT flows, one message each, spread evenly over time
- *   probe stamps                  prints "SOURCE:PORT NANOSECONDS" for each flow: its key in the
- *                                 workload and when this kernel created it
- *   probe hush                    listens to all conntrack events and is given none: a filter drops
- *                                 each in the kernel. So it costs what a listener costs the kernel,
- *                                 and nothing else. Says "listening", goes on until killed
+ *   probe pace PER_SECOND COUNT BURST  creates COUNT flows, one message each, BURST of them at once
+ *                                      and the bursts spread evenly over time
+ *   probe stamps                       prints "SOURCE:PORT NANOSECONDS" for each flow: its key in
+ *                                      the workload and when this kernel created it
+ *   probe hush                         listens to all conntrack events and is given none: a filter
+ *                                      drops each in the kernel. So it costs what a listener costs
+ *                                      the kernel, and nothing else. Says "listening", goes on
+ *                                      until killed
  *
  * The stamps are the kernel's own (nf_conntrack_timestamp, ktime_get_real_ns in
  * ctnetlink_create_conntrack), all namespaces have the same clock: the difference between the two
@@ -139,7 +141,7 @@ static unsigned int errors(struct mnl_socket *nl)
 	return count;
 }
 
-static int pace(double rate, unsigned int count)
+static int pace(double rate, unsigned int count, unsigned int burst)
 {
 	struct mnl_socket *nl = nl_open();
 	unsigned int failed = 0;
@@ -154,7 +156,8 @@ static int pace(double rate, unsigned int count)
 
 		memset(buf, 0, sizeof(buf));
 		h = build(i, buf);
-		wait_turn(&start, rate, i);
+		if (i % burst == 0)
+			wait_turn(&start, rate, i);
 		if (mnl_socket_sendto(nl, h, h->nlmsg_len) < 0)
 			die("send");
 		if (i % 64 == 63)
@@ -269,12 +272,14 @@ static _Noreturn void hush(void)
 
 int main(int argc, char **argv)
 {
-	if (argc == 4 && !strcmp(argv[1], "pace"))
-		return pace(strtod(argv[2], NULL), (unsigned int)strtoul(argv[3], NULL, 0));
+	unsigned int burst = argc == 5 ? (unsigned int)strtoul(argv[4], NULL, 0) : 0;
+
+	if (burst && !strcmp(argv[1], "pace"))
+		return pace(strtod(argv[2], NULL), (unsigned int)strtoul(argv[3], NULL, 0), burst);
 	if (argc == 2 && !strcmp(argv[1], "stamps"))
 		return stamps();
 	if (argc == 2 && !strcmp(argv[1], "hush"))
 		hush();
-	fprintf(stderr, "usage: probe pace PER_SECOND COUNT | stamps | hush\n");
+	fprintf(stderr, "usage: probe pace PER_SECOND COUNT BURST | stamps | hush\n");
 	return 2;
 }
