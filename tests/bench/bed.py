@@ -172,10 +172,10 @@ def link_cut(cut):
 # ---- Work ----
 
 
-def flood(node, verb, count, first=0):
+def flood(node, verb, count, first=0, scheduling=()):
     """Creates or deletes flows at full speed; seconds, and seconds of CPU. Whatever the kernel refuses is an error."""
     start, before = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
-    run_in(node, *REALTIME, FLOOD, verb, "-n", str(count), "-b", str(first))
+    run_in(node, *scheduling, FLOOD, verb, "-n", str(count), "-b", str(first))
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return time.monotonic() - start, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
@@ -185,7 +185,7 @@ def bare_insert(bed, count):
     listener = bed.start(inside("b", PROBE, "hush"), stdout=subprocess.PIPE)
     listener.stdout.readline()
     try:
-        return flood("b", "create", count)
+        return flood("b", "create", count, scheduling=REALTIME)
     finally:
         bed.stop(listener)
 
@@ -218,7 +218,7 @@ def wire(node):
     return json.loads(run("ip", "-n", ns(node), "-s", "-j", "link", "show", "sync0"))[0]["stats64"]["tx"]["bytes"]
 
 
-def scheduling(pid):
+def class_of(pid):
     return ", ".join(line.split(": ")[1] for line in run("chrt", "-p", str(pid)).splitlines())
 
 

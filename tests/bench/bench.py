@@ -73,7 +73,7 @@ def print_setup(the_bed, names):
             side = sides.SIDES[name](the_bed, hot=hot, room=SMALL)
             if not hot:
                 side.start_both()
-                print("\n%s: scheduling: %s. Configuration of the active node:" % (name, bed.scheduling(side.pid("a"))))
+                print("\n%s: scheduling: %s. Configuration of the active node:" % (name, bed.class_of(side.pid("a"))))
                 print(side.conf_text("a").rstrip())
                 side.stop_both()
             else:
@@ -146,7 +146,7 @@ def main():
     if os.geteuid() != 0:
         sys.exit("bench: makes network namespaces and raises sysctls: root is needed")
     if shutil.which("modprobe"):
-        subprocess.run(("modprobe", "-a", "nf_conntrack", "nf_conntrack_netlink"), check=False)  # built in: fails, needless
+        subprocess.run(("modprobe", "-a", "nf_conntrack", "nf_conntrack_netlink"), stderr=subprocess.DEVNULL)  # fails if built in
     rows = plan(sys.argv[1:])
     for name in {name for row in rows for name in row[2] if not sides.installed(name)}:
         sys.exit("bench: %s is not installed; BENCH_SIDES leaves it out" % name)
