@@ -10,7 +10,6 @@
  */
 #include "events.h"
 
-#include <ctype.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -202,7 +201,9 @@ static bool is_news(struct daemon *d, const struct engine_note *n)
 
 void events_note(struct daemon *d, const struct engine_note *n)
 {
-	const struct shape *s = &shapes[n->type];
+	static const struct shape none = { "note", "arg0", "arg1", NULL }; /* a row is missing */
+	bool known = n->type < ARRAY_LEN(shapes) && shapes[n->type].event;
+	const struct shape *s = known ? &shapes[n->type] : &none;
 	const char *event = s->event;
 	struct jsonl j;
 

@@ -437,15 +437,19 @@ static void test_notes(void **state)
 		{ { NOTE_LIMIT, "fw2", 0, 0 }, "limit", "\"peer\":\"fw2\",\"limit\":\"flows\"" },
 		{ { NOTE_NAME_CLASH, "fw2", 0, 0 }, "name-clash", "\"peer\":\"fw2\"" },
 		{ { NOTE_TABLES, "fw2", 0, 0 }, "other-tables", "\"peer\":\"fw2\"" },
+		{ { NOTE_TABLES, "fw2", 0, 0 }, "other-tables", "\"peer\":\"fw2\"" },
+		{ { 31, "", 1, 2 }, "note", "\"arg0\":1,\"arg1\":2" },
 		{ { NOTE_MUTE, "", 12, 0 }, "mute", "\"entries\":12" },
 	};
 	struct bed *bed = *state;
 	struct reader *r = greeted(bed);
+	unsigned int seen = 0;
 	char want[512];
 
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
 		const char *line;
 
+		seen |= 1U << cases[i].note.type;
 		events_note(&bed->d, &cases[i].note);
 		do
 			line = next_line(bed, r);
@@ -457,6 +461,8 @@ static void test_notes(void **state)
 		    strcmp(line + strlen(line) - strlen(want), want) != 0)
 			fail_msg("'%s' instead of '%s'", line, want);
 	}
+	/* NOTE_MUTE is the last kind: all were told, and one that nobody knows */
+	assert_int_equal(seen, ((2U << NOTE_MUTE) - 1) | 1U << 31);
 	leave(r);
 }
 
