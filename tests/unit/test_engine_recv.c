@@ -388,6 +388,99 @@ static void test_lists(void **state)
 	bed_free(b);
 }
 
+/* DATA (from, to] with flow i at version to. */
+static void give_flow(struct bed *b, uint64_t from, uint64_t to, uint64_t head, unsigned int i)
+{
+	struct wire_data m = { .from = from, .to = to, .head = head };
+	struct wire_rec r = { .type = WIRE_REC_FLOW, .delta = to - from, .timeout_s = 99 };
+	uint8_t body[FLOW_PACKED_MAX];
+	struct flow f = bed_flow(i);
+	struct craft c;
+
+	r.body = body;
+	r.body_len = flow_pack(&f, body);
+	craft_peer(b, &c);
+	wire_put_data(&c.b, WIRE_F_COMPLETE, &m);
+	assert_true(wire_put_rec(&c.b, &r));
+	assert_int_equal(deliver(b, &c), 0);
+}
+
+/* A LIST of the whole bucket of flow i that names nothing. */
+static void give_list(struct bed *b, unsigned int i, uint64_t version)
+{
+	struct flow f = bed_flow(i);
+	struct wire_list m = { .version = version };
+	uint8_t key[FLOW_KEY_MAX];
+	struct craft c;
+
+	m.lo = cache_hash(b->n[0].e->local, key, flow_key_pack(&f.key, key)) & 0xffc00000;
+	m.hi_incl = m.lo | 0x3fffff;
+	craft_peer(b, &c);
+	wire_put_list(&c.b, WIRE_F_COMPLETE, &m);
+	assert_int_equal(deliver(b, &c), 0);
+}
+
+/* What a LIST at v > P removes stays away, whatever of older versions still arrives (R20); what is
+ * newer than the LIST is none of its business (R19). */
+static void test_list_ahead(void **state)
+{
+	struct bed *b = bed_pair(true);
+
+	(void)state;
+	give_flow(b, 0, 1, 20, 8);
+	assert_non_null(bed_mirror(b, 0, 1, 8));
+	give_list(b, 8, 10);
+	assert_null(bed_mirror(b, 0, 1, 8));
+	give_flow(b, 4, 5, 20, 8);
+	assert_null(bed_mirror(b, 0, 1, 8));
+	give_flow(b, 10, 11, 20, 8);
+	assert_non_null(bed_mirror(b, 0, 1, 8));
+	give_list(b, 8, 10);
+	assert_non_null(bed_mirror(b, 0, 1, 8));
+	give_list(b, 8, 11);
+	assert_null(bed_mirror(b, 0, 1, 8));
+	bed_free(b);
+}
+
+/* DATA (version - 1, version]: flow i ended. */
+static void give_end(struct bed *b, uint64_t version, unsigned int i)
+{
+	struct wire_rec r = { .type = WIRE_REC_DEAD, .delta = 1 };
+	struct flow f = bed_flow(i);
+	uint8_t key[FLOW_KEY_MAX];
+	struct craft c;
+
+	r.body = key;
+	r.body_len = flow_key_pack(&f.key, key);
+	craft_peer(b, &c);
+	put_data(&c, version - 1, version, 20);
+	assert_true(wire_put_rec(&c.b, &r));
+	assert_int_equal(deliver(b, &c), 0);
+}
+
+/* A deletion beyond the prefix is remembered until the prefix reaches it, and no shorter (R11). */
+static void test_deletion_ahead(void **state)
+{
+	struct bed *b = bed_pair(true);
+	struct craft c;
+
+	(void)state;
+	give_end(b, 9, 8);
+	give_end(b, 3, 9);
+	give_flow(b, 6, 7, 20, 8); /* late */
+	assert_null(bed_mirror(b, 0, 1, 8));
+	craft_peer(b, &c);
+	put_data(&c, 0, 2, 20);
+	assert_int_equal(deliver(b, &c), 0);
+	assert_int_equal(bed_peer(b, 0, 1)->covered, 3);
+	assert_int_equal(cache_tombs(bed_peer(b, 0, 1)->mirror), 1);
+	give_flow(b, 4, 5, 20, 8);
+	assert_null(bed_mirror(b, 0, 1, 8));
+	give_flow(b, 9, 10, 20, 8);
+	assert_non_null(bed_mirror(b, 0, 1, 8));
+	bed_free(b);
+}
+
 static void test_too_many_peers(void **state)
 {
 	struct bed *b = bed_pair(true);
@@ -463,12 +556,13 @@ static void test_bye(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_unknown_epoch), cmocka_unit_test(test_wrong_challenge),
-		cmocka_unit_test(test_late_hack),     cmocka_unit_test(test_replay),
-		cmocka_unit_test(test_old_data),      cmocka_unit_test(test_header),
-		cmocka_unit_test(test_auth),          cmocka_unit_test(test_bodies),
-		cmocka_unit_test(test_lists),         cmocka_unit_test(test_too_many_peers),
-		cmocka_unit_test(test_not_for_us),    cmocka_unit_test(test_bye),
+		cmocka_unit_test(test_unknown_epoch),  cmocka_unit_test(test_wrong_challenge),
+		cmocka_unit_test(test_late_hack),      cmocka_unit_test(test_replay),
+		cmocka_unit_test(test_old_data),       cmocka_unit_test(test_header),
+		cmocka_unit_test(test_auth),           cmocka_unit_test(test_bodies),
+		cmocka_unit_test(test_lists),          cmocka_unit_test(test_list_ahead),
+		cmocka_unit_test(test_deletion_ahead), cmocka_unit_test(test_too_many_peers),
+		cmocka_unit_test(test_not_for_us),     cmocka_unit_test(test_bye),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
