@@ -48,6 +48,7 @@ void params_draw(struct sim *s)
 	p->traffic_us = rng_range(r, 5, rng_chance(r, 5000) ? 50 : 1000) * USEC_PER_MS;
 	p->fault_us = rng_range(r, 300, 6000) * USEC_PER_MS;
 	p->cold = rng_chance(r, 7000) ? 8500 : 3000;
+	p->flash = rng_chance(r, 5000) ? (uint32_t)rng_range(r, 500, 9000) : 0;
 	p->asym = rng_chance(r, 1500) ? 1500 : 0;
 	p->spread = rng_chance(r, 3000) ? 4000 : 0;
 	p->latency_us = (uint32_t)rng_range(r, 10, rng_chance(r, 2000) ? 5000 : 300);

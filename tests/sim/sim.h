@@ -56,6 +56,7 @@
 	X(late_expiries, "entries that expired in a crowd")                                        \
 	X(mute_entries, "entries that never speak")                                                \
 	X(touches, "packets that refreshed a timer with no event")                                 \
+	X(flashes, "connections that lived for milliseconds")                                      \
 	X(tuple_reuse, "connections opened over an older entry")                                   \
 	X(refusals, "kernel writes refused at random")                                             \
 	X(table_full, "kernel writes refused by a full table")                                     \
@@ -207,6 +208,7 @@ enum act_type {
 	ACT_NET,
 	ACT_ATTACK,
 	ACT_KEEPALIVE,
+	ACT_FLASH,
 };
 
 struct act {
@@ -217,7 +219,7 @@ struct act {
 	unsigned int arg;
 };
 
-#define ACTS_MAX 128
+#define ACTS_MAX 1024
 
 struct params {
 	unsigned int nodes, links, keys;
@@ -230,6 +232,7 @@ struct params {
 	usec_t traffic_us, fault_us, attack_us;
 	uint32_t cold; /* of 10,000: share of traffic steps that are packets on established flows */
 	uint32_t asym; /* of 10,000: flows through two nodes */
+	uint32_t flash;      /* of 10,000: flows that live for milliseconds */
 	uint32_t spread;     /* of 10,000: flows bound to a node of their own */
 	uint32_t latency_us; /* of a daemon's wake-up */
 	usec_t active_us;
@@ -293,6 +296,7 @@ void params_conf(struct sim *s, int n, struct engine_conf *c);
 void traffic_init(struct sim *s);
 void traffic_step(struct sim *s);
 void traffic_keepalive(struct sim *s);
+void traffic_flash_end(struct sim *s, unsigned int i, int n);
 void traffic_packet(struct sim *s, unsigned int i, int n);
 int traffic_carrier(const struct sim *s, unsigned int i);
 uint32_t traffic_timeout(const struct sim *s, unsigned int i);

@@ -209,6 +209,14 @@ void traffic_packet(struct sim *s, unsigned int i, int n)
 	meet_entry(s, i, n);
 }
 
+/* A connection of milliseconds ends: its node destroys the entry at once. */
+void traffic_flash_end(struct sim *s, unsigned int i, int n)
+{
+	s->conn[i].open = false;
+	if (!s->node[n].off && s->node[n].k.ent[i].present)
+		fk_destroy(s, n, i, FOREIGN_PORT);
+}
+
 static void open_conn(struct sim *s, unsigned int i)
 {
 	struct conn *c = &s->conn[i];
@@ -236,6 +244,10 @@ static void open_conn(struct sim *s, unsigned int i)
 		create(s, i, n);
 	} else {
 		c->open = false;
+	}
+	if (c->open && !s->calm && rng_chance(&s->rng, s->p.flash)) {
+		s->count.flashes++;
+		world_act(s, ACT_FLASH, n, i, s->now + rng_below(&s->rng, 60 * USEC_PER_MS));
 	}
 }
 

@@ -364,6 +364,9 @@ static void do_act(struct sim *s, unsigned int which)
 		faults_step(s);
 		world_act(s, ACT_FAULT, 0, 0, s->now + rng_below(&s->rng, 2 * s->p.fault_us));
 		break;
+	case ACT_FLASH:
+		traffic_flash_end(s, a.arg, a.node);
+		break;
 	case ACT_GC:
 		fk_gc(s, a.node);
 		world_act(s, ACT_GC, a.node, 0,
