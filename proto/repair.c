@@ -12,18 +12,28 @@
 
 /* ---- LIST and VECTOR ---- */
 
-static int list_check(const struct wire_list *m, struct wire_buf b)
+static int list_check(const struct engine *e, const struct peer *p, const struct wire_list *m,
+		      struct wire_buf b)
 {
+	uint32_t fresh = 0;
 	struct wire_rec w;
-	int rc;
 
 	while (wire_get_rec(&b, &w)) {
+		size_t keylen = flow_key_len(w.body, w.body_len);
+		uint32_t hash;
+		int rc = mirror_rec_check(&w);
+
 		if (w.type != WIRE_REC_FLOW || w.delta >= m->version)
 			return -DROP_VALUE;
-		rc = mirror_rec_check(&w);
 		if (rc)
 			return rc;
+		hash = cache_hash(p->mirror, w.body, keylen);
+		if (hash < m->lo || hash > m->hi_incl)
+			return -DROP_VALUE; /* the sweep would not meet it */
+		fresh += !cache_find(p->mirror, w.body, keylen, hash);
 	}
+	if (cache_flows(p->mirror) + fresh > e->conf.flows_max)
+		return -DROP_FLOWS;
 	return b.err ? mirror_drop_of(b.err) : 0;
 }
 
@@ -120,7 +130,7 @@ int peer_list(struct engine *e, struct peer *p, struct wire_buf *b, usec_t now)
 		return mirror_drop_of(b->err);
 	if (!p->complete || m.version < p->covered || cache_bucket(m.lo) != cache_bucket(m.hi_incl))
 		return -DROP_STALE;
-	rc = list_check(&m, *b);
+	rc = list_check(e, p, &m, *b);
 	if (rc)
 		return rc;
 	p->maxhead = max_u64(p->maxhead, m.version);
