@@ -199,7 +199,7 @@ static bool parse_orig(const struct attr *a, struct flow *f)
 {
 	struct tuple_in t = { .tuple = &f->key.orig };
 
-	if (!parse_tuple(a, &t))
+	if (f->key.l3 != 0 || !parse_tuple(a, &t)) /* a second one would leave bytes of the first */
 		return false;
 	f->key.l3 = t.l3;
 	f->key.proto = t.proto;
@@ -216,7 +216,8 @@ static bool parse_reply(const struct attr *a, struct flow *f)
 {
 	struct tuple_in t = { .tuple = &f->reply };
 
-	if (!parse_tuple(a, &t) || t.l3 != f->key.l3 || t.proto != f->key.proto)
+	if ((f->has & FLOW_HAS_REPLY) != 0 || !parse_tuple(a, &t) || t.l3 != f->key.l3 ||
+	    t.proto != f->key.proto)
 		return false;
 	if (t.has_zone) {
 		f->key.zone = t.zone;
