@@ -92,6 +92,7 @@ check() {
 	configure_in build-asan --enable-sanitizers CFLAGS='-g -O1'
 	suite "build with sanitizers" -C build-asan -j "$jobs" check-build
 	suite "unit tests under ASan and UBSan" -C build-asan check-unit
+	suite "corpora of the fuzzers under ASan and UBSan" -C build-asan check-fuzz
 	suite "simulator under ASan and UBSan" -C build-asan check-sim
 	suite "real kernel" -C build check-netns
 	echo "== sum"

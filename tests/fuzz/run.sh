@@ -1,54 +1,77 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# Builds the fuzz targets, fuzz_NAME.c with the sources that its line "Built of:" names, and runs them.
+# Builds the fuzz targets with clang, fuzz_NAME.c with what its line "Built of:" names and the flags of its line "Fuzzed
+# with:", if it has one.
 #
-#   run.sh          with clang, each for FUZZ_SECONDS (60), from corpus/NAME; finds go to BUILD/fuzz
-#   run.sh replay   with CC and sanitizers: feeds each input of the corpora once
+#   run.sh [NAME...]            runs each for FUZZ_SECONDS (60), from corpus/NAME; finds go to BUILD/fuzz
+#   run.sh coverage [NAME...]   says which share of the lines corpus/NAME reaches, for each source
+#   run.sh merge [NAME...]      makes of corpus/NAME and the finds the few inputs that reach the same code, in BUILD/fuzz
 #
-# An input that crashed belongs into corpus/NAME before its cause is mended.
+# An input that crashed belongs into corpus/NAME before its cause is mended. make check feeds every corpus once.
 
 set -u
 cd "${CTSYNCD_SRC:-$(dirname "$0")/../..}" || exit 2
 out=${CTSYNCD_BUILD:-$PWD/build}/fuzz
-mode=${1:-fuzz}
+mode=fuzz
+case ${1:-} in fuzz | coverage | merge) mode=$1; shift ;; esac
 passed=0 failed=0
+# What is freed rests a while before it is used again, but not for so long that every input takes fresh pages.
+export ASAN_OPTIONS=quarantine_size_mb=4:thread_local_quarantine_size_kb=64
 
-build() { # target, compiler and flags...
-	local src=tests/fuzz/$1.c parts
+line() { # file, what: the words behind " * What: "
+	sed -n "s/^ \* $2: //p" "$1"
+}
+
+build() { # target, flags...
+	local src=tests/fuzz/fuzz_$1.c parts with
 	shift
-	parts=$(sed -n 's/^ \* Built of: //p' "$src")
+	parts=$(line "$src" "Built of")
+	with=$(line "$src" "Fuzzed with")
 	[ -n "$parts" ] || { echo "$src:1: no line \"Built of:\""; return 1; }
-	# shellcheck disable=SC2086 # the parts are words
-	"$@" -std=gnu17 -D_GNU_SOURCE -g -O1 -fno-omit-frame-pointer -fno-sanitize-recover=all \
-		-Iinclude -Iproto -Idaemon -Itests/fuzz "$src" $parts -lsodium
+	# shellcheck disable=SC2086 # the parts are words, and patterns
+	clang -std=gnu17 -D_GNU_SOURCE -g -O2 -fno-omit-frame-pointer -fno-sanitize-recover=all \
+		-Iinclude -Iproto -Idaemon -Itests/fuzz "$@" $with "$src" $parts -lsodium
 }
 
-replay() { # target, corpus
-	local line
-	# shellcheck disable=SC2086 # CC may be several words
-	build "$1" ${CC:-cc} -DFUZZ_REPLAY -fsanitize=address,undefined -o "$out/$1.replay" || return 1
-	"$out/$1.replay" "$2" >"$out/$1.log" 2>&1
-	line=$(tail -n 1 "$out/$1.log")
-	case $line in
-	*' passed, 0 failed') passed=$((passed + ${line%% *})) ;;
-	*) tail -n 40 "$out/$1.log"; return 1 ;;
-	esac
-}
-
-fuzz() { # target, corpus
-	build "$1" clang -fsanitize=fuzzer,address,undefined -o "$out/$1" || return 1
+fuzz() { # target
+	build "$1" -fsanitize=fuzzer,address,undefined -o "$out/$1" || return 1
 	mkdir -p "$out/$1.found"
 	"$out/$1" -max_total_time="${FUZZ_SECONDS:-60}" -max_len=2000 -print_final_stats=1 -verbosity=0 \
-		-artifact_prefix="$out/$1." "$out/$1.found" "$2" 2>&1 | grep -v "# Uses: " | tail -n 40
-	[ "${PIPESTATUS[0]}" -eq 0 ] && passed=$((passed + 1))
+		-artifact_prefix="$out/$1." "$out/$1.found" "tests/fuzz/corpus/$1" 2>&1 |
+		grep -v "# Uses: " | tail -n 40
+	[ "${PIPESTATUS[0]}" -eq 0 ]
 }
 
-case $mode in fuzz | replay) ;; *) echo "usage: run.sh [replay]" >&2; exit 2 ;; esac
+merge() { # target
+	build "$1" -fsanitize=fuzzer,address,undefined -o "$out/$1" || return 1
+	mkdir -p "$out/$1.merged"
+	"$out/$1" -set_cover_merge=1 -use_counters=0 "$out/$1.merged" "tests/fuzz/corpus/$1" "$out/$1.found" 2>&1 | tail -n 1
+	[ "${PIPESTATUS[0]}" -eq 0 ]
+}
+
+coverage() { # target
+	build "$1" -fsanitize=fuzzer -fprofile-instr-generate -fcoverage-mapping -o "$out/$1.cov" || return 1
+	LLVM_PROFILE_FILE="$out/$1.profraw" "$out/$1.cov" -runs=0 "tests/fuzz/corpus/$1" 2>"$out/$1.log" ||
+		{ tail -n 20 "$out/$1.log"; return 1; }
+	llvm-profdata merge -o "$out/$1.profdata" "$out/$1.profraw" &&
+		llvm-cov export -summary-only -instr-profile="$out/$1.profdata" "$out/$1.cov" |
+		python3 -c 'import json, sys
+for f in json.load(sys.stdin)["data"][0]["files"]:
+    lines = f["summary"]["lines"]
+    print("%6.1f %% of %4d lines  %s" % (lines["percent"], lines["count"], f["filename"]))'
+}
+
 mkdir -p "$out" || exit 2
-for src in tests/fuzz/fuzz_*.c; do
-	target=$(basename "$src" .c)
-	"$mode" "$target" "tests/fuzz/corpus/${target#fuzz_}" || { failed=$((failed + 1)); echo "$target failed"; }
+[ $# -gt 0 ] || { set -- tests/fuzz/fuzz_*.c; set -- "${@#tests/fuzz/fuzz_}"; set -- "${@%.c}"; }
+for target in "$@"; do
+	echo "== $target"
+	if "$mode" "$target"; then
+		passed=$((passed + 1))
+	else
+		failed=$((failed + 1))
+		echo "$target failed"
+	fi
 done
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]
