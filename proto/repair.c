@@ -87,7 +87,8 @@ static uint64_t list_sweep(struct engine *e, struct peer *p, const struct wire_l
 		while ((r = list_unnamed(p, m, pos, &end)) && room) {
 			bool old = r->gen != p->gen;
 
-			repaired += !old && r->version <= p->covered;
+			/* Its end may lie between the prefix and the LIST: no divergence. */
+			repaired += !old && m->version == p->covered && r->version <= m->version;
 			e->count.list_removed++;
 			/* A restarted primary owns all that its kernel has; a backup leaves out
 			 * what it cannot tell from our injections, though it may live (R42). */
@@ -102,7 +103,7 @@ static uint64_t list_sweep(struct engine *e, struct peer *p, const struct wire_l
 	}
 }
 
-static void list_answered(struct peer *p, const struct wire_list *m, usec_t now)
+static void list_answered(struct peer *p, const struct wire_list *m)
 {
 	for (unsigned int i = 0; i < LISTS_MAX; i++) {
 		struct list_slot *s = &p->lists[i];
@@ -115,7 +116,6 @@ static void list_answered(struct peer *p, const struct wire_list *m, usec_t now)
 		else
 			s->lo = m->hi_incl + 1;
 	}
-	p->vector_at = min_u64(p->vector_at, now);
 }
 
 int peer_list(struct engine *e, struct peer *p, struct wire_buf *b, usec_t now)
@@ -141,11 +141,11 @@ int peer_list(struct engine *e, struct peer *p, struct wire_buf *b, usec_t now)
 	if (!room)
 		return -DROP_DELETIONS;
 	e->count.lists_applied++;
-	if (repaired && !p->debt && m.version >= p->maxhead) {
+	if (repaired && !p->debt && !p->lapsed && m.version >= p->maxhead) {
 		e->count.divergences++;
 		note_put(e, NOTE_DIVERGENCE, p, cache_bucket(m.lo), repaired);
 	}
-	list_answered(p, &m, now);
+	list_answered(p, &m);
 	return 0;
 }
 
