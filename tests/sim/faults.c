@@ -242,6 +242,14 @@ static void stall(struct sim *s, int n)
 		  (unsigned long long)((s->node[n].stalled_to - s->now) / USEC_PER_MS));
 }
 
+/* Mostly a moment; now and then for longer than flows live. */
+static usec_t down_time(struct sim *s)
+{
+	static const usec_t down_s[8] = { 1, 1, 1, 1, 1, 10, 10, 90 };
+
+	return down_s[rng_below(&s->rng, 8)] * USEC_PER_SEC;
+}
+
 void faults_step(struct sim *s)
 {
 	int n = (int)rng_below(&s->rng, s->p.nodes);
@@ -257,7 +265,7 @@ void faults_step(struct sim *s)
 	case 3:
 	case 4:
 		if (s->node[n].e)
-			restart(s, n, rng_chance(&s->rng, 7000) ? USEC_PER_SEC : 10 * USEC_PER_SEC);
+			restart(s, n, down_time(s));
 		break;
 	case 5:
 		if (n == s->carrier) {

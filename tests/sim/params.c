@@ -54,7 +54,7 @@ void params_draw(struct sim *s)
 	p->latency_us = (uint32_t)rng_range(r, 10, rng_chance(r, 2000) ? 5000 : 300);
 	p->active_us = rng_range(r, 10, 60) * USEC_PER_SEC;
 	p->chaos = rng_chance(r, 2500);
-	p->storm = rng_chance(r, 100);
+	p->storm = rng_chance(r, 200);
 	if (p->storm) { /* a change a datagram, half of them lost, and no word back for a while:
 			   many gaps */
 		p->traffic_us = 400;
@@ -62,7 +62,7 @@ void params_draw(struct sim *s)
 		p->jitter_us = 20;
 		p->latency_us = 10;
 		p->keys = 200;
-		p->cold = 0;
+		p->cold = p->flash = 0;
 		p->active_us = 6 * USEC_PER_SEC;
 		p->fault_us = 300 * USEC_PER_MS;
 	}
