@@ -151,6 +151,7 @@ def main():
     for name in {name for row in rows for name in row[2] if not sides.installed(name)}:
         sys.exit("bench: %s is not installed; BENCH_SIDES leaves it out" % name)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    bed.go_before_others()
     results = {}
     with bed.Bed() as the_bed:
         print_setup(the_bed, sorted({name for row in rows for name in row[2]}))

@@ -101,7 +101,7 @@ control = { socket = "%s"; };
         )
 
     def command(self, node):
-        return (*bed.NICE, os.path.join(bed.BUILD, "ctsyncd"), "-c", self.conf(node))
+        return os.path.join(bed.BUILD, "ctsyncd"), "-c", self.conf(node)
 
     def client_command(self, node):
         return os.path.join(bed.BUILD, "ctsync"), "-s", self.path(node, "sock")
