@@ -64,17 +64,18 @@ static void restart(struct sim *s, int n, usec_t down)
 }
 
 /* The kernel ends the translated flows of an address that leaves, each with an event. */
-static void forced(struct sim *s, int n, struct failover_check *f)
+static void forced(struct sim *s, int n, int to)
 {
+	struct failover_check *f = &s->node[to].failover;
 	struct engine_stats st = { 0 };
 
 	if (s->node[n].e)
 		world_snapshot(s, n, &st);
 	/* With few tombstones they may leave by a LIST, which says no more than "dead"; nor does a
-	 * sweep. */
-	f->unheard |= s->node[n].conf.tombstones_max < s->p.keys || st.count.overruns;
+	 * sweep. And whoever lost events himself may believe that it is his own. */
+	f->unheard |= s->node[n].conf.tombstones_max < s->p.keys || st.count.overruns ||
+		      s->now < s->node[to].unheard_to;
 	f->swept |= st.mute || st.unclaimed;
-
 	for (unsigned int i = 0; i < s->p.keys; i++) {
 		struct kent *t = &s->node[n].k.ent[i];
 
@@ -103,7 +104,7 @@ static void fail_over(struct sim *s, int how)
 	if (how == FAIL_PLANNED) {
 		s->count.planned_failovers++;
 		if (rng_chance(&s->rng, 5000))
-			forced(s, from, &s->node[to].failover);
+			forced(s, from, to);
 		if (rng_chance(&s->rng, 5000))
 			verb(s, from, CMD_DEMOTE, "demote");
 	} else {

@@ -30,7 +30,7 @@ void own_check_removal(struct sim *s, int n, unsigned int i, const char *how)
 	if (s->p.chaos)
 		return; /* a backup that carries: its idle entries go once the primary claims them
 			 */
-	if (!t->present || !c->open || c->carrier >= 0 || !t->packet_at || t->expire_at <= s->now)
+	if (!t->present || !c->open || !t->packet_at || t->expire_at <= s->now)
 		return;
 	if (t->written_at && t->packet_at < t->written_at + BLIND_US)
 		return;
@@ -154,7 +154,7 @@ void own_check_failover(struct sim *s, int n)
 	if (o.role != ROLE_PRIMARY)
 		return; /* demoted again before it could be done */
 	if (c->serial != f->serial || c->refused || s->p.table_max < KEYS_MAX || s->p.refuse ||
-	    s->failed)
+	    s->failed || s->node[n].conf.flows_max < s->p.keys)
 		return;
 	for (unsigned int i = 0; i < s->p.keys; i++) {
 		const struct kent *t = &s->node[n].k.ent[i];
@@ -172,7 +172,8 @@ void own_check_failover(struct sim *s, int n)
 		    s->conn[i].opened_at > f->armed_at ||
 		    (f->forced[i] &&
 		     (f->unheard || (f->swept && s->conn[i].flow.key.proto != 6))) ||
-		    reply_held(s, &s->conn[i].flow, i, n))
+		    reply_held(s, &s->conn[i].flow, i, n) ||
+		    reply_held(s, &s->node[f->from].k.ent[i].f, i, n))
 			continue;
 		sim_fail(s,
 			 "node %d: promoted, and flow %u, covered before its "
