@@ -92,12 +92,26 @@ check_that() {
 
 not() { ! "$@"; }
 
-# poll SECONDS COMMAND...: repeats the command until it succeeds. Its last output is shown if it never does.
+# How much slower than alone a program runs here now, in tenths: wall time against CPU time of a loop. Deadlines of the
+# tests are meant for a machine that has nothing else to do; on a busy one they grow by this, and the test says so.
+SCALE=10
+scale_measure() {
+	local real user sys TIMEFORMAT='%3R %3U %3S'
+	read -r real user sys < <({ time for ((i = 0; i < 300000; i++)); do :; done; } 2>&1)
+	SCALE=$((10 * 10#${real/./} / (10#${user/./} + 10#${sys/./} + 1)))
+	if [ $SCALE -lt 13 ]; then SCALE=10; else note "a busy machine: times count $((SCALE / 10)).$((SCALE % 10)) fold"; fi
+}
+
+scaled() { echo $(($1 * SCALE / 10)); }
+
+# poll SECONDS COMMAND...: repeats the command until it succeeds; three looks at least. Its last output is shown if it
+# never does.
 poll() {
-	local until=$((SECONDS + $1)) out
+	local until=$((SECONDS + $(scaled "$1"))) out looks=0
 	shift
 	while ! out=$("$@" 2>&1); do
-		if [ $SECONDS -ge $until ]; then
+		looks=$((looks + 1))
+		if [ $SECONDS -ge $until ] && [ $looks -ge 3 ]; then
 			printf '%s\n' "$out"
 			return 1
 		fi
@@ -262,6 +276,7 @@ net_make() {
 	trap on_exit EXIT
 	trap 'exit 130' INT TERM HUP
 	leftovers_remove
+	scale_measure
 	TMP=$(mktemp -d "/tmp/$P.XXXXXX") || exit 2
 	chmod 755 "$TMP"
 	for ns in cl sv; do
@@ -478,7 +493,7 @@ daemons_start() {
 	daemon_start fw1
 	daemon_start fw2
 	ctsync fw1 promote >/dev/null || die "fw1 does not take the role"
-	poll 10 peers_up >/dev/null || die "the daemons do not find each other"
+	poll 10 peers_known >/dev/null || die "the daemons do not find each other"
 }
 
 daemon_kill() { # SIGKILL
@@ -531,6 +546,7 @@ sys.exit("no counter " + sys.argv[1]) if value is None else print(value)' "$2"
 }
 
 peer_up() { [ "$(status "$1" peers.0.state)" = up ]; }
+peers_known() { [ "$(status fw1 peers.0.state)" != down ] && [ "$(status fw2 peers.0.state)" != down ]; }
 peers_up() { peer_up fw1 && peer_up fw2; }
 ready() { [ "$(status "$1" ready)" = true ]; }
 
@@ -550,19 +566,41 @@ cache_equal() { # OWNER: its kernel against its cache's local half, and against 
 	compare "kernel:$(fw_ns "$owner")" "text:$TMP/remote.txt"
 }
 
-# The same of a moment: dumps are taken now (quickly, also of large tables), the judgement comes later.
+# Large tables are compared as sorted text, which is fast: what conntrack(8) prints against what ctsync prints.
+lines_sorted() { sed -E 's/^([^ ]+ +[0-9]+) [0-9]+/\1/; s/ use=[0-9]+$//' "$1" | LC_ALL=C sort; }
+
+# Takes all tables now; the judgement comes later.
 snapshot() { # OWNER
-	compare --save "$(fw_ns "$1")" "$TMP/owner.dump" || die "dump"
-	if [ "$MODE" = hot ]; then
-		compare --save "$(fw_ns "$(other "$1")")" "$TMP/peer.dump" || die "dump"
-	fi
-	ctsync "$(other "$1")" flows remote >"$TMP/snap.txt" || die "flows remote"
+	local ns peer
+	ns=$(fw_ns "$1")
+	peer=$(other "$1")
+	rm -f "$TMP"/snap.*
+	in_ns "$ns" conntrack -L >"$TMP/snap.kernel" 2>/dev/null || return 2
+	ctsync "$1" flows local >"$TMP/snap.local" || return 2
+	ctsync "$peer" flows remote >"$TMP/snap.remote" || return 2
+	[ "$MODE" != hot ] || in_ns "$(fw_ns "$peer")" conntrack -L >"$TMP/snap.copies" 2>/dev/null
 }
 
 snapshot_equal() {
-	compare "dump:$TMP/owner.dump" "text:$TMP/snap.txt" || return 1
-	[ "$MODE" != hot ] || compare --skip-state SYN_SENT "dump:$TMP/owner.dump" "dump:$TMP/peer.dump"
+	local table status=0
+	lines_sorted "$TMP/snap.kernel" >"$TMP/sorted.kernel"
+	for table in local remote copies; do
+		[ -e "$TMP/snap.$table" ] || continue
+		lines_sorted "$TMP/snap.$table" >"$TMP/sorted"
+		if cmp -s "$TMP/sorted.kernel" "$TMP/sorted"; then
+			echo "$table: equal, $(wc -l <"$TMP/sorted") flows"
+			continue
+		fi
+		status=1
+		LC_ALL=C comm -3 "$TMP/sorted.kernel" "$TMP/sorted" >"$TMP/differ"
+		echo "$table: missing $(grep -vc $'^\t' "$TMP/differ"), too much $(grep -c $'^\t' "$TMP/differ")"
+		head -n 3 "$TMP/differ"
+	done
+	return $status
 }
+
+# equal for large tables; the attributes that text does not show are left to kernels_equal.
+quick_equal() { snapshot "$1" && snapshot_equal; }
 
 remote_count() { status "$1" flows.remote; }
 

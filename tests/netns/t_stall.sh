@@ -27,13 +27,13 @@ for node in fw2 fw1; do
 	flooder=$!
 	stall $node
 	check "$node stalls while $N flows come" wait $flooder
-	check "$node stalled: equal" poll 15 equal fw1
+	check "$node stalled: equal" poll 15 quick_equal fw1
 	stall $node
 	check "$node stalled at rest: fw2 claims none of them" count_is fw2 local 0
 	check "conntrack -F on fw1" in_ns "$FW1" conntrack -F
 	check "$node stalled: they go from fw2" poll 15 flows_below fw2 10
 	check "$node stalled: none comes back to fw1" test "$(flow_count fw1)" -lt 10
-	check "$node stalled: equal" poll 10 equal fw1
+	check "$node stalled: equal" poll 10 quick_equal fw1
 done
 note "fw2: touched $(counter fw2 touched), adopted $(counter fw2 adopted)"
 finish
