@@ -133,8 +133,8 @@ static void note_peer(struct daemon *d, const struct engine_note *n)
 		break;
 	case NOTE_TABLES:
 		log_err(d->log,
-			"peer %s: the sealing key was exchanged since one of us started, tables cannot "
-			"be compared; restart the daemon that runs longer",
+			"peer %s: the sealing key was exchanged since one of us started, tables "
+			"cannot be compared; restart the daemon that runs longer",
 			n->peer);
 		break;
 	default:

@@ -197,8 +197,9 @@ static void update_result(struct engine *e, struct peer *p, struct rec *r,
 	} else if (err == -ENOENT) {
 		copy_clear(p, r);
 		cache_list_add(p->mirror, r, CACHE_LIST_WORK);
-	} else {
+	} else { /* the patrol's next round tries again */
 		refused(e, NULL, err);
+		cache_list_add(p->mirror, r, CACHE_LIST_AGE);
 	}
 }
 

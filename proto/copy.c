@@ -64,6 +64,8 @@ void copy_clear(struct peer *p, struct rec *r)
 	assert(r->flags & F_KERN);
 	r->flags &= (uint16_t) ~(F_KERN | F_REBORN);
 	p->copies--;
+	if (r->list == CACHE_LIST_AGE) /* there is no update left to try again */
+		cache_list_del(p->mirror, r);
 }
 
 void stray_del(struct engine *e, struct rec *r)

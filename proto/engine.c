@@ -137,8 +137,10 @@ bool peer_hears(const struct engine *e, const struct peer *p)
 
 bool peer_is_up(const struct engine *e, const struct peer *p)
 {
+	/* Measured against the last word heard, not against now: when it falls silent, both ways
+	 * are. */
 	return peer_hears(e, p) && p->hears_us_at &&
-	       e->now < p->hears_us_at + e->conf.dead_ms * USEC_PER_MS;
+	       p->heard_at < p->hears_us_at + e->conf.dead_ms * USEC_PER_MS;
 }
 
 /* ---- In: the kernel ---- */
@@ -605,12 +607,17 @@ size_t engine_send(struct engine *e, uint8_t *pkt, uint32_t *to, usec_t now)
 bool engine_op(struct engine *e, struct engine_op *op, usec_t now)
 {
 	e->now = now;
-	return patrol_op(e, op, now);
+	if (!patrol_op(e, op, now))
+		return false;
+	e->ops_out += op->type != OP_DUMP;
+	return true;
 }
 
 void engine_result(struct engine *e, const struct engine_op *op, int err, const struct flow *got,
 		   usec_t now)
 {
 	e->now = now;
+	assert(e->ops_out && op->type != OP_DUMP);
+	e->ops_out--;
 	answer_result(e, op, err, got, now);
 }

@@ -128,6 +128,7 @@ struct peer {
 	uint64_t verified;
 	usec_t verified_at; /* 0 = never in this epoch */
 	bool in_sync;
+	bool lapsed; /* flows left in its silence, by R45 */
 	bool want_vector;
 	usec_t vector_at;
 	uint64_t list_map[WIRE_BUCKETS / 64];
@@ -207,6 +208,7 @@ struct engine {
 	struct dump dump;
 	struct patrol patrol;
 	struct engine_commit commit;
+	uint32_t ops_out; /* operations handed out and not yet answered */
 	uint64_t refused_noted;
 	int refused_errno;
 	usec_t refused_at;

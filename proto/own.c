@@ -536,7 +536,7 @@ void own_mirror_set(struct engine *e, struct peer *p, struct rec *r, usec_t now)
 		return;
 	if (flow_unpack(r->body, r->len, &f) || (!(r->flags & F_KERN) && !flow_is_injectable(&f)))
 		return;
-	if (r->list == CACHE_LIST_NONE)
+	if (r->list == CACHE_LIST_NONE || r->list == CACHE_LIST_AGE)
 		cache_list_add(p->mirror, r, CACHE_LIST_WORK);
 }
 

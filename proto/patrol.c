@@ -120,14 +120,17 @@ static const struct rec *stale_find(struct engine *e, const struct peer *p, cons
 }
 
 /* Our entry stood here before the peer's claim: untouched means that no packet came since the
- * claim. Its timer runs by the state that our kernel knows, which may be an older one. */
+ * claim. Its timer runs by the state that our kernel knows, which may be an older one. It is never
+ * just deleted, for an idle connection of our own (a session with this very node) may live in it.
+ */
 static bool stale_op(struct engine *e, struct peer *p, struct rec *r, const struct rec *ours,
 		     struct engine_op *op)
 {
-	uint32_t timeout_s = e->role == ROLE_PRIMARY ? rec_full_timeout(e, r) : rec_hold(e, r);
+	bool refreshed = e->conf.hot && e->role == ROLE_BACKUP;
+	uint32_t timeout_s = refreshed ? rec_hold(e, r) : rec_full_timeout(e, r);
 
-	return op_make(op, own_injects(e) ? OP_REPLACE : OP_DELETE, r, p->index, TAG_STALE,
-		       timeout_s, r->aux + rec_full_timeout(e, ours));
+	return op_make(op, OP_REPLACE, r, p->index, TAG_STALE, timeout_s,
+		       r->aux + rec_full_timeout(e, ours));
 }
 
 static bool mirror_op(struct engine *e, struct peer *p, struct rec *r, struct engine_op *op)
@@ -376,6 +379,18 @@ static void sweep_end(struct engine *e)
 	note_put(e, NOTE_DUMP_END, NULL, e->dump.entries, e->dump.gone);
 }
 
+/* Copies whose update was refused in this round. */
+static void updates_retry(struct engine *e)
+{
+	for (unsigned int i = 0; i < ENGINE_PEERS_MAX; i++) {
+		struct peer *p = &e->peers[i];
+		struct rec *r;
+
+		while (p->used && (r = cache_list_first(p->mirror, CACHE_LIST_AGE)))
+			cache_list_add(p->mirror, r, CACHE_LIST_WORK);
+	}
+}
+
 static void round_end(struct engine *e)
 {
 	struct patrol *w = &e->patrol;
@@ -384,6 +399,7 @@ static void round_end(struct engine *e)
 	w->round++;
 	w->round_s = w->short_holds ? ROUND_SHORT_S : ROUND_S;
 	w->short_holds = false;
+	updates_retry(e);
 }
 
 /* Looks at the chain at pos. Returns true with an operation; else the chain is done, or the walk
@@ -462,6 +478,26 @@ static bool walk_op(struct engine *e, struct engine_op *op, usec_t now)
 	return false;
 }
 
+static bool commit_over(const struct engine *e)
+{
+	if (!e->commit.running || e->ops_out || commit_walks(e) ||
+	    cache_list_count(e->strays, CACHE_LIST_WORK))
+		return false;
+	for (unsigned int i = 0; i < ENGINE_PEERS_MAX; i++)
+		if (e->peers[i].used && cache_list_count(e->peers[i].mirror, CACHE_LIST_WORK))
+			return false;
+	return true;
+}
+
+/* Only when no operation is left or unanswered, so that what the last answers brought up is done as
+ * well: they make the flows ours. */
+static void commit_end(struct engine *e, usec_t now)
+{
+	e->commit.running = false;
+	e->commit.ended_at = now;
+	note_put(e, NOTE_COMMIT_DONE, NULL, e->commit.serial, 0);
+}
+
 bool patrol_op(struct engine *e, struct engine_op *op, usec_t now)
 {
 	if (e->dump.wanted && !e->dump.running && !e->dump.sweeping && now >= e->dump.at) {
@@ -478,9 +514,12 @@ bool patrol_op(struct engine *e, struct engine_op *op, usec_t now)
 	}
 	if (work_op(e, op))
 		return true;
-	if (e->dump.running && e->patrol.urgent_to <= e->patrol.round)
-		return false; /* the dump marks records that the walk would question */
-	return walk_op(e, op, now);
+	/* A dump marks records that the walk would question. */
+	if ((!e->dump.running || round_has(e, e->patrol.urgent_to)) && walk_op(e, op, now))
+		return true;
+	if (commit_over(e))
+		commit_end(e, now);
+	return false;
 }
 
 /* ---- Verbs and time ---- */
@@ -515,16 +554,6 @@ void patrol_commit(struct engine *e, bool promote, usec_t now)
 		e->patrol.adopt_to = e->patrol.urgent_to;
 }
 
-static bool commit_over(const struct engine *e)
-{
-	if (!e->commit.running || commit_walks(e) || cache_list_count(e->strays, CACHE_LIST_WORK))
-		return false;
-	for (unsigned int i = 0; i < ENGINE_PEERS_MAX; i++)
-		if (e->peers[i].used && cache_list_count(e->peers[i].mirror, CACHE_LIST_WORK))
-			return false;
-	return true;
-}
-
 static void tokens_refill(struct engine *e, usec_t now)
 {
 	struct patrol *w = &e->patrol;
@@ -546,11 +575,6 @@ void patrol_tick(struct engine *e, usec_t now)
 	for (unsigned int i = 0; i < ENGINE_PEERS_MAX; i++)
 		if (e->peers[i].used)
 			claims_due(e, &e->peers[i], now);
-	if (commit_over(e)) {
-		e->commit.running = false;
-		e->commit.ended_at = now;
-		note_put(e, NOTE_COMMIT_DONE, NULL, e->commit.serial, 0);
-	}
 	if (e->refused_noted && now >= e->refused_at + USEC_PER_SEC) {
 		note_put(e, NOTE_REFUSED, NULL, (uint64_t)e->refused_errno, e->refused_noted);
 		e->refused_noted = 0;

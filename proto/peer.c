@@ -161,6 +161,7 @@ static void total_check(struct engine *e, struct peer *p, const struct wire_data
 		return;
 	}
 	p->in_sync = true;
+	p->lapsed = false;
 	p->verified = m->head;
 	p->verified_at = now;
 	p->proof_all = m->head;
@@ -324,6 +325,12 @@ void mirror_set(struct engine *e, struct peer *p, const struct item *it, usec_t 
 		e->count.records_ignored++;
 		return;
 	}
+	if ((!r || r->tomb) && cache_flows(p->mirror) >= e->conf.flows_max) {
+		if (!e->count.flows_limit++)
+			note_put(e, NOTE_LIMIT, p, DROP_FLOWS, 0);
+		debt_raise(e, p, it->version); /* the stream goes on; the buckets tell what lacks */
+		return;
+	}
 	if (r && r->tomb)
 		cache_list_del(p->mirror, r);
 	else if (r && r->gen != p->gen)
@@ -411,11 +418,11 @@ static void ahead_put(struct ahead *a, const struct peer *p, const struct wire_r
 }
 
 /* Looks at all records before any is applied: a datagram is taken whole or not at all (R10). */
-static int data_check(const struct engine *e, const struct peer *p, const struct wire_data *m,
-		      struct wire_buf b, struct ahead *a)
+static int data_check(const struct peer *p, const struct wire_data *m, struct wire_buf b,
+		      struct ahead *a)
 {
 	uint64_t version = m->from;
-	uint32_t deletions = 0, flows = 0;
+	uint32_t deletions = 0;
 	struct wire_rec w;
 	int rc;
 
@@ -426,7 +433,6 @@ static int data_check(const struct engine *e, const struct peer *p, const struct
 		rc = mirror_rec_check(&w);
 		if (rc)
 			return rc;
-		flows += w.type == WIRE_REC_FLOW;
 		deletions += w.type != WIRE_REC_FLOW && version > p->covered;
 		ahead_put(a, p, &w);
 	}
@@ -437,8 +443,6 @@ static int data_check(const struct engine *e, const struct peer *p, const struct
 	if (m->from > p->covered &&
 	    cache_list_count(p->mirror, CACHE_LIST_TOMB) + deletions > DELETIONS_MAX)
 		return -DROP_DELETIONS;
-	if (cache_flows(p->mirror) + flows > e->conf.flows_max)
-		return -DROP_FLOWS;
 	return 0;
 }
 
@@ -497,7 +501,7 @@ int peer_data(struct engine *e, struct peer *p, uint8_t flags, struct wire_buf *
 		return mirror_drop_of(b->err);
 	if (m.to > m.head || m.from > m.to)
 		return -DROP_VALUE;
-	rc = data_check(e, p, &m, *b, &ahead);
+	rc = data_check(p, &m, *b, &ahead);
 	if (rc)
 		return rc;
 	if (m.dropped > max_u64(p->covered, p->dropped0))
@@ -533,8 +537,7 @@ usec_t peer_deadline(const struct engine *e, const struct peer *p)
 	usec_t at = repair_report_at(e, p);
 
 	if (p->up)
-		at = min_u64(at, min_u64(p->heard_at, p->hears_us_at) +
-					 e->conf.dead_ms * USEC_PER_MS + 1);
+		at = min_u64(at, p->heard_at + e->conf.dead_ms * USEC_PER_MS + 1);
 	if (repair_lists_busy(p))
 		at = min_u64(at, e->ticked_at + LIST_RETRY_MS * USEC_PER_MS);
 	else if (repair_vector_wanted(e, p))
@@ -556,6 +559,8 @@ void peer_resync(struct engine *e, struct peer *p, usec_t now)
 void peer_drop_flow(struct engine *e, struct peer *p, struct rec *r)
 {
 	mirror_remove(e, p, r, GONE_OLD, 0, false, e->now);
+	p->in_sync = false;
+	p->lapsed = true; /* what its return brings again is no divergence */
 }
 
 void peer_forget(struct engine *e, struct peer *p, usec_t now)

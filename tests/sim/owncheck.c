@@ -108,27 +108,26 @@ void own_arm_failover(struct sim *s, int from, int to)
 	f->serial = UINT64_MAX;
 }
 
-/* What node n thinks of flow i. */
+/* What node n thinks of flow i, as far as it fits. */
 static const char *describe(struct sim *s, int n, unsigned int i)
 {
-	char *to = s->what;
-	const size_t len = sizeof(s->what);
 	const struct peek_key *key = &s->conn[i].key;
+	FILE *out = fmemopen(s->what, sizeof(s->what), "w");
 	struct peek_rec r;
-	size_t at = 0;
 
-	to[0] = '\0';
+	s->what[0] = '\0';
+	if (!out)
+		return s->what;
 	if (peek_local(s->node[n].e, key, &r))
-		at += (size_t)snprintf(to + at, len - at, "own tomb %u flags %x; ", r.tomb,
-				       r.flags);
+		fprintf(out, "own tomb %u flags %x; ", r.tomb, r.flags);
 	if (peek_stray(s->node[n].e, key, &r))
-		at += (size_t)snprintf(to + at, len - at, "stray tomb %u flags %x; ", r.tomb,
-				       r.flags);
+		fprintf(out, "stray tomb %u flags %x; ", r.tomb, r.flags);
 	for (unsigned int k = 0; k < s->p.nodes - 1; k++)
 		if (peek_mirror(s->node[n].e, k, key, &r))
-			at += (size_t)snprintf(to + at, len - at, "mirror %u flags %x; ", k,
-					       r.flags);
-	return to;
+			fprintf(out, "mirror %u flags %x; ", k, r.flags);
+	(void)fclose(out);
+	s->what[sizeof(s->what) - 1] = '\0';
+	return s->what;
 }
 
 void own_unheard(struct sim *s, int n)
@@ -165,6 +164,13 @@ void own_check_failover(struct sim *s, int n)
 			continue; /* an entry that never spoke: only the next dump tells that it is
 				     gone */
 		s->count.failover_flows++;
+		if (fk_alive(s, n, i) && !peek_local(s->node[n].e, &s->conn[i].key, &own)) {
+			sim_fail(s,
+				 "node %d: promoted, and flow %u, which is in its kernel, is not "
+				 "its own; %s (R36)",
+				 n, i, describe(s, n, i));
+			return;
+		}
 		if ((s->p.chaos || f->forced[i]) && t->present)
 			continue; /* its own, expired, not collected yet, and its owner not primary:
 				     a claim that does not count */
