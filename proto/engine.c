@@ -520,16 +520,17 @@ static bool put_hack(struct engine *e, struct wire_buf *b, uint32_t *to)
 {
 	for (unsigned int i = 0; i < HACKS_MAX; i++) {
 		struct hack *k = &e->hacks[i];
-		struct wire_hack m = { .your_epoch = k->epoch,
-				       .challenge = k->challenge,
-				       .head = e->head,
-				       .dropped = e->dropped,
-				       .kernel_id = e->conf.kernel_id,
-				       .tables = seal_tables(&e->seal) };
+		struct wire_hack m;
 
 		if (!k->due)
 			continue;
 		k->due = false;
+		m = (struct wire_hack){ .your_epoch = k->epoch,
+					.challenge = k->challenge,
+					.head = e->head,
+					.dropped = e->dropped,
+					.kernel_id = e->conf.kernel_id,
+					.tables = seal_tables(&e->seal) };
 		memcpy(m.name, e->conf.node, sizeof(m.name));
 		wire_put_hack(b, 0, &m);
 		*to = 1U << k->endpoint;

@@ -133,6 +133,7 @@ struct peer {
 	usec_t vector_at;
 	uint64_t list_map[WIRE_BUCKETS / 64];
 	struct list_slot lists[LISTS_MAX];
+	unsigned int list_todo; /* bits of list_map and slots under way: LISTs that are lacking */
 	usec_t reported_at, data_at;
 	usec_t gap_at; /* an inner gap was first seen; 0 = none */
 	usec_t asked_at,

@@ -206,6 +206,7 @@ static void mirror_restart(struct peer *p)
 	memset(p->list_map, 0, sizeof(p->list_map));
 	for (unsigned int i = 0; i < LISTS_MAX; i++)
 		p->lists[i] = (struct list_slot){ .lo = 1 };
+	p->list_todo = 0;
 	p->want_vector = p->old_count != 0;
 	p->vector_at = 0;
 	p->resyncing = true;

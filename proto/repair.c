@@ -111,10 +111,12 @@ static void list_answered(struct peer *p, const struct wire_list *m)
 		if (s->lo > s->hi_incl || s->lo != m->lo)
 			continue;
 		s->asked_at = 0;
-		if (m->hi_incl >= s->hi_incl)
-			*s = (struct list_slot){ .lo = 1 };
-		else
+		if (m->hi_incl < s->hi_incl) {
 			s->lo = m->hi_incl + 1;
+			continue;
+		}
+		*s = (struct list_slot){ .lo = 1 };
+		p->list_todo--;
 	}
 }
 
@@ -149,6 +151,14 @@ int peer_list(struct engine *e, struct peer *p, struct wire_buf *b, usec_t now)
 	return 0;
 }
 
+static void list_want(struct peer *p, unsigned int bucket)
+{
+	uint64_t bit = 1ULL << (bucket % 64);
+
+	p->list_todo += !(p->list_map[bucket / 64] & bit);
+	p->list_map[bucket / 64] |= bit;
+}
+
 int peer_vector(struct engine *e, struct peer *p, struct wire_buf *b, usec_t now)
 {
 	struct wire_vector m;
@@ -163,7 +173,7 @@ int peer_vector(struct engine *e, struct peer *p, struct wire_buf *b, usec_t now
 		if (cache_bucket_digest(p->mirror, i) == digest) {
 			p->proof[i] = max_u64(p->proof[i], m.version);
 		} else if (p->covered >= last && p->changed[i] <= last) {
-			p->list_map[i / 64] |= 1ULL << (i % 64);
+			list_want(p, i);
 			e->count.buckets_unequal++;
 		}
 	}
@@ -256,13 +266,7 @@ static void put_report(struct engine *e, struct peer *p, struct wire_buf *b, use
 
 bool repair_lists_busy(const struct peer *p)
 {
-	for (unsigned int i = 0; i < LISTS_MAX; i++)
-		if (p->lists[i].lo <= p->lists[i].hi_incl)
-			return true;
-	for (unsigned int i = 0; i < ARRAY_LEN(p->list_map); i++)
-		if (p->list_map[i])
-			return true;
-	return false;
+	return p->list_todo != 0;
 }
 
 /* Gives a free slot the next unequal bucket. */
@@ -291,7 +295,7 @@ static uint32_t list_width(const struct peer *p)
 
 static bool next_list(struct peer *p, struct wire_ask *ask, usec_t now)
 {
-	for (unsigned int i = 0; i < LISTS_MAX; i++) {
+	for (unsigned int i = 0; i < LISTS_MAX && p->list_todo; i++) {
 		struct list_slot *s = &p->lists[i];
 
 		if (s->lo > s->hi_incl && !slot_fill(p, s))

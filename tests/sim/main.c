@@ -4,6 +4,10 @@
  * A failure prints its seed and how to replay it. Every run of a checked set also has to have met
  * every fault and taken every repair path at least once, or it proves less than it seems to: but
  * for the paths that EXEMPT names, with the reason.
+ *
+ * A range may be shared out to several processes (-j): every one takes each n-th seed and adds its
+ * figures up in shared memory, so that one that crashes is replaced and goes on behind the seed
+ * that it died of. What a range finds and its trace do not depend on how it was shared out.
  */
 #include <errno.h>
 #include <signal.h>
@@ -11,6 +15,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -29,16 +35,28 @@ static const struct {
 	{ "drop DELETIONS", "needs 65,536 deletions beyond a gap" },
 };
 
+#define JOBS_MAX 64
+#define SEED_LIMIT_S 120 /* one seed takes milliseconds; what takes so long never ends */
+
 struct options {
 	uint64_t from, to;
 	const char *list;
-	bool verbose, cover, twice, keep_on;
+	unsigned int jobs;
+	bool verbose, cover, twice, first;
 };
 
 struct result {
 	uint64_t passed, failed;
+	uint64_t trace; /* over all seeds, in any order */
 	struct sim_counters count;
 	struct engine_counters total;
+};
+
+/* One process's part of a range, in shared memory. */
+struct job {
+	pid_t pid;
+	volatile uint64_t seed; /* under way, or done last */
+	struct result r;
 };
 
 /* For the handler of a crash alone: the one thing that it must say. */
@@ -73,27 +91,24 @@ void sim_trace(struct sim *s, const char *fmt, ...)
 
 static void crashed(int sig)
 {
-	char text[64];
-	int len = snprintf(text, sizeof(text),
-			   "FAIL seed %llu: signal %d\nreplay: sim -s %llu -v\n",
-			   (unsigned long long)seed_now, sig, (unsigned long long)seed_now);
+	char text[128];
+	int len = snprintf(text, sizeof(text), "FAIL seed %llu: %s %d\nreplay: sim -s %llu -v\n",
+			   (unsigned long long)seed_now,
+			   sig == SIGALRM ? "it never ends, signal" : "signal", sig,
+			   (unsigned long long)seed_now);
 
 	(void)!write(STDOUT_FILENO, text, (size_t)len);
 	(void)signal(sig, SIG_DFL);
 	(void)raise(sig);
 }
 
-static void add_up(struct result *r, const struct sim *s)
+static void add(void *to, const void *from, size_t len)
 {
-	uint64_t *to = (uint64_t *)&r->count;
-	const uint64_t *from = (const uint64_t *)&s->count;
+	uint64_t *a = to;
+	const uint64_t *b = from;
 
-	for (size_t i = 0; i < sizeof(r->count) / sizeof(*to); i++)
-		to[i] += from[i];
-	to = (uint64_t *)&r->total;
-	from = (const uint64_t *)&s->total;
-	for (size_t i = 0; i < sizeof(r->total) / sizeof(*to); i++)
-		to[i] += from[i];
+	for (size_t i = 0; i < len / sizeof(*a); i++)
+		a[i] += b[i];
 }
 
 static uint64_t run_once(struct sim *s, uint64_t seed, bool verbose)
@@ -108,8 +123,11 @@ static void run_seed(struct sim *s, uint64_t seed, const struct options *o, stru
 	uint64_t hash;
 
 	seed_now = seed;
+	(void)alarm(SEED_LIMIT_S);
 	hash = run_once(s, seed, o->verbose);
-	add_up(r, s);
+	r->trace += hash * (2 * seed + 1);
+	add(&r->count, &s->count, sizeof(r->count));
+	add(&r->total, &s->total, sizeof(r->total));
 	if (!s->failed && (o->twice || seed % 16 == 0) && run_once(s, seed, false) != hash)
 		sim_fail(s, "two runs differ (I7)");
 	if (!s->failed) {
@@ -120,6 +138,81 @@ static void run_seed(struct sim *s, uint64_t seed, const struct options *o, stru
 	printf("FAIL seed %llu: %s\nreplay: sim -s %llu -v\n", (unsigned long long)seed, s->why,
 	       (unsigned long long)seed);
 	(void)fflush(stdout);
+}
+
+/* Every step-th seed from a first one on. */
+static void run_part(struct sim *s, const struct options *o, uint64_t seed, struct job *j)
+{
+	while (seed && seed <= o->to) {
+		j->seed = seed;
+		run_seed(s, seed, o, &j->r);
+		if (o->first && j->r.failed)
+			return;
+		seed += o->jobs;
+	}
+}
+
+static void job_start(struct sim *s, const struct options *o, uint64_t seed, struct job *j)
+{
+	(void)fflush(stdout);
+	j->seed = seed;
+	j->pid = fork();
+	if (j->pid < 0) {
+		fprintf(stderr, "sim: fork: %s\n", strerror(errno));
+		exit(1);
+	}
+	if (j->pid)
+		return;
+	run_part(s, o, seed, j);
+	(void)fflush(stdout);
+	_exit(0);
+}
+
+/* One process has ended. One that crashed is replaced. */
+static void job_ended(struct sim *s, const struct options *o, struct job *j, int status)
+{
+	j->pid = 0;
+	if (WIFEXITED(status) && !WEXITSTATUS(status))
+		return;
+	j->r.failed++;
+	if (!o->first && j->seed + o->jobs <= o->to)
+		job_start(s, o, j->seed + o->jobs, j);
+}
+
+static void run_jobs(struct sim *s, const struct options *o, struct result *r)
+{
+	struct job *jobs = mmap(NULL, JOBS_MAX * sizeof(*jobs), PROT_READ | PROT_WRITE,
+				MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	int status;
+	pid_t pid;
+
+	if (jobs == MAP_FAILED) {
+		fprintf(stderr, "sim: mmap: %s\n", strerror(errno));
+		exit(1);
+	}
+	for (unsigned int i = 0; i < o->jobs && o->from + i <= o->to; i++)
+		job_start(s, o, o->from + i, &jobs[i]);
+	while ((pid = wait(&status)) > 0)
+		for (unsigned int i = 0; i < o->jobs; i++)
+			if (jobs[i].pid == pid)
+				job_ended(s, o, &jobs[i], status);
+	for (unsigned int i = 0; i < o->jobs; i++)
+		add(r, &jobs[i].r, sizeof(*r));
+	(void)munmap(jobs, JOBS_MAX * sizeof(*jobs));
+}
+
+static void run_range(struct sim *s, const struct options *o, struct result *r)
+{
+	struct job alone = { 0 };
+
+	if (!o->from)
+		return;
+	if (o->jobs > 1) {
+		run_jobs(s, o, r);
+		return;
+	}
+	run_part(s, o, o->from, &alone);
+	add(r, &alone.r, sizeof(*r));
 }
 
 /* Seeds that failed once: one a line, behind it a word on what it was. */
@@ -176,11 +269,13 @@ static unsigned int cover_all(const struct result *r)
 
 static void usage(FILE *f)
 {
-	fputs("usage: sim [-s SEED] [-r FROM-TO] [-l LIST] [-v] [-c] [-t]\n"
+	fputs("usage: sim [-s SEED] [-r FROM-TO] [-l LIST] [-j N] [-v] [-c] [-t] [-x]\n"
 	      "  -s SEED     run one seed\n  -r FROM-TO  run a range\n  -l "
 	      "LIST     run the seeds listed in a file\n"
+	      "  -j N        share a range out to N processes\n"
 	      "  -v          trace\n  -c          every fault and repair path must occur\n"
-	      "  -t          run every seed twice, compare\n",
+	      "  -t          run every seed twice, compare\n"
+	      "  -x          end with the first failure\n",
 	      f);
 }
 
@@ -189,7 +284,7 @@ static int parse(int argc, char **argv, struct options *o)
 	int c;
 	char *end;
 
-	while ((c = getopt(argc, argv, "s:r:l:vcth")) != -1) {
+	while ((c = getopt(argc, argv, "s:r:l:j:vctxh")) != -1) {
 		switch (c) {
 		case 's':
 			o->from = o->to = strtoull(optarg, &end, 10);
@@ -206,6 +301,14 @@ static int parse(int argc, char **argv, struct options *o)
 			break;
 		case 'l':
 			o->list = optarg;
+			break;
+		case 'j':
+			o->jobs = (unsigned int)strtoul(optarg, &end, 10);
+			if (*end || !o->jobs || o->jobs > JOBS_MAX)
+				return 2;
+			break;
+		case 'x':
+			o->first = true;
 			break;
 		case 'v':
 			o->verbose = true;
@@ -226,13 +329,26 @@ static int parse(int argc, char **argv, struct options *o)
 	return optind == argc && (o->list || o->from <= o->to) ? 0 : 2;
 }
 
+static int report(const struct options *o, struct result *r, double took)
+{
+	uint64_t seeds = r->passed + r->failed;
+
+	if (o->cover && cover_all(r))
+		r->failed++;
+	printf("%.1f s, %.0f seeds/min, %.0f steps/min, %u jobs, trace %016llx\n", took,
+	       60 * (double)seeds / took, 60 * (double)r->count.steps / took, o->jobs,
+	       (unsigned long long)r->trace);
+	printf("%llu passed, %llu failed\n", (unsigned long long)r->passed,
+	       (unsigned long long)r->failed);
+	return r->failed != 0;
+}
+
 int main(int argc, char **argv)
 {
-	struct options o = { .from = 1, .to = 0 };
+	struct options o = { .from = 1, .to = 0, .jobs = 1 };
 	struct result r = { 0 };
 	struct sim *s = calloc(1, sizeof(*s));
 	struct timespec t0, t1;
-	double took;
 	int rc = argc > 1 ? parse(argc, argv, &o) : 2;
 
 	if (rc == 2)
@@ -243,20 +359,13 @@ int main(int argc, char **argv)
 	}
 	(void)signal(SIGABRT, crashed);
 	(void)signal(SIGSEGV, crashed);
+	(void)signal(SIGALRM, crashed);
 	(void)clock_gettime(CLOCK_MONOTONIC, &t0);
 	if (o.list && run_list(s, &o, &r))
 		return 1;
-	for (uint64_t seed = o.from; seed <= o.to && seed; seed++)
-		run_seed(s, seed, &o, &r);
+	run_range(s, &o, &r);
 	(void)clock_gettime(CLOCK_MONOTONIC, &t1);
-	took = (double)(t1.tv_sec - t0.tv_sec) + (double)(t1.tv_nsec - t0.tv_nsec) / 1e9;
-	if (o.cover && cover_all(&r))
-		r.failed++;
-	printf("%.1f s, %.1f seeds/s, %.0f steps/s, trace %016llx\n", took,
-	       (double)(r.passed + r.failed) / took, (double)r.count.steps / took,
-	       (unsigned long long)s->hash);
-	printf("%llu passed, %llu failed\n", (unsigned long long)r.passed,
-	       (unsigned long long)r.failed);
 	free(s);
-	return r.failed != 0;
+	return report(&o, &r,
+		      (double)(t1.tv_sec - t0.tv_sec) + (double)(t1.tv_nsec - t0.tv_nsec) / 1e9);
 }

@@ -44,6 +44,11 @@ void own_check_removal(struct sim *s, int n, unsigned int i, const char *how)
 /* A key is own, a copy or a stray, never two of them (own.c). */
 void own_check_kinds(struct sim *s, int n)
 {
+	uint64_t print = peek_kinds_print(s->node[n].e);
+
+	if (print == s->node[n].kinds_print)
+		return;
+	s->node[n].kinds_print = print;
 	for (unsigned int i = 0; i < s->p.keys && !s->failed; i++)
 		if (peek_kinds(s->node[n].e, &s->conn[i].key) > 1)
 			sim_fail(s, "node %d: flow %u is own and copy, or a copy twice", n, i);
@@ -98,7 +103,7 @@ void own_arm_failover(struct sim *s, int from, int to)
 			continue;
 		if (!st->cur[i] || st->log[st->cur[i]].dead || !oracle_covered(&p, st->cur[i]) ||
 		    !peek_mirror(s->node[to].e, k, &s->conn[i].key, &r) ||
-		    r.version != st->cur[i] || r.sum != peek_flow_sum(&now))
+		    r.version != st->cur[i] || peek_sum(&r) != peek_flow_sum(&now))
 			continue;
 		f->expire_at[i] = t->expire_at;
 	}
@@ -224,7 +229,8 @@ static const char *mirror_settled(struct sim *s, int n, int m)
 		bool own = peek_local(s->node[m].e, &s->conn[i].key, &a) && !a.tomb;
 		bool held = peek_mirror(s->node[n].e, k, &s->conn[i].key, &b);
 
-		if (own != held || (own && (a.version != b.version || a.sum != b.sum)))
+		if (own != held ||
+		    (own && (a.version != b.version || peek_sum(&a) != peek_sum(&b))))
 			return say(s, "node %d: flow %u of node %d differs", n, i, m);
 	}
 	return NULL;
@@ -276,7 +282,7 @@ static const char *local_settled(struct sim *s, int n)
 		if (own && !t->present)
 			return say(s, "node %d announces flow %u, which its kernel does not have",
 				   n, i);
-		if (own && !t->mute && r.sum != peek_flow_sum(&f))
+		if (own && !t->mute && peek_sum(&r) != peek_flow_sum(&f))
 			return say(
 				s,
 				"node %d announces flow %u in a state that its kernel has not; %s",

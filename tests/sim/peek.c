@@ -9,12 +9,23 @@
 
 #include "engine_priv.h"
 
+static uint64_t word(const uint8_t *p)
+{
+	uint64_t w;
+
+	memcpy(&w, p, sizeof(w));
+	return w;
+}
+
+/* The oracle's own, and quick: it is taken of every flow at every step. */
 static uint64_t sum(const uint8_t *p, size_t len)
 {
-	uint64_t h = 0xcbf29ce484222325ULL;
+	uint64_t h = len;
+	size_t at = 0;
 
-	for (size_t i = 0; i < len; i++)
-		h = (h ^ p[i]) * 0x100000001b3ULL;
+	for (; at + 8 < len; at += 8)
+		h = ((h ^ word(p + at)) * 0x9e3779b97f4a7c15ULL) ^ (h >> 29);
+	h = (h ^ word(p + len - 8)) * 0xbf58476d1ce4e5b9ULL; /* no key is shorter */
 	return h ^ (h >> 29);
 }
 
@@ -47,29 +58,40 @@ void peek_owner(const struct engine *e, struct peek_owner *o)
 	};
 }
 
-static bool find(struct cache *c, const struct peek_key *key, struct peek_rec *out)
+static const struct rec *find(struct cache *c, const struct peek_key *key)
 {
-	const struct rec *r = cache_find(c, key->body, key->len, key->hash);
+	return cache_find(c, key->body, key->len, key->hash);
+}
 
+static bool look(const struct rec *r, bool current, struct peek_rec *out)
+{
 	if (!r)
 		return false;
-	out->version = r->version;
-	out->sum = sum(r->body, r->len);
-	out->tomb = r->tomb;
-	out->flags = r->flags;
-	out->current = true;
-	out->mute = (r->flags & F_MUTE) != 0;
+	*out = (struct peek_rec){
+		.version = r->version,
+		.body = r->body,
+		.len = r->len,
+		.tomb = r->tomb,
+		.flags = r->flags,
+		.current = current,
+		.mute = (r->flags & F_MUTE) != 0,
+	};
 	return true;
+}
+
+uint64_t peek_sum(const struct peek_rec *r)
+{
+	return sum(r->body, r->len);
 }
 
 bool peek_local(const struct engine *e, const struct peek_key *key, struct peek_rec *r)
 {
-	return find(e->local, key, r);
+	return look(find(e->local, key), true, r);
 }
 
 bool peek_stray(const struct engine *e, const struct peek_key *key, struct peek_rec *r)
 {
-	return find(e->strays, key, r);
+	return look(find(e->strays, key), true, r);
 }
 
 bool peek_peer(const struct engine *e, unsigned int i, struct peek_peer *out)
@@ -105,13 +127,40 @@ bool peek_mirror(const struct engine *e, unsigned int i, const struct peek_key *
 		 struct peek_rec *r)
 {
 	const struct peer *p = &e->peers[i];
-	const struct rec *rec;
+	const struct rec *rec = find(p->mirror, key);
 
-	if (!find(p->mirror, key, r) || r->tomb)
-		return false;
-	rec = cache_find(p->mirror, key->body, key->len, key->hash);
-	r->current = rec->gen == p->gen;
-	return true;
+	return rec && !rec->tomb && look(rec, rec->gen == p->gen, r);
+}
+
+uint64_t peek_mirror_print(const struct engine *e, unsigned int i)
+{
+	const struct peer *p = &e->peers[i];
+	const uint64_t part[] = { cache_digest(p->mirror),
+				  p->covered,
+				  p->maxhead,
+				  p->epoch,
+				  p->debt,
+				  p->range_count,
+				  cache_tombs(p->mirror),
+				  p->complete,
+				  mirror_top(p),
+				  p->old_count };
+	uint64_t h = i;
+
+	for (unsigned int k = 0; k < ARRAY_LEN(part); k++)
+		h = ((h ^ part[k]) * 0x9e3779b97f4a7c15ULL) ^ (h >> 29);
+	return h;
+}
+
+uint64_t peek_kinds_print(const struct engine *e)
+{
+	uint64_t h = cache_flows(e->local) * 0x9e3779b97f4a7c15ULL + cache_flows(e->strays);
+
+	for (unsigned int i = 0; i < ENGINE_PEERS_MAX; i++)
+		if (e->peers[i].used)
+			h = h * 0x100000001b3ULL + e->peers[i].copies * 0x10001 +
+			    cache_flows(e->peers[i].mirror);
+	return h;
 }
 
 uint64_t peek_fingerprint(const struct engine *e)
@@ -135,14 +184,22 @@ uint64_t peek_fingerprint(const struct engine *e)
 	return h;
 }
 
+static bool in_kernel(struct cache *c, const struct peek_key *key)
+{
+	const struct rec *r = find(c, key);
+
+	return r && !r->tomb && (r->flags & F_KERN);
+}
+
 unsigned int peek_kinds(const struct engine *e, const struct peek_key *key)
 {
-	struct peek_rec r;
-	unsigned int kinds = peek_local(e, key, &r) && !r.tomb;
+	const struct rec *own = find(e->local, key);
+	unsigned int kinds = own && !own->tomb;
 
-	kinds += peek_stray(e, key, &r) && !r.tomb && (r.flags & F_KERN);
+	if (cache_flows(e->strays))
+		kinds += in_kernel(e->strays, key);
 	for (unsigned int i = 0; i < ENGINE_PEERS_MAX; i++)
-		kinds += e->peers[i].used && find(e->peers[i].mirror, key, &r) && !r.tomb &&
-			 (r.flags & F_KERN);
+		if (e->peers[i].used && e->peers[i].copies)
+			kinds += in_kernel(e->peers[i].mirror, key);
 	return kinds;
 }

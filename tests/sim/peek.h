@@ -20,7 +20,8 @@ struct peek_key { /* a packed key and its hash under the group's key */
 
 struct peek_rec {
 	uint64_t version;
-	uint64_t sum;   /* of the body: key and state */
+	const uint8_t *body; /* valid until the engine is called again */
+	uint8_t len;
 	uint8_t tomb;   /* 0 = a flow */
 	uint16_t flags; /* F_x */
 	bool current;   /* mirror: of the peer's present epoch */
@@ -49,7 +50,8 @@ struct peek_owner {
 };
 
 void peek_key(const struct engine *e, const struct flow_key *key, struct peek_key *out);
-uint64_t peek_flow_sum(const struct flow *f); /* what peek_rec.sum would be */
+uint64_t peek_sum(const struct peek_rec *r);  /* of the body: key and state */
+uint64_t peek_flow_sum(const struct flow *f); /* what that of a record of f would be */
 void peek_owner(const struct engine *e, struct peek_owner *o);
 bool peek_local(const struct engine *e, const struct peek_key *key, struct peek_rec *r);
 bool peek_stray(const struct engine *e, const struct peek_key *key, struct peek_rec *r);
@@ -60,6 +62,10 @@ bool peek_mirror(const struct engine *e, unsigned int i, const struct peek_key *
 		 struct peek_rec *r);
 /* Everything that a datagram of an attacker must not change: tables, coverage, epochs. */
 uint64_t peek_fingerprint(const struct engine *e);
+/* Of one mirror, but not when it was last proven equal. */
+uint64_t peek_mirror_print(const struct engine *e, unsigned int i);
+/* Figures of which one moves whenever a key changes its kind. */
+uint64_t peek_kinds_print(const struct engine *e);
 /* Of how many kinds is the key at once: own, copy (of each mirror), stray in the kernel? More than
  * one is a bug. */
 unsigned int peek_kinds(const struct engine *e, const struct peek_key *key);

@@ -160,7 +160,7 @@ struct node {
 	unsigned int inbox_count;
 	size_t inbox_len;
 	struct failover_check failover;
-	uint64_t print;              /* fingerprint at the previous look */
+	uint64_t print, kinds_print; /* fingerprints at the previous look */
 	struct engine_counters last; /* of this engine at the previous check */
 	usec_t spin_at;
 	unsigned int spin;
@@ -188,6 +188,7 @@ struct stream {
 
 struct view { /* what the oracle remembers of one mirror */
 	uint64_t epoch, covered, verified;
+	uint64_t print; /* of the mirror when it was last held against the log */
 	usec_t verified_at;
 	bool lenient; /* flows were dropped for silence, or a flush: only equality at the end counts
 		       */

@@ -314,8 +314,7 @@ static void pump(struct sim *s, int n)
 	read_notes(s, n);
 	oracle_mirrors(s, n);
 	own_check_failover(s, n);
-	if (s->verbose || s->seed % 4 == 0)
-		own_check_kinds(s, n);
+	own_check_kinds(s, n);
 	if (more)
 		world_kick(s, n);
 	deadline = engine_deadline(node->e);
