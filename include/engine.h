@@ -211,6 +211,30 @@ struct engine_note {
 };
 bool engine_note(struct engine *e, struct engine_note *note);
 
+/* ---- The flight recorder ---- */
+/* The engine is pure: a saved state and the inputs since are its whole history. The tape is memory
+ * of the caller's, which may outlive the process; its entries follow the struct (proto/tape.h). */
+struct engine_tape {
+	uint64_t used, size; /* bytes of entries: written, and room */
+	uint64_t steps;      /* entries */
+	uint64_t hash;       /* trace of all outputs; may start from that of an earlier tape */
+	uint64_t full;       /* 1: an entry did not fit, the tape ended before it. 2: holds no
+				entries, only the trace */
+};
+
+/* From now on every call but the read-only ones is appended to tape, before the engine looks at it.
+ * NULL ends that. */
+void engine_record(struct engine *e, struct engine_tape *tape);
+
+/* Writes the engine's state, no keys in it, into buf (aligned to 8 bytes). Returns the length, 0 if
+ * it did not fit; buf NULL: the length that is needed, quickly. No operation may be unanswered. */
+size_t engine_save(const struct engine *e, uint8_t *buf, size_t len);
+
+/* A new engine in that state; it cannot open or seal. NULL if the bytes are not such a state or
+ * memory is short. Only of the same engine_build. */
+struct engine *engine_restore(const uint8_t *buf, size_t len);
+uint64_t engine_build(void);
+
 /* ---- Read only ---- */
 #define ENGINE_COUNTERS(X)                                                                         \
 	X(events_new, "NEW events")                                                                \

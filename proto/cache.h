@@ -139,6 +139,13 @@ void cache_bucket_touch(struct cache *c, unsigned int bucket, uint64_t version);
  * said (memory flipped); the sums then follow the records. */
 bool cache_scrub(struct cache *c, unsigned int bucket);
 
+/* Writes the whole table, byte by byte. */
+struct blob;
+void cache_save(const struct cache *c, struct blob *b);
+/* Reads what this build on this kind of machine wrote. NULL, and b->err, when it cannot be. The
+ * content is not verified: see cache_check. */
+struct cache *cache_load(struct blob *b);
+
 /* Verifies every invariant by walking over everything: for tests and the simulator. NULL, or what
  * is wrong. */
 const char *cache_check(const struct cache *c);

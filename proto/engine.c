@@ -12,6 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tape.h"
+
 void engine_conf_default(struct engine_conf *conf)
 {
 	*conf = (struct engine_conf){
@@ -104,6 +106,7 @@ void engine_reconf(struct engine *e, const struct engine_conf *conf, usec_t now)
 	if (old.key_count != conf->key_count || memcmp(old.key, conf->key, sizeof(old.key)))
 		seal_rekey(&e->seal, conf->key, conf->key_count);
 	e->now = now;
+	tape_reconf(e->tape, conf, &e->seal, now);
 }
 
 void note_put(struct engine *e, enum engine_note_type type, const struct peer *p, uint64_t arg0,
@@ -123,10 +126,13 @@ void note_put(struct engine *e, enum engine_note_type type, const struct peer *p
 
 bool engine_note(struct engine *e, struct engine_note *note)
 {
+	if (e->note_count)
+		tape_put(e->tape, TAPE_NOTE, 0, e->now);
 	if (!e->note_count)
 		return false;
 	*note = e->notes[e->note_at++ % NOTES_MAX];
 	e->note_count--;
+	tape_note(e->tape, note);
 	return true;
 }
 
@@ -148,6 +154,13 @@ bool peer_is_up(const struct engine *e, const struct peer *p)
 void engine_kern(struct engine *e, enum engine_kern_event event, const struct flow *flow,
 		 uint32_t portid, usec_t now)
 {
+	tape_put_more(e->tape,
+		      &(struct tape_entry){ .door = TAPE_KERN,
+					    .arg = (uint8_t)event,
+					    .extra = portid,
+					    .len = flow ? sizeof(*flow) : 0,
+					    .now = now },
+		      flow);
 	e->now = now;
 	switch (event) {
 	case KERN_NEW:
@@ -330,38 +343,46 @@ static int recv_body(struct engine *e, struct peer *p, const struct wire_head *h
 	return rc;
 }
 
-static int recv_open(struct engine *e, unsigned int endpoint, uint8_t *pkt, size_t len, usec_t now)
+/* Behind the seal. */
+static int recv_opened(struct engine *e, const struct wire_head *h, unsigned int endpoint,
+		       uint8_t *pkt, size_t len, usec_t now)
 {
-	struct wire_head h;
-	struct wire_buf b;
-	struct peer *p;
-	int rc;
-
-	wire_init(&b, pkt, len);
-	rc = wire_get_head(&b, &h);
-	if (rc)
-		return rc == -WIRE_EMAGIC     ? -DROP_MAGIC
-		       : rc == -WIRE_EVERSION ? -DROP_VERSION
-					      : -DROP_SHORT;
-	p = peer_find(e, h.sender);
-	rc = seal_open(&e->seal, p && p->epoch == h.epoch ? &p->key : NULL, &h, pkt, len);
-	if (rc < 0)
-		return rc;
-	if (h.sender == e->id) {
-		if (h.epoch != e->epoch)
+	if (h->sender == e->id) {
+		if (h->epoch != e->epoch)
 			note_put(e, NOTE_NAME_CLASH, NULL, 0, 0);
 		return -DROP_SELF;
 	}
-	return recv_body(e, p, &h, endpoint, pkt, (size_t)rc, now);
+	return recv_body(e, peer_find(e, h->sender), h, endpoint, pkt, len, now);
 }
 
-int engine_recv(struct engine *e, unsigned int endpoint, uint8_t *pkt, size_t len, usec_t now)
+static int recv_head(uint8_t *pkt, size_t len, struct wire_head *h)
 {
+	struct wire_buf b;
 	int rc;
 
-	assert(endpoint < ENGINE_ENDPOINTS_MAX);
-	e->now = now;
-	rc = recv_open(e, endpoint, pkt, len, now);
+	wire_init(&b, pkt, len);
+	rc = wire_get_head(&b, h);
+	if (!rc)
+		return 0;
+	return rc == -WIRE_EMAGIC     ? -DROP_MAGIC
+	       : rc == -WIRE_EVERSION ? -DROP_VERSION
+				      : -DROP_SHORT;
+}
+
+static int recv_open(struct engine *e, struct wire_head *h, uint8_t *pkt, size_t len)
+{
+	int rc = recv_head(pkt, len, h);
+	struct peer *p;
+
+	if (rc)
+		return rc;
+	p = peer_find(e, h->sender);
+	return seal_open(&e->seal, p && p->epoch == h->epoch ? &p->key : NULL, h, pkt, len);
+}
+
+static int recv_count(struct engine *e, size_t len, int rc)
+{
+	tape_mix_recv(e->tape, rc);
 	if (rc < 0) {
 		assert(-rc < DROP_COUNT);
 		e->count.drops[-rc]++;
@@ -370,6 +391,38 @@ int engine_recv(struct engine *e, unsigned int endpoint, uint8_t *pkt, size_t le
 	e->count.dgrams_received++;
 	e->count.bytes_received += len;
 	return 0;
+}
+
+int engine_recv(struct engine *e, unsigned int endpoint, uint8_t *pkt, size_t len, usec_t now)
+{
+	struct wire_head h;
+	int opened;
+
+	assert(endpoint < ENGINE_ENDPOINTS_MAX);
+	e->now = now;
+	opened = recv_open(e, &h, pkt, len);
+	if (opened < 0) {
+		tape_put(e->tape, TAPE_DROP, (unsigned int)-opened, now);
+		return recv_count(e, len, opened);
+	}
+	tape_put_more(e->tape,
+		      &(struct tape_entry){ .door = TAPE_RECV,
+					    .arg = (uint8_t)endpoint,
+					    .extra = (uint32_t)len,
+					    .len = (uint32_t)opened,
+					    .now = now },
+		      pkt);
+	return recv_count(e, len, recv_opened(e, &h, endpoint, pkt, (size_t)opened, now));
+}
+
+int engine_recv_opened(struct engine *e, unsigned int endpoint, uint8_t *pkt, size_t len,
+		       size_t wire_len, usec_t now)
+{
+	struct wire_head h;
+	int rc = recv_head(pkt, len, &h);
+
+	e->now = now;
+	return recv_count(e, wire_len, rc ? rc : recv_opened(e, &h, endpoint, pkt, len, now));
 }
 
 /* ---- In: time ---- */
@@ -410,6 +463,7 @@ static bool peer_lacking(const struct engine *e)
 
 void engine_tick(struct engine *e, usec_t now)
 {
+	tape_put(e->tape, TAPE_TICK, 0, now);
 	e->now = e->ticked_at = now;
 	for (unsigned int i = 0; i < ENGINE_PEERS_MAX; i++)
 		if (e->peers[i].used)
@@ -474,6 +528,7 @@ static void each_peer(struct engine *e, void (*fn)(struct engine *, struct peer 
 
 void engine_cmd(struct engine *e, enum engine_cmd cmd, usec_t now)
 {
+	tape_put(e->tape, TAPE_CMD, cmd, now);
 	e->now = now;
 	switch (cmd) {
 	case CMD_PROMOTE:
@@ -579,6 +634,7 @@ size_t engine_send(struct engine *e, uint8_t *pkt, uint32_t *to, usec_t now)
 	struct wire_buf b, head;
 	size_t len;
 
+	tape_put(e->tape, TAPE_SEND, 0, now);
 	e->now = now;
 	if (e->gone)
 		return 0;
@@ -597,6 +653,7 @@ size_t engine_send(struct engine *e, uint8_t *pkt, uint32_t *to, usec_t now)
 	wire_init(&head, pkt, WIRE_HEAD_LEN);
 	wire_put_head(&head, &h);
 	assert(!b.err && !head.err);
+	tape_mix_sent(e->tape, pkt, len, *to);
 	len = seal_close(&e->seal, &h, pkt, len);
 	e->count.dgrams_sent++;
 	e->count.bytes_sent += len;
@@ -607,9 +664,11 @@ size_t engine_send(struct engine *e, uint8_t *pkt, uint32_t *to, usec_t now)
 
 bool engine_op(struct engine *e, struct engine_op *op, usec_t now)
 {
+	tape_put(e->tape, TAPE_OP, 0, now);
 	e->now = now;
 	if (!patrol_op(e, op, now))
 		return false;
+	tape_op(e->tape, op);
 	e->ops_out += op->type != OP_DUMP;
 	return true;
 }
@@ -617,6 +676,12 @@ bool engine_op(struct engine *e, struct engine_op *op, usec_t now)
 void engine_result(struct engine *e, const struct engine_op *op, int err, const struct flow *got,
 		   usec_t now)
 {
+	tape_put_more(e->tape,
+		      &(struct tape_entry){ .door = TAPE_RESULT,
+					    .extra = (uint32_t)-err,
+					    .len = got ? sizeof(*got) : 0,
+					    .now = now },
+		      got);
 	e->now = now;
 	assert(e->ops_out && op->type != OP_DUMP);
 	e->ops_out--;

@@ -214,6 +214,7 @@ struct engine {
 	int refused_errno;
 	usec_t refused_at;
 
+	struct engine_tape *tape; /* NULL: no flight recorder */
 	struct engine_note notes[NOTES_MAX];
 	unsigned int note_at, note_count;
 	struct engine_counters count;

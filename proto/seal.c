@@ -82,6 +82,12 @@ uint64_t seal_tables(const struct seal *s)
 	return digest_hash(s->group, s->digest, sizeof(s->digest));
 }
 
+void seal_hide(struct seal *s)
+{
+	sodium_memzero(s->psk, sizeof(s->psk));
+	sodium_memzero(&s->own, sizeof(s->own));
+}
+
 void seal_fini(struct seal *s)
 {
 	sodium_memzero(s, sizeof(*s));

@@ -49,6 +49,9 @@ void seal_rekey(struct seal *s, const uint8_t (*psk)[32], unsigned int count);
  * mean the same on two nodes only if it is equal. */
 uint64_t seal_tables(const struct seal *s);
 
+/* Wipes what seals and opens; the keys of tables and digests and the ids stay. */
+void seal_hide(struct seal *s);
+
 /* Wipes the keys. */
 void seal_fini(struct seal *s);
 

@@ -192,3 +192,86 @@ unsigned int slab_class_of(const struct slab *s, uint32_t at)
 {
 	return s->chunk[at >> SLAB_CHUNK_BITS].class;
 }
+
+/* ---- Saving and restoring (save.c) ---- */
+
+/* Only the cells of a chunk that are in use may be touched. */
+static void chunk_guard(const struct slab_chunk *k, char *base)
+{
+	size_t used = (size_t)k->fresh * SLAB_UNIT;
+
+	(void)base;
+	(void)used;
+	ASAN_POISON_MEMORY_REGION(base + used, SLAB_CHUNK_LEN - used);
+#ifdef __SANITIZE_ADDRESS__
+	for (uint16_t unit = k->free, next; unit != CELL_NONE; unit = next) {
+		memcpy(&next, base + (size_t)unit * SLAB_UNIT, sizeof(next));
+		ASAN_POISON_MEMORY_REGION(base + (size_t)unit * SLAB_UNIT, cell_len(k->class));
+	}
+#endif
+}
+
+void slab_save(const struct slab *s, struct blob *b)
+{
+	blob_put(b, &s->count, sizeof(s->count));
+	blob_put(b, &s->capacity, sizeof(s->capacity));
+	blob_put(b, &s->spare, sizeof(s->spare));
+	blob_put(b, s->partial, sizeof(s->partial));
+	blob_put(b, s->chunk, s->count * sizeof(*s->chunk));
+	for (uint32_t n = 0; n < s->count; n++) {
+		uint8_t there = s->base[n] != NULL;
+
+		blob_put(b, &there, 1);
+		if (!there)
+			continue;
+		ASAN_UNPOISON_MEMORY_REGION(s->base[n], SLAB_CHUNK_LEN);
+		blob_put(b, s->base[n], (size_t)s->chunk[n].fresh * SLAB_UNIT);
+		chunk_guard(&s->chunk[n], s->base[n]);
+	}
+}
+
+static void chunk_load(struct slab *s, uint32_t n, struct blob *b)
+{
+	const struct slab_chunk *k = &s->chunk[n];
+	uint8_t there = 0;
+
+	blob_get(b, &there, 1);
+	if (b->err || !there)
+		return;
+	b->err = k->fresh > SLAB_CHUNK_UNITS || k->class >= SLAB_CLASSES;
+	if (!b->err)
+		s->base[n] = aligned_alloc(SLAB_UNIT, SLAB_CHUNK_LEN);
+	if (!s->base[n]) {
+		b->err = true;
+		return;
+	}
+	s->memory += SLAB_CHUNK_LEN;
+	blob_get(b, s->base[n], (size_t)k->fresh * SLAB_UNIT);
+	if (!b->err)
+		chunk_guard(k, s->base[n]);
+}
+
+void slab_load(struct slab *s, struct blob *b)
+{
+	uint32_t count, capacity;
+
+	blob_get(b, &count, sizeof(count));
+	blob_get(b, &capacity, sizeof(capacity));
+	blob_get(b, &s->spare, sizeof(s->spare));
+	blob_get(b, s->partial, sizeof(s->partial));
+	b->err |= count > capacity || capacity > SLAB_CHUNKS_MAX;
+	if (!blob_has(b, count * sizeof(*s->chunk)) || !capacity)
+		return;
+	s->base = calloc(capacity, sizeof(*s->base));
+	s->chunk = calloc(capacity, sizeof(*s->chunk));
+	if (!s->base || !s->chunk) {
+		b->err = true;
+		return;
+	}
+	s->memory += capacity * (sizeof(*s->base) + sizeof(*s->chunk));
+	s->capacity = capacity;
+	s->count = count;
+	blob_get(b, s->chunk, count * sizeof(*s->chunk));
+	for (uint32_t n = 0; n < count && !b->err; n++)
+		chunk_load(s, n, b);
+}

@@ -10,6 +10,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "blob.h"
+
 #define SLAB_NONE UINT32_MAX
 #define SLAB_UNIT 64   /* cells are multiples of a cache line, and aligned to it */
 #define SLAB_CLASSES 5 /* cells of 1 to 5 units */
@@ -47,6 +49,11 @@ void slab_free(struct slab *s, uint32_t at);
 
 /* The class of the cell `at`. */
 unsigned int slab_class_of(const struct slab *s, uint32_t at);
+
+/* Writes every cell as it is; reads them into s, which is as after slab_init. What cannot be sets
+ * b->err, and s is fit for slab_fini alone. */
+void slab_save(const struct slab *s, struct blob *b);
+void slab_load(struct slab *s, struct blob *b);
 
 static inline void *slab_at(const struct slab *s, uint32_t at)
 {

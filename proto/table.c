@@ -131,3 +131,37 @@ void table_shrink(struct table *t, const struct slab *s)
 	if (i % SEGMENT_SLOTS == 0 && i - SEGMENT_SLOTS >= 1u << t->bits)
 		segment_free(t, (i - 1) >> TABLE_SEGMENT_BITS);
 }
+
+/* ---- Saving and restoring (save.c) ---- */
+
+void table_save(const struct table *t, struct blob *b)
+{
+	blob_put(b, &t->bits, sizeof(t->bits));
+	blob_put(b, &t->split, sizeof(t->split));
+	for (uint32_t n = 0; n < TABLE_SEGMENTS_MAX; n++) {
+		uint8_t there = t->segment[n] != NULL;
+
+		blob_put(b, &there, 1);
+		if (there)
+			blob_put(b, t->segment[n], SEGMENT_LEN);
+	}
+}
+
+void table_load(struct table *t, struct blob *b)
+{
+	blob_get(b, &t->bits, sizeof(t->bits));
+	blob_get(b, &t->split, sizeof(t->split));
+	if (t->bits < TABLE_BITS_MIN || t->bits > TABLE_BITS_MAX || !t->split ||
+	    t->split > 1u << t->bits)
+		b->err = true;
+	for (uint32_t n = 0; n < TABLE_SEGMENTS_MAX && !b->err; n++) {
+		uint8_t there = 0;
+
+		blob_get(b, &there, 1);
+		if (!there || !blob_has(b, SEGMENT_LEN))
+			continue;
+		b->err = !segment_ensure(t, n);
+		if (!b->err)
+			blob_get(b, t->segment[n], SEGMENT_LEN);
+	}
+}

@@ -62,4 +62,8 @@ static inline uint32_t table_last(const struct table *t, uint32_t hash)
 void table_grow(struct table *t, const struct slab *s);
 void table_shrink(struct table *t, const struct slab *s);
 
+/* As slab_save and slab_load; t is as after table_init. */
+void table_save(const struct table *t, struct blob *b);
+void table_load(struct table *t, struct blob *b);
+
 #endif

@@ -15,11 +15,15 @@ rules() {
 	proto/flow*             flow.h util.h
 	proto/wire*             wire.h flow.h util.h
 	proto/digest*           digest.h flow.h util.h
-	proto/slab*             slab.h util.h
-	proto/table*            table.h cache.h slab.h util.h
+	proto/blob*             util.h
+	proto/slab*             slab.h blob.h util.h
+	proto/table*            table.h cache.h slab.h blob.h util.h
 	proto/marks*            marks.h cache.h slab.h util.h
-	proto/cache*            cache*.h slab.h table.h marks.h digest.h flow.h wire.h util.h
+	proto/cache*            cache*.h blob.h slab.h table.h marks.h digest.h flow.h wire.h util.h
 	proto/seal*             seal.h digest.h engine.h wire.h util.h
+	proto/tape*             tape.h engine_priv.h engine.h seal.h
+	proto/save*             blob.h build_id.h engine_priv.h
+	proto/engine.c          tape.h engine_priv.h
 	proto/*                 engine_priv.h engine.h cache.h digest.h flow.h seal.h wire.h util.h
 	daemon/log.*            log.h util.h
 	daemon/words.*          words.h ctl.h util.h

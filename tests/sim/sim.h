@@ -72,6 +72,7 @@
 	X(conns_lost, "connections that met no entry")                                             \
 	X(conns_stale, "connections that met an old window")                                       \
 	X(claims_checked, "claims of equality checked")                                            \
+	X(tapes, "engines taped and played again")                                                 \
 	X(steps, "steps")
 
 struct sim_counters {
@@ -135,6 +136,13 @@ struct packet {
 
 enum packet_kind { PKT_PLAIN, PKT_BAD, PKT_REPLAY };
 
+struct taped { /* a tape under way; taped.c */
+	uint8_t *state;
+	size_t state_len;
+	struct engine_tape *tape; /* NULL: none */
+	usec_t at;
+};
+
 struct failover_check { /* I6: what must be in this kernel once the promote is done */
 	bool armed;
 	usec_t armed_at;
@@ -164,6 +172,8 @@ struct node {
 	struct engine_counters last; /* of this engine at the previous check */
 	usec_t spin_at;
 	unsigned int spin;
+	struct taped taped;
+	unsigned int taped_turns;
 };
 
 /* ---- Oracle: what each epoch of each node said ---- */

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "sim.h"
+#include "taped.h"
 
 #define SPIN_MAX 2000   /* wake-ups of one daemon at one instant */
 #define SENDS_MAX 20000 /* datagrams out of one wake-up */
@@ -153,6 +154,7 @@ void world_stop(struct sim *s, int n, bool clean)
 		drain_sends(s, n);
 	}
 	sim_trace(s, "node %d: daemon ends%s", n, clean ? " cleanly" : ", killed");
+	taped_stop(s, n);
 	engine_free(node->e);
 	node->e = NULL;
 	node->k.listening = false;
@@ -315,6 +317,7 @@ static void pump(struct sim *s, int n)
 	oracle_mirrors(s, n);
 	own_check_failover(s, n);
 	own_check_kinds(s, n);
+	taped_turn(s, n);
 	if (more)
 		world_kick(s, n);
 	deadline = engine_deadline(node->e);

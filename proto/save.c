@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The engine as bytes and back, for the flight recorder: the start of every tape. Memory is written
+ * as it lies, without pointers and without keys, so only the same sources built for the same kind
+ * of machine can read it: `engine_build` is compared before. That is what makes it short and exact;
+ * a format of its own would have to name every field and would be wrong about one of them.
+ *
+ * To write is a matter of copying: a child made by fork() does it from its copy of the memory, so
+ * that the daemon does not wait.
+ */
+#include <assert.h>
+#include <stdlib.h>
+
+#include "blob.h"
+#include "build_id.h"
+#include "engine_priv.h"
+
+uint64_t engine_build(void)
+{
+	return (BUILD_ID * 31 + sizeof(struct engine)) * 31 + sizeof(struct rec);
+}
+
+/* Takes out what nobody else may have, and what means nothing elsewhere. */
+static void hide(struct engine *e)
+{
+	e->tape = NULL;
+	e->local = e->strays = NULL;
+	memset(e->conf.key, 0, sizeof(e->conf.key));
+	seal_hide(&e->seal);
+	for (unsigned int i = 0; i < ENGINE_PEERS_MAX; i++) {
+		e->peers[i].mirror = NULL;
+		memset(&e->peers[i].key, 0, sizeof(e->peers[i].key));
+	}
+}
+
+size_t engine_save(const struct engine *e, uint8_t *buf, size_t len)
+{
+	struct blob b = { .p = buf, .len = len };
+
+	assert(!e->ops_out && (uintptr_t)buf % 8 == 0);
+	blob_put(&b, e, sizeof(*e));
+	if (buf && !b.err)
+		hide((struct engine *)(void *)buf);
+	cache_save(e->local, &b);
+	cache_save(e->strays, &b);
+	for (unsigned int i = 0; i < ENGINE_PEERS_MAX; i++)
+		if (e->peers[i].used)
+			cache_save(e->peers[i].mirror, &b);
+	return b.err ? 0 : b.at;
+}
+
+static void load_peers(struct engine *e, struct blob *b)
+{
+	for (unsigned int i = 0; i < ENGINE_PEERS_MAX; i++) {
+		struct peer *p = &e->peers[i];
+
+		p->mirror = NULL;
+		if (p->used)
+			p->mirror = cache_load(b);
+		p->used = p->mirror != NULL;
+	}
+}
+
+struct engine *engine_restore(const uint8_t *buf, size_t len)
+{
+	struct engine *e = calloc(1, sizeof(*e));
+	struct blob b = { .p = (uint8_t *)(uintptr_t)buf, .len = len };
+
+	if (!e)
+		return NULL;
+	blob_get(&b, e, sizeof(*e));
+	hide(e);
+	e->local = b.err ? NULL : cache_load(&b);
+	e->strays = b.err ? NULL : cache_load(&b);
+	load_peers(e, &b);
+	if (!b.err && b.at == b.len)
+		return e;
+	engine_free(e);
+	return NULL;
+}
