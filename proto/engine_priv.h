@@ -170,6 +170,7 @@ struct patrol {
 	uint32_t pos;       /* hash */
 	unsigned int skip;  /* records with exactly that hash that are done with */
 	usec_t walked_at;
+	uint64_t allowance; /* hash space that it may cover at ease */
 	uint64_t round;     /* completed rounds */
 	uint64_t urgent_to; /* go at full speed until that many rounds are complete */
 	uint64_t tokens;    /* background writes allowed now */

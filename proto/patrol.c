@@ -434,25 +434,29 @@ static bool walk_chain(struct engine *e, struct cache *c, struct engine_op *op, 
 	}
 }
 
-/* How much hash space, over all tables, the walk may cover now. */
-static uint64_t walk_allowance(struct engine *e, usec_t now)
+/* Hash space, over all tables, that the walk may cover: it grows with time, a round in round_s, and
+ * what an operation kept it from covering stays, so that a round takes as long with many operations
+ * as with none. */
+static void walk_allow(struct patrol *w, usec_t now)
 {
-	struct patrol *w = &e->patrol;
-	usec_t gone = now - w->walked_at;
+	uint64_t per_us = ((uint64_t)TABLE_COUNT << 32) / (w->round_s * USEC_PER_SEC);
 
+	w->allowance = min_u64(w->allowance + min_u64(now - w->walked_at, USEC_PER_SEC) * per_us,
+			       USEC_PER_SEC * per_us);
 	w->walked_at = now;
-	if (round_has(e, w->urgent_to))
-		return UINT64_MAX;
-	gone = min_u64(gone, USEC_PER_SEC);
-	return gone * (((uint64_t)TABLE_COUNT << 32) / (w->round_s * USEC_PER_SEC));
+}
+
+static bool walk_may(const struct engine *e)
+{
+	return e->patrol.allowance || round_has(e, e->patrol.urgent_to);
 }
 
 static bool walk_op(struct engine *e, struct engine_op *op, usec_t now)
 {
 	struct patrol *w = &e->patrol;
-	uint64_t left = walk_allowance(e, now);
 
-	for (unsigned int step = 0; step < PATROL_STEP_MAX && left;) {
+	walk_allow(w, now);
+	for (unsigned int step = 0; step < PATROL_STEP_MAX && walk_may(e);) {
 		struct cache *c = patrol_table(e, w->table);
 		uint32_t end = UINT32_MAX;
 
@@ -464,7 +468,7 @@ static bool walk_op(struct engine *e, struct engine_op *op, usec_t now)
 				return false;
 			step++;
 		}
-		left -= min_u64(left, (uint64_t)end - w->pos + 1);
+		w->allowance -= min_u64(w->allowance, (uint64_t)end - w->pos + 1);
 		w->skip = 0;
 		w->pos = end + 1;
 		if (end != UINT32_MAX)

@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Many copies, pulled as the daemon pulls: a few batches of operations a turn. A hot backup has to
+ * renew every timer before it runs out, which is a matter of pace: with few flows any walk is fast
+ * enough. The kernel here is an array of deadlines.
+ */
+#include "codec.h"
+
+#include <errno.h>
+
+#include "engine.h"
+
+#define FLOWS 30000
+#define TURN_US (5 * USEC_PER_MS)
+#define BATCH 64  /* operations in flight at once */
+#define BATCHES 8 /* and so many of these a turn */
+#define HOLD_S 30
+
+struct side {
+	struct engine *e;
+	usec_t end_at[FLOWS]; /* 0: no entry */
+	unsigned int expired; /* entries found to be over before they were renewed */
+};
+
+struct pair {
+	struct side a, b; /* owner, backup */
+	usec_t now;
+};
+
+static struct flow flow_of(unsigned int i)
+{
+	struct flow f = { .has = FLOW_HAS_REPLY | FLOW_HAS_STATUS | FLOW_HAS_TIMEOUT | FLOW_HAS_TCP,
+			  .status = 0xe,
+			  .timeout_s = 432000,
+			  .tcp = { .state = 3, .wscale = { 7, 7 }, .flags = { 3, 3 } } };
+
+	f.key.l3 = 4;
+	f.key.proto = 6;
+	f.key.orig.src[0] = 10;
+	f.key.orig.src[2] = (uint8_t)(i >> 8);
+	f.key.orig.src[3] = (uint8_t)i;
+	f.key.orig.dst[0] = 192;
+	f.key.orig.dport = 0x5000;
+	flow_inverse(&f.key, &f.reply);
+	return f;
+}
+
+static struct engine *engine_of(const char *name, enum engine_role role, usec_t now)
+{
+	static const uint8_t seed[32] = { 4 };
+	struct engine_conf c;
+	struct engine *e;
+
+	engine_conf_default(&c);
+	memcpy(c.node, name, 2);
+	c.kernel_id = (uint64_t)name[0];
+	c.hot = true;
+	c.role = role;
+	c.hold_s = HOLD_S;
+	e = engine_new(&c, (uint64_t)name[0] * 7919, seed, now);
+	assert_non_null(e);
+	return e;
+}
+
+static void answer(struct side *s, const struct engine_op *op, usec_t now)
+{
+	unsigned int i = op->flow.key.orig.src[2] << 8 | op->flow.key.orig.src[3];
+	usec_t end_at = now + op->flow.timeout_s * USEC_PER_SEC;
+	struct flow got = flow_of(i);
+	int err = s->end_at[i] ? 0 : -ENOENT;
+
+	if (err == 0 && s->end_at[i] <= now) {
+		s->expired++;
+		err = -ENOENT;
+	}
+	got.timeout_s = err ? 0 : (uint32_t)((s->end_at[i] - now) / USEC_PER_SEC);
+	if (op->type == OP_INJECT)
+		err = 0;
+	if (!err && (op->type == OP_INJECT || op->type == OP_UPDATE || op->type == OP_REFRESH))
+		s->end_at[i] = end_at;
+	engine_result(s->e, op, err, err ? NULL : &got, now);
+}
+
+static void operate(struct side *s, usec_t now)
+{
+	struct engine_op op[BATCH];
+	unsigned int count;
+
+	for (unsigned int batch = 0; batch < BATCHES; batch++) {
+		for (count = 0; count < BATCH && engine_op(s->e, &op[count], now);)
+			if (op[count].type == OP_DUMP)
+				engine_kern(s->e, KERN_DUMP_END, NULL, 0, now);
+			else
+				count++;
+		for (unsigned int i = 0; i < count; i++)
+			answer(s, &op[i], now);
+		if (!count)
+			return;
+	}
+}
+
+static void deliver(struct side *from, struct side *to, usec_t now)
+{
+	uint8_t pkt[WIRE_DGRAM_MAX];
+	uint32_t ends;
+	size_t len;
+
+	while ((len = engine_send(from->e, pkt, &ends, now)) > 0)
+		if (to->e)
+			assert_int_equal(engine_recv(to->e, 0, pkt, len, now), 0);
+}
+
+static void turn(struct side *s, struct side *other, usec_t now)
+{
+	struct engine_note note;
+
+	if (!s->e)
+		return;
+	if (engine_deadline(s->e) <= now)
+		engine_tick(s->e, now);
+	deliver(s, other, now);
+	operate(s, now);
+	deliver(s, other, now);
+	while (engine_note(s->e, &note))
+		;
+}
+
+static void run(struct pair *p, unsigned int ms)
+{
+	usec_t end = p->now + ms * USEC_PER_MS;
+
+	while (p->now < end) {
+		p->now += TURN_US;
+		turn(&p->a, &p->b, p->now);
+		turn(&p->b, &p->a, p->now);
+	}
+}
+
+static struct pair *pair_new(void)
+{
+	struct pair *p = calloc(1, sizeof(*p));
+
+	assert_non_null(p);
+	p->now = 1000 * USEC_PER_SEC;
+	p->a.e = engine_of("a1", ROLE_PRIMARY, p->now);
+	p->b.e = engine_of("b1", ROLE_BACKUP, p->now);
+	run(p, 1500);
+	for (unsigned int i = 0; i < FLOWS; i++) {
+		struct flow f = flow_of(i);
+
+		engine_kern(p->a.e, KERN_NEW, &f, 0, p->now);
+	}
+	run(p, 2000);
+	return p;
+}
+
+static void pair_free(struct pair *p)
+{
+	engine_free(p->a.e);
+	engine_free(p->b.e);
+	free(p);
+}
+
+/* How many entries of b run out before an instant. */
+static unsigned int over_at(const struct pair *p, usec_t at)
+{
+	unsigned int n = 0;
+
+	for (unsigned int i = 0; i < FLOWS; i++)
+		n += p->b.end_at[i] <= at;
+	return n;
+}
+
+/* No copy's timer runs out while its owner lives. */
+static void test_renewed(void **state)
+{
+	struct pair *p = pair_new();
+
+	(void)state;
+	assert_int_equal(over_at(p, p->now), 0);
+	for (unsigned int s = 0; s < 4 * HOLD_S; s++) {
+		run(p, 1000);
+		assert_int_equal(over_at(p, p->now), 0);
+	}
+	assert_int_equal(p->b.expired, 0);
+	pair_free(p);
+}
+
+/* The owner dies, this node is promoted: every timer is lifted before it runs out. */
+static void test_lifted(void **state)
+{
+	struct pair *p = pair_new();
+
+	(void)state;
+	run(p, 14000); /* shortly before they are renewed */
+	engine_free(p->a.e);
+	p->a.e = NULL;
+	engine_cmd(p->b.e, CMD_PROMOTE, p->now);
+	run(p, 10000);
+	assert_int_equal(over_at(p, p->now), 0);
+	assert_int_equal(over_at(p, p->now + 400000 * USEC_PER_SEC), 0);
+	assert_int_equal(p->b.expired, 0);
+	pair_free(p);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_renewed),
+		cmocka_unit_test(test_lifted),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
