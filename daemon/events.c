@@ -109,6 +109,12 @@ static void put_peer_up(struct daemon *d, struct jsonl *j, const struct engine_n
 	jsonl_bool(j, "new_run", n->arg0 != 0);
 }
 
+static void put_link(struct daemon *d, struct jsonl *j, const struct engine_note *n)
+{
+	jsonl_str(j, "link", links_name(d->links, (unsigned int)n->arg0));
+	jsonl_num(j, "silent_ms", n->arg1);
+}
+
 static void put_refused(struct daemon *d, struct jsonl *j, const struct engine_note *n)
 {
 	const char *name = strerrorname_np((int)n->arg0);
@@ -175,6 +181,9 @@ static const struct shape shapes[] = {
 	[NOTE_PEER_UP] = { .event = "peer-up", .put = put_peer_up },
 	[NOTE_PEER_DOWN] = { "peer-down", "heard_ms", NULL, NULL },
 	[NOTE_PEER_BYE] = { .event = "peer-bye" },
+	[NOTE_LINK_DOWN] = { .event = "link-down", .put = put_link },
+	[NOTE_LINK_UP] = { .event = "link-up", .put = put_link },
+	[NOTE_FORGOTTEN] = { .event = "peer-forgotten" },
 	[NOTE_RESYNC] = { "resync", "missing", NULL, NULL },
 	[NOTE_SYNCED] = { "synced", "version", NULL, NULL },
 	[NOTE_DEBT] = { "debt", "version", NULL, NULL },

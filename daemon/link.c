@@ -517,6 +517,11 @@ int links_read(struct links *l, struct engine *e, unsigned int budget, usec_t no
 
 /* ---- what is known ---- */
 
+const char *links_name(const struct links *l, unsigned int endpoint)
+{
+	return l && endpoint < l->endpoint_count ? l->link[l->endpoint[endpoint].link].name : "?";
+}
+
 uint16_t links_dgram_max(const struct links *l)
 {
 	uint32_t min = WIRE_DGRAM_MAX;

@@ -60,6 +60,10 @@ int links_read(struct links *l, struct engine *e, unsigned int budget, usec_t no
  */
 bool links_read_rtnl(struct links *l);
 
+/* Name of the link that an endpoint of the engine is on: its interface, or its address where the
+ * configuration names none. */
+const char *links_name(const struct links *l, unsigned int endpoint);
+
 /* Largest UDP payload that every link carries. */
 uint16_t links_dgram_max(const struct links *l);
 

@@ -106,6 +106,19 @@ static void note_peer(struct daemon *d, const struct engine_note *n)
 	case NOTE_PEER_BYE:
 		log_info(d->log, "peer %s: stopped, its flows are kept", n->peer);
 		break;
+	case NOTE_LINK_DOWN:
+		log_warn(d->log,
+			 "peer %s: link %s: nothing came by it for %" PRIu64
+			 " ms, other links carry on",
+			 n->peer, links_name(d->links, (unsigned int)n->arg0), n->arg1);
+		break;
+	case NOTE_LINK_UP:
+		log_info(d->log, "peer %s: link %s: carries again", n->peer,
+			 links_name(d->links, (unsigned int)n->arg0));
+		break;
+	case NOTE_FORGOTTEN:
+		log_info(d->log, "peer %s: forgotten, a new peer takes its place", n->peer);
+		break;
 	case NOTE_RESYNC:
 		log_info(d->log, "peer %s: resync, %" PRIu64 " versions are missing", n->peer,
 			 n->arg0);

@@ -106,6 +106,7 @@ enum engine_drop { /* reasons; a counter each (ENGINE_DROPS) */
 	X(KEY, "unknown key id, or sealed where unsealed is configured, or the reverse")           \
 	X(AUTH, "authentication failed")                                                           \
 	X(REPLAY, "counter seen before or too old")                                                \
+	X(DOUBLE, "came by another link already: what several links are for")                      \
 	X(EPOCH, "epoch not agreed by challenge")                                                  \
 	X(CHALLENGE, "answer to no challenge of ours")                                             \
 	X(TYPE, "unknown message type")                                                            \
@@ -189,9 +190,13 @@ enum engine_note_type {
 	NOTE_PEER_UP,   /* both directions alive; arg0 = 1 if its epoch is new */
 	NOTE_PEER_DOWN, /* arg0 = ms since last heard, arg1 = 1: we hear it, it does not hear us */
 	NOTE_PEER_BYE,
-	NOTE_RESYNC, /* arg0 = versions missing */
-	NOTE_SYNCED, /* mirror covered up to arg0 */
-	NOTE_DEBT,   /* tombstones were lost up to version arg0: comparing buckets */
+	NOTE_LINK_DOWN, /* nothing of the peer comes by endpoint arg0, though by others; arg1 = ms
+			   since */
+	NOTE_LINK_UP,   /* endpoint arg0 carries again, after arg1 ms */
+	NOTE_FORGOTTEN, /* its place was given to a new peer: silent, and holding no flow */
+	NOTE_RESYNC,    /* arg0 = versions missing */
+	NOTE_SYNCED,    /* mirror covered up to arg0 */
+	NOTE_DEBT,      /* tombstones were lost up to version arg0: comparing buckets */
 	NOTE_DEBT_PAID,
 	NOTE_DIVERGENCE, /* bucket arg0, flows repaired arg1 */
 	NOTE_OVERRUN,
@@ -254,6 +259,7 @@ uint64_t engine_build(void);
 	X(bytes_received, "bytes of UDP payload accepted")                                         \
 	X(records_sent, "records sent, repairs included")                                          \
 	X(records_repaired, "records sent in answers to reports")                                  \
+	X(repairs_merged, "requests of a peer that the answer to another peer served")             \
 	X(records_applied, "records applied to a mirror")                                          \
 	X(records_ignored, "records of versions already held")                                     \
 	X(hellos_sent, "HELLO sent")                                                               \
@@ -292,6 +298,14 @@ struct engine_counters {
 
 enum engine_peer_state { PEER_DOWN, PEER_RESYNC, PEER_UP };
 
+struct engine_path_stats { /* a peer by one endpoint, in its present epoch */
+	unsigned int endpoint;
+	bool up; /* heard lately, or as silent as the peer */
+	uint64_t heard_ms;
+	uint64_t received, doubles; /* received counts doubles in */
+	uint64_t expected, lost;    /* of what it sent, as far as its REPORTs tell */
+};
+
 struct engine_peer_stats {
 	char node[WIRE_NAME_MAX + 1]; /* empty: never heard */
 	enum engine_peer_state state;
@@ -309,6 +323,9 @@ struct engine_peer_stats {
 	uint64_t backlog;         /* kernel writes waiting */
 	uint64_t acked;           /* what it has covered of our stream */
 	uint64_t gaps;            /* ranges beyond the prefix */
+	uint64_t expected, lost;  /* datagrams that came by no link; see engine_path_stats */
+	unsigned int path_count;
+	struct engine_path_stats path[ENGINE_ENDPOINTS_MAX];
 };
 
 struct engine_commit {   /* the running or the last promote or commit */

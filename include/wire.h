@@ -45,9 +45,17 @@ enum wire_flag {                          /* second byte of every body */
 		 WIRE_F_PRIMARY = 1 << 0, /* the sender's role */
 		 WIRE_F_COMPLETE =
 			 1 << 1, /* the sender's first kernel dump of this epoch has ended */
-		 WIRE_F_DIGEST = 1 << 2, /* DATA: reaches head and carries the total digest */
-		 WIRE_F_LAST = 1 << 3,   /* DATA: last datagram of an answer to a REPORT */
+		 WIRE_F_DIGEST = 1 << 2,  /* DATA: reaches head and carries the total digest */
+		 WIRE_F_LAST = 1 << 3,    /* DATA: last datagram of an answer to a REPORT */
+		 WIRE_F_WHOSE = 0xf << 4, /* with LAST: whose; a bit for each node that it may be,
+					     none = of all who hear it */
 };
+
+/* The bit of WIRE_F_WHOSE that stands for a node (and for every fourth other). */
+static inline uint8_t wire_whose(uint64_t node_id)
+{
+	return (uint8_t)(0x10U << (node_id & 3));
+}
 
 enum wire_record {
 	WIRE_REC_FLOW = 1,   /* version, remaining timeout, packed flow */
@@ -138,6 +146,9 @@ struct wire_report {
 	uint32_t heard_ms;   /* age of the last datagram heard from the owner; UINT32_MAX = never */
 	uint8_t gap_count;
 	struct wire_gap gaps[WIRE_GAPS_MAX];
+	uint64_t sent; /* datagrams sent to the owner in the reporter's epoch, this one included; 0
+			  = not told */
+	uint16_t dgram_max; /* largest datagram that the reporter can take; 0 = not told */
 };
 
 struct wire_list { /* followed by records (flows only, absolute versions counted down from version)

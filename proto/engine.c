@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The engine's doors: inputs are pushed, outputs are pulled, time is an argument. Here are the
- * receive ladder, the order in which things are sent, the handshake's sending half and the timers;
- * the work is done by stream.c, peer.c, own.c and patrol.c. No call goes outward, so any harness
- * can drive it and the same inputs give the same outputs.
+ * receive ladder, the order in which things are sent and the timers; the work is done by hello.c,
+ * stream.c, peer.c, own.c and patrol.c. No call goes outward, so any harness can drive it and the
+ * same inputs give the same outputs.
  */
 #include "engine_priv.h"
 
@@ -38,16 +38,6 @@ static uint64_t node_id(const char *name)
 	static const uint8_t zero[DIGEST_KEY_LEN];
 
 	return digest_hash(zero, name, strlen(name));
-}
-
-uint64_t engine_challenge(struct engine *e)
-{
-	uint8_t in[40];
-
-	memcpy(in, e->seed, 32);
-	e->challenge_count++;
-	memcpy(in + 32, &e->challenge_count, 8);
-	return digest_hash(e->seed, in, sizeof(in));
 }
 
 struct engine *engine_new(const struct engine_conf *conf, uint64_t epoch, const uint8_t seed[32],
@@ -194,32 +184,18 @@ void engine_kern(struct engine *e, enum engine_kern_event event, const struct fl
 
 /* ---- In: the network ---- */
 
-static int recv_hello(struct engine *e, const struct wire_head *h, struct wire_buf *b,
-		      unsigned int endpoint)
-{
-	struct wire_hello m;
-
-	wire_get_hello(b, &m);
-	if (b->err)
-		return mirror_drop_of(b->err);
-	for (unsigned int i = 0; i < HACKS_MAX; i++) {
-		struct hack *k = &e->hacks[i];
-
-		if (k->due && k->epoch != h->epoch)
-			continue;
-		*k = (struct hack){ true, (uint8_t)endpoint, h->epoch, m.challenge };
-		break;
-	}
-	return 0;
-}
-
-static int recv_report(struct engine *e, struct peer *p, struct wire_buf *b, usec_t now)
+static int recv_report(struct engine *e, struct peer *p, uint64_t counter, struct wire_buf *b,
+		       usec_t now)
 {
 	struct wire_report m;
 
 	wire_get_report(b, &m);
 	if (b->err)
 		return mirror_drop_of(b->err);
+	if (m.owner == e->id && m.owner_epoch == e->epoch) {
+		arrive_report(p, counter, m.sent);
+		p->dgram_max = m.dgram_max;
+	}
 	stream_report(e, p, &m, now);
 	return 0;
 }
@@ -234,14 +210,17 @@ static int recv_ask(struct engine *e, struct peer *p, struct wire_buf *b)
 	return stream_ask(e, p, &m);
 }
 
-static int recv_message(struct engine *e, struct peer *p, uint8_t type, uint8_t flags,
-			struct wire_buf *b, usec_t now)
+/* b: behind type and flags. */
+static int recv_message(struct engine *e, struct peer *p, uint64_t counter, struct wire_buf *b,
+			usec_t now)
 {
+	uint8_t type = b->p[WIRE_HEAD_LEN], flags = b->p[WIRE_HEAD_LEN + 1];
+
 	switch (type) {
 	case WIRE_DATA:
 		return peer_data(e, p, flags, b, now);
 	case WIRE_REPORT:
-		return recv_report(e, p, b, now);
+		return recv_report(e, p, counter, b, now);
 	case WIRE_LIST:
 		return peer_list(e, p, b, now);
 	case WIRE_VECTOR:
@@ -258,23 +237,12 @@ static int recv_message(struct engine *e, struct peer *p, uint8_t type, uint8_t 
 	}
 }
 
-/* Datagrams of an epoch that was not agreed change nothing but the time of our next HELLO (R31). */
-static int recv_unknown(struct engine *e, usec_t now)
-{
-	if (now >= e->hello_sent_at + HELLO_LIMIT_MS * USEC_PER_MS) {
-		e->hello_now = true;
-		e->challenge_at = 0; /* an answer to the present challenge may have been used up */
-	}
-	return -DROP_EPOCH;
-}
-
-static void peer_heard(struct engine *e, struct peer *p, uint8_t type, uint8_t flags,
-		       unsigned int endpoint, size_t len, usec_t now)
+static void peer_heard(struct engine *e, struct peer *p, uint8_t type, uint8_t flags, size_t len,
+		       usec_t now)
 {
 	bool primary = flags & WIRE_F_PRIMARY;
 
 	p->heard_at = now;
-	p->endpoints |= 1U << endpoint;
 	p->unreported_len += (uint32_t)len;
 	if (type != WIRE_BYE)
 		p->bye = false;
@@ -285,29 +253,6 @@ static void peer_heard(struct engine *e, struct peer *p, uint8_t type, uint8_t f
 	p->primary = primary;
 	/* Never complete means: nothing is compared, no LIST is believed. */
 	p->complete = (flags & WIRE_F_COMPLETE) && !p->other_tables;
-}
-
-/* Tables keep their hash keys for a whole run, so one look an epoch is enough. */
-static int recv_hack(struct engine *e, const struct wire_head *h, struct wire_buf *b,
-		     unsigned int endpoint, usec_t now)
-{
-	struct peer *p = peer_find(e, h->sender);
-	bool known = p && p->epoch == h->epoch;
-	struct wire_hack m;
-	int rc;
-
-	wire_get_hack(b, &m);
-	if (b->err)
-		return mirror_drop_of(b->err);
-	rc = peer_hack(e, h, &m, endpoint, now);
-	if (rc || known)
-		return rc;
-	p = peer_find(e, h->sender);
-	assert(p);
-	p->other_tables = m.tables != seal_tables(&e->seal);
-	if (p->other_tables)
-		note_put(e, NOTE_TABLES, p, 0, 0);
-	return 0;
 }
 
 static int recv_body(struct engine *e, struct peer *p, const struct wire_head *h,
@@ -324,19 +269,22 @@ static int recv_body(struct engine *e, struct peer *p, const struct wire_head *h
 	flags = wire_get_u8(&b);
 	if (b.err)
 		return -DROP_SHORT;
-	if (type == WIRE_HACK)
-		return recv_hack(e, h, &b, endpoint, now);
-	if (!p || p->epoch != h->epoch) {
-		rc = recv_unknown(e, now);
-		return type == WIRE_HELLO ? recv_hello(e, h, &b, endpoint) : rc;
+	if (p && p->epoch == h->epoch) {
+		rc = arrive_take(p, h->counter, endpoint, now);
+		if (rc)
+			return rc;
 	}
-	if (!seal_window_take(&p->window, h->counter))
-		return -DROP_REPLAY;
-	peer_heard(e, p, type == WIRE_HELLO ? WIRE_BYE : type, flags, endpoint, len, now);
+	if (type == WIRE_HACK)
+		return hello_hack(e, h, &b, endpoint, now);
+	if (!p || p->epoch != h->epoch) {
+		rc = hello_unknown(e, now);
+		return type == WIRE_HELLO ? hello_recv(e, h, &b, 1U << endpoint) : rc;
+	}
+	peer_heard(e, p, type == WIRE_HELLO ? WIRE_BYE : type, flags, len, now);
 	if (type == WIRE_HELLO)
-		return recv_hello(e, h, &b, endpoint);
+		return hello_recv(e, h, &b, p->endpoints);
 	covered = p->covered;
-	rc = recv_message(e, p, type, flags, &b, now);
+	rc = recv_message(e, p, h->counter, &b, now);
 	if (p->covered != covered || p->covered == p->maxhead)
 		p->progress_at = now;
 	peer_tick(e, p, now);
@@ -445,20 +393,6 @@ static void dump_schedule(struct engine *e, usec_t now)
 		return;
 	e->dump.wanted = true;
 	e->dump.at = now;
-}
-
-static bool peer_lacking(const struct engine *e)
-{
-	bool any = false;
-
-	for (unsigned int i = 0; i < ENGINE_PEERS_MAX; i++) {
-		if (!e->peers[i].used)
-			continue;
-		any = true;
-		if (!peer_is_up(e, &e->peers[i]))
-			return true;
-	}
-	return !any;
 }
 
 void engine_tick(struct engine *e, usec_t now)
@@ -571,50 +505,6 @@ static bool put_bye(struct engine *e, struct wire_buf *b)
 	return true;
 }
 
-static bool put_hack(struct engine *e, struct wire_buf *b, uint32_t *to)
-{
-	for (unsigned int i = 0; i < HACKS_MAX; i++) {
-		struct hack *k = &e->hacks[i];
-		struct wire_hack m;
-
-		if (!k->due)
-			continue;
-		k->due = false;
-		m = (struct wire_hack){ .your_epoch = k->epoch,
-					.challenge = k->challenge,
-					.head = e->head,
-					.dropped = e->dropped,
-					.kernel_id = e->conf.kernel_id,
-					.tables = seal_tables(&e->seal) };
-		memcpy(m.name, e->conf.node, sizeof(m.name));
-		wire_put_hack(b, 0, &m);
-		*to = 1U << k->endpoint;
-		return true;
-	}
-	return false;
-}
-
-static bool put_hello(struct engine *e, struct wire_buf *b, usec_t now)
-{
-	struct wire_hello m = { .kernel_id = e->conf.kernel_id };
-
-	if (now < e->hello_at && !e->hello_now)
-		return false;
-	if (!e->challenge_at || now >= e->challenge_at + CHALLENGE_MS * USEC_PER_MS) {
-		e->challenge_old = e->challenge;
-		e->challenge = engine_challenge(e);
-		e->challenge_at = now;
-	}
-	m.challenge = e->challenge;
-	memcpy(m.name, e->conf.node, sizeof(m.name));
-	wire_put_hello(b, 0, &m);
-	e->hello_now = false;
-	e->hello_sent_at = now;
-	e->hello_at = now + (peer_lacking(e) ? HELLO_FAST_MS : HELLO_SLOW_MS) * USEC_PER_MS;
-	e->count.hellos_sent++;
-	return true;
-}
-
 static bool put_peer(struct engine *e, struct wire_buf *b, uint32_t *to, usec_t now)
 {
 	for (unsigned int i = 0; i < ENGINE_PEERS_MAX; i++) {
@@ -639,15 +529,17 @@ size_t engine_send(struct engine *e, uint8_t *pkt, uint32_t *to, usec_t now)
 	if (e->gone)
 		return 0;
 	*to = ENGINE_TO_ALL;
-	wire_init(&b, pkt, e->conf.dgram_max - seal_tag_len(&e->seal));
+	wire_init(&b, pkt, stream_dgram_max(e) - seal_tag_len(&e->seal));
 	b.at = WIRE_HEAD_LEN;
-	if (put_bye(e, &b) || put_hack(e, &b, to) || put_hello(e, &b, now) ||
+	if (put_bye(e, &b) || hello_put_hack(e, &b, to) || hello_put(e, &b, now) ||
 	    put_peer(e, &b, to, now))
 		len = b.at;
 	else
 		len = stream_send(e, pkt, to, now);
 	if (!len)
 		return 0;
+	for (unsigned int i = 0; i < ENGINE_PEERS_MAX; i++)
+		e->peers[i].sent_count += (e->peers[i].endpoints & *to) != 0;
 	h.counter = ++e->counter;
 	h.key_id = e->seal.count ? e->seal.id[0] : 0;
 	wire_init(&head, pkt, WIRE_HEAD_LEN);

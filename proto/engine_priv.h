@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * What the modules of the engine share: the engine's state, a peer's state, the flags of records.
- * Private to proto/. engine.c doors and timers; stream.c the owner's side; peer.c and repair.c the
- * receiver's side; own.c ownership and kernel events; patrol.c kernel operations, answer.c their
- * results; stats.c figures. The rules ("R12") are those of PROTOCOL.md, section 6.
+ * Private to proto/. engine.c doors and timers; hello.c the handshake; arrive.c links; stream.c
+ * the owner's side; peer.c and repair.c the receiver's side; own.c ownership and kernel events;
+ * patrol.c kernel operations, answer.c their results; stats.c figures. The rules ("R12") are those
+ * of PROTOCOL.md, section 6.
  */
 #ifndef CTSYNCD_ENGINE_PRIV_H
 #define CTSYNCD_ENGINE_PRIV_H
@@ -25,6 +26,12 @@
 #define PATROL_STEP_MAX 4096 /* records looked at in one call of engine_op */
 #define TOMB_STEP_MAX 4096   /* list entries passed in one search for tombstones to drop */
 #define CHALLENGE_MS 2000    /* a challenge of ours may be answered for one to two of these */
+
+#define REPAIRS_MAX 16     /* repairs remembered, so that none is sent twice for two peers */
+#define MERGE_MS 10        /* for so long; shorter than REPORT_RETRY_MS */
+#define RECKON_SKIP 3      /* REPORTs until a stretch was heard from its beginning */
+#define PATH_NEW_SPAN 1024 /* a double may show us a new link if it is no older, in counters */
+#define FORGET_S 60        /* silence after which a peer that holds no flow may lose its place */
 
 #define HELLO_FAST_MS 1000 /* while a peer is missing */
 #define HELLO_SLOW_MS 10000
@@ -84,14 +91,41 @@ struct answer { /* what is left of the answer to the last REPORT of a peer (R8: 
 		   replaces it) */
 	struct wire_gap gaps[WIRE_GAPS_MAX];
 	unsigned int count, at;
-	uint64_t pos;
 	uint32_t window_len;
 };
 
 struct hack { /* an answer to a HELLO, to be sent */
 	bool due;
-	uint8_t endpoint;
+	uint32_t endpoints; /* it came by these */
 	uint64_t epoch, challenge;
+};
+
+/* ---- arrive.c ---- */
+
+struct mark { /* a REPORT of the peer: its counter, and how much it had sent to us by then */
+	uint64_t counter, sent;
+};
+
+struct reckon { /* what should have come, and what came */
+	uint64_t received;
+	uint64_t since, old; /* since the last mark; between it and the one before */
+	uint64_t expected, came;
+	unsigned int skip; /* stretches that are not judged: not heard from their beginning */
+};
+
+struct path { /* a peer by one endpoint */
+	bool known, up;
+	struct seal_window window;
+	usec_t heard_at;
+	usec_t quiet_at; /* the peer itself was silent until then */
+	uint64_t doubles;
+	struct reckon reckon;
+};
+
+struct repair { /* sent a moment ago in answer to somebody's REPORT */
+	uint64_t from, to;
+	usec_t at;
+	uint32_t endpoints, peers; /* where it went; whose requests it counts for */
 };
 
 struct peer {
@@ -100,7 +134,12 @@ struct peer {
 	char name[WIRE_NAME_MAX + 1];
 	uint64_t id, epoch, kernel_id;
 	uint64_t challenged; /* how many challenges had been made when its epoch was agreed */
-	uint32_t endpoints;
+	uint32_t endpoints;  /* by which it was heard; what is meant for it goes to all of them */
+	struct path path[ENGINE_ENDPOINTS_MAX];
+	struct mark mark, mark_old; /* the last two */
+	struct reckon reckon;       /* by any link */
+	uint64_t sent_count;        /* datagrams sent to it */
+	uint16_t dgram_max;         /* the largest that it can take; 0 = not told */
 	struct seal_key key;
 	struct seal_window window;
 	usec_t heard_at;    /* 0 = never */
@@ -198,6 +237,9 @@ struct engine {
 	uint64_t head, dropped, sent; /* dropped = T; sent: live DATA went out up to here */
 	uint64_t tomb_at;             /* no tombstones at or below this version */
 	bool answers_turn;            /* live DATA and answers take turns */
+	unsigned int peer_turn;       /* and so do the answers to the peers */
+	struct repair repairs[REPAIRS_MAX];
+	unsigned int repair_at;
 	uint64_t counter;
 	usec_t hello_at, hello_sent_at, beat_at;
 	bool hello_now, unclaimed_own;     /* nobody claims: strays of unknown origin are ours */
@@ -231,7 +273,15 @@ void note_put(struct engine *e, enum engine_note_type type, const struct peer *p
 	      uint64_t arg1);
 bool peer_is_up(const struct engine *e, const struct peer *p); /* both directions alive */
 bool peer_hears(const struct engine *e, const struct peer *p); /* we hear it */
-uint64_t engine_challenge(struct engine *e);
+
+/* hello.c: the handshake. */
+int hello_recv(struct engine *e, const struct wire_head *h, struct wire_buf *b,
+	       uint32_t endpoints);              /* a HELLO that came by these */
+int hello_unknown(struct engine *e, usec_t now); /* a datagram of an epoch not agreed */
+int hello_hack(struct engine *e, const struct wire_head *h, struct wire_buf *b,
+	       unsigned int endpoint, usec_t now);
+bool hello_put(struct engine *e, struct wire_buf *b, usec_t now);
+bool hello_put_hack(struct engine *e, struct wire_buf *b, uint32_t *to);
 
 /* stream.c: the owner's side. */
 void stream_changed(struct engine *e, struct rec *r); /* own flow changed: next version */
@@ -243,6 +293,18 @@ size_t stream_send(struct engine *e, uint8_t *pkt, uint32_t *to,
 void stream_report(struct engine *e, struct peer *p, const struct wire_report *m, usec_t now);
 int stream_ask(struct engine *e, struct peer *p, const struct wire_ask *m);
 bool stream_pending(const struct engine *e);
+
+size_t stream_dgram_max(const struct engine *e); /* largest datagram that all who listen can take */
+
+/* arrive.c: links. */
+void arrive_restart(struct peer *p, unsigned int endpoint, usec_t now); /* a new epoch of it */
+/* An authentic datagram of its epoch came. Returns 0 if it is the first copy, else -DROP_DOUBLE or
+ * -DROP_REPLAY. */
+int arrive_take(struct peer *p, uint64_t counter, unsigned int endpoint, usec_t now);
+void arrive_report(struct peer *p, uint64_t counter, uint64_t sent);
+void arrive_tick(struct engine *e, struct peer *p, usec_t now);
+uint64_t arrive_lost(const struct reckon *r);
+unsigned int arrive_stats(const struct peer *p, struct engine_path_stats *s, usec_t now);
 
 /* peer.c: the receiver's side. Return 0 or -DROP_x. */
 struct peer *peer_find(struct engine *e, uint64_t id);

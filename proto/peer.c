@@ -212,8 +212,28 @@ static void mirror_restart(struct peer *p)
 	p->resyncing = true;
 }
 
-static struct peer *peer_add(struct engine *e, uint64_t id)
+/* Makes room for a new peer: a group whose members were replaced one by one needs no restart of the
+ * others. Who holds flows keeps them, and its place (R45). */
+static void peer_make_room(struct engine *e, usec_t now)
 {
+	for (unsigned int i = 0; i < ENGINE_PEERS_MAX; i++) {
+		struct peer *p = &e->peers[i];
+
+		if (!p->used || cache_flows(p->mirror) ||
+		    now < p->heard_at + FORGET_S * USEC_PER_SEC)
+			continue;
+		note_put(e, NOTE_FORGOTTEN, p, 0, 0);
+		cache_free(p->mirror);
+		*p = (struct peer){ 0 };
+		e->peer_count--;
+		return;
+	}
+}
+
+static struct peer *peer_add(struct engine *e, uint64_t id, usec_t now)
+{
+	if (e->peer_count == ENGINE_PEERS_MAX)
+		peer_make_room(e, now);
 	for (unsigned int i = 0; i < ENGINE_PEERS_MAX; i++) {
 		struct peer *p = &e->peers[i];
 
@@ -231,12 +251,13 @@ static struct peer *peer_add(struct engine *e, uint64_t id)
 }
 
 static void epoch_adopt(struct engine *e, struct peer *p, const struct wire_head *h,
-			const struct wire_hack *m)
+			const struct wire_hack *m, unsigned int endpoint)
 {
 	p->epoch = h->epoch;
 	p->challenged = e->challenge_count;
 	p->key.valid = false;
 	seal_window_reset(&p->window, h->counter);
+	arrive_restart(p, endpoint, e->now);
 	mirror_restart(p);
 	p->old_dead = p->kernel_id == m->kernel_id;
 	p->kernel_id = m->kernel_id;
@@ -261,27 +282,24 @@ int peer_hack(struct engine *e, const struct wire_head *h, const struct wire_hac
 	uint64_t asked = e->challenge_count - (m->challenge != e->challenge);
 	struct peer *p = peer_find(e, h->sender);
 
-	if (m->your_epoch != e->epoch || !m->challenge /* none was made yet */ ||
+	if (!m->challenge /* none was made yet */ ||
 	    (m->challenge != e->challenge && m->challenge != e->challenge_old))
 		return -DROP_CHALLENGE;
 	/* One challenge serves for one epoch of a peer: else the answer of its previous run, late
 	 * or recorded, would take us back. */
 	if (p && p->epoch != h->epoch && asked <= p->challenged)
 		return -DROP_CHALLENGE;
-	if (p && p->epoch == h->epoch && !seal_window_take(&p->window, h->counter))
-		return -DROP_REPLAY;
 	if (!p)
-		p = peer_add(e, h->sender);
+		p = peer_add(e, h->sender, now);
 	if (!p) {
 		note_put(e, NOTE_LIMIT, NULL, DROP_PEERS, 0);
 		return -DROP_PEERS;
 	}
 	memcpy(p->name, m->name, sizeof(p->name));
-	p->endpoints |= 1U << endpoint;
 	p->heard_at = now;
 	p->bye = false;
 	if (p->epoch != h->epoch)
-		epoch_adopt(e, p, h, m);
+		epoch_adopt(e, p, h, m, endpoint);
 	return 0;
 }
 
@@ -447,11 +465,26 @@ static int data_check(const struct peer *p, const struct wire_data *m, struct wi
 	return 0;
 }
 
-static void asked_progress(struct peer *p, uint8_t flags, const struct wire_data *m, usec_t now)
+/* Is anything of (from, to] not covered yet? */
+static bool is_news(const struct peer *p, uint64_t from, uint64_t to)
 {
-	if (p->asked_at && m->from < p->asked_to && m->to > p->covered)
+	if (to <= p->covered || from >= to)
+		return false;
+	for (unsigned int i = 0; i < p->range_count; i++)
+		if (from >= p->ranges[i].from && to <= p->ranges[i].to)
+			return false;
+	return true;
+}
+
+/* On a shared medium the answers to others are heard too: LAST says whose answer ends. */
+static void asked_progress(const struct engine *e, struct peer *p, uint8_t flags,
+			   const struct wire_data *m, usec_t now)
+{
+	uint8_t whose = flags & WIRE_F_WHOSE;
+
+	if (p->asked_at && m->from < p->asked_to && is_news(p, m->from, m->to))
 		p->filled_at = now;
-	if (flags & WIRE_F_LAST) {
+	if (flags & WIRE_F_LAST && (!whose || whose & wire_whose(e->id))) {
 		p->asked_at = 0;
 		p->report_now = true;
 	}
@@ -507,11 +540,13 @@ int peer_data(struct engine *e, struct peer *p, uint8_t flags, struct wire_buf *
 		return rc;
 	if (m.dropped > max_u64(p->covered, p->dropped0))
 		debt_raise(e, p, m.dropped);
-	asked_progress(p, flags, &m, now);
+	asked_progress(e, p, flags, &m, now);
 	data_apply(e, p, &m, b, &ahead, now);
 	p->maxhead = max_u64(p->maxhead, m.head);
 	ranges_cover(p, m.from, m.to, now);
 	deletions_forget(p);
+	if (p->covered >= p->maxhead)
+		p->asked_at = 0; /* nothing is missing any more */
 	p->data_at = now;
 	if (flags & WIRE_F_DIGEST)
 		total_check(e, p, &m, now);
@@ -531,6 +566,7 @@ void peer_tick(struct engine *e, struct peer *p, usec_t now)
 		note_put(e, NOTE_PEER_DOWN, p, (now - p->heard_at) / USEC_PER_MS, one_way);
 	p->up = up;
 	p->one_way = one_way;
+	arrive_tick(e, p, now);
 }
 
 usec_t peer_deadline(const struct engine *e, const struct peer *p)

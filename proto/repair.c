@@ -245,6 +245,8 @@ static void put_report(struct engine *e, struct peer *p, struct wire_buf *b, use
 		.heard_ms = p->heard_at ? (uint32_t)min_u64((now - p->heard_at) / USEC_PER_MS,
 							    UINT32_MAX - 1)
 					: UINT32_MAX,
+		.sent = p->sent_count + 1,
+		.dgram_max = e->conf.dgram_max,
 	};
 
 	if (now >= gaps_at(p)) {

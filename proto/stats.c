@@ -72,6 +72,9 @@ static void peer_stats(const struct engine *e, const struct peer *p, struct engi
 	s->backlog = patrol_backlog(e, p);
 	s->acked = p->acked;
 	s->gaps = p->range_count;
+	s->expected = p->reckon.expected;
+	s->lost = arrive_lost(&p->reckon);
+	s->path_count = arrive_stats(p, s->path, now);
 }
 
 static bool peer_ready(const struct engine *e, const struct peer *p, struct text *t, usec_t now)

@@ -150,6 +150,19 @@ static uint32_t best_credit(const struct engine *e)
 	return best;
 }
 
+size_t stream_dgram_max(const struct engine *e)
+{
+	size_t max = e->conf.dgram_max;
+
+	for (unsigned int i = 0; i < ENGINE_PEERS_MAX; i++) {
+		const struct peer *p = &e->peers[i];
+
+		if (p->used && p->dgram_max >= WIRE_DGRAM_MIN && peer_hears(e, p))
+			max = min_u64(max, p->dgram_max);
+	}
+	return max;
+}
+
 static bool any_up(const struct engine *e)
 {
 	for (unsigned int i = 0; i < ENGINE_PEERS_MAX; i++)
@@ -160,7 +173,7 @@ static bool any_up(const struct engine *e)
 
 static bool live_due(const struct engine *e)
 {
-	return e->sent < e->head && best_credit(e) >= e->conf.dgram_max;
+	return e->sent < e->head && best_credit(e) >= stream_dgram_max(e);
 }
 
 static size_t send_live(struct engine *e, struct wire_buf *b, usec_t now)
@@ -186,32 +199,121 @@ static size_t send_live(struct engine *e, struct wire_buf *b, usec_t now)
 	return b->at - start;
 }
 
-/* The next piece of the answer to p's last REPORT; the final one is flagged LAST so that p asks on
- * without waiting. */
-static size_t send_answer(struct engine *e, struct peer *p, struct wire_buf *b, usec_t now)
+/* ---- Answers to REPORTs ----
+ *
+ * What several peers lack travels once where one datagram reaches them all (R50): a piece that goes
+ * to one is taken off what waits for the others, and off what they ask for a moment later, once
+ * each: whoever asks again has lost it. */
+
+/* Takes (a, b] off (from, to] if that leaves one piece. Returns whether it did. */
+static bool range_cut(uint64_t *from, uint64_t *to, uint64_t a, uint64_t b)
+{
+	bool head = a <= *from && b > *from, tail = b >= *to && a < *to;
+
+	if (*from >= *to || (!head && !tail))
+		return false;
+	if (head)
+		*from = min_u64(b, *to);
+	else
+		*to = a;
+	return true;
+}
+
+static bool answer_over(const struct engine *e, struct answer *a)
+{
+	for (; a->at < a->count && a->gaps[a->at].from >= a->gaps[a->at].to; a->at++)
+		;
+	if (a->at < a->count && a->window_len >= stream_dgram_max(e))
+		return false;
+	a->count = a->at = 0;
+	return true;
+}
+
+/* Takes what goes to others now off the answer of p. Returns whether there was any of it. */
+static bool answer_cut(struct answer *a, uint64_t from, uint64_t to)
+{
+	bool cut = false;
+
+	for (unsigned int i = a->at; i < a->count; i++)
+		cut |= range_cut(&a->gaps[i].from, &a->gaps[i].to, from, to);
+	return cut;
+}
+
+/* Other peers that hear the datagram at hand, len bytes of (from, to]. Returns the flags that say
+ * whose answer ends with it. */
+static uint8_t answer_share(struct engine *e, struct repair *r, size_t len)
+{
+	uint8_t over = 0;
+
+	for (unsigned int i = 0; i < ENGINE_PEERS_MAX; i++) {
+		struct peer *q = &e->peers[i];
+
+		if (!(q->endpoints & r->endpoints) || r->peers & 1U << i ||
+		    !answer_cut(&q->answer, r->from, r->to))
+			continue;
+		q->answer.window_len -= (uint32_t)min_u64(q->answer.window_len, len);
+		r->endpoints |= q->endpoints;
+		r->peers |= 1U << i;
+		e->count.repairs_merged++;
+		if (answer_over(e, &q->answer))
+			over |= WIRE_F_LAST | wire_whose(q->id);
+	}
+	return over;
+}
+
+static void repair_remember(struct engine *e, const struct repair *r)
+{
+	struct repair *last = &e->repairs[e->repair_at % REPAIRS_MAX];
+
+	if (last->to == r->from && last->peers == r->peers && last->endpoints == r->endpoints &&
+	    r->at < last->at + MERGE_MS * USEC_PER_MS)
+		last->to = r->to;
+	else
+		e->repairs[++e->repair_at % REPAIRS_MAX] = *r;
+}
+
+/* The next piece of the answer to p's last REPORT; the final one is flagged LAST so that who asked
+ * asks on without waiting. */
+static size_t send_answer(struct engine *e, struct peer *p, struct wire_buf *b, uint32_t *to,
+			  usec_t now)
 {
 	struct answer *a = &p->answer;
+	struct repair r = { .at = now, .endpoints = p->endpoints, .peers = 1U << p->index };
 	size_t start = b->at;
 	uint64_t before = e->count.records_sent;
 	struct wire_gap *g;
-	bool last;
+	uint8_t last;
 
-	if (a->at >= a->count)
+	if (!a->count || answer_over(e, a))
 		return 0;
 	g = &a->gaps[a->at];
-	a->pos = put_data(e, b, 0, max_u64(a->pos, g->from), g->to, now);
+	r.from = g->from;
+	g->from = r.to = put_data(e, b, 0, g->from, g->to, now);
 	e->count.records_repaired += e->count.records_sent - before;
 	a->window_len -= (uint32_t)min_u64(a->window_len, b->at);
-	if (a->pos >= g->to) {
-		a->at++;
-		a->pos = 0;
-	}
-	last = a->at >= a->count || a->window_len < e->conf.dgram_max;
-	if (last) {
-		a->count = 0;
-		b->p[start + 1] |= WIRE_F_LAST;
-	}
+	last = answer_share(e, &r, b->at);
+	if (answer_over(e, a))
+		last |= WIRE_F_LAST | wire_whose(p->id);
+	b->p[start + 1] |= last;
+	repair_remember(e, &r);
+	*to = r.endpoints;
 	return b->at - start;
+}
+
+/* Is all that is left of a gap of p's REPORT on its way to p, because another peer asked first? */
+static bool gap_is_coming(struct engine *e, const struct peer *p, struct wire_gap *g, usec_t now)
+{
+	for (unsigned int i = 0; i < REPAIRS_MAX; i++) {
+		struct repair *r = &e->repairs[i];
+
+		if (!(r->endpoints & p->endpoints) || r->peers & 1U << p->index ||
+		    now >= r->at + MERGE_MS * USEC_PER_MS ||
+		    !range_cut(&g->from, &g->to, r->from, r->to))
+			continue;
+		r->peers |= 1U << p->index;
+		e->count.repairs_merged++;
+	}
+	return g->from >= g->to;
 }
 
 /* Puts the flows of [lo, hi] whole table buckets at a time. Returns the last hash that is covered,
@@ -300,19 +402,22 @@ static size_t send_asked(struct engine *e, struct peer *p, struct wire_buf *b, u
 	return len;
 }
 
+/* The peers take turns: one that pulls a whole table must not keep the others from their repairs.
+ */
 static size_t send_to_peer(struct engine *e, struct wire_buf *b, uint32_t *to, usec_t now)
 {
 	for (unsigned int i = 0; i < ENGINE_PEERS_MAX; i++) {
-		struct peer *p = &e->peers[i];
+		struct peer *p = &e->peers[(e->peer_turn + i) % ENGINE_PEERS_MAX];
 		size_t len;
 
 		if (!p->used)
 			continue;
+		*to = p->endpoints;
 		len = send_asked(e, p, b, now);
 		if (!len)
-			len = send_answer(e, p, b, now);
+			len = send_answer(e, p, b, to, now);
 		if (len) {
-			*to = p->endpoints;
+			e->peer_turn = p->index + 1U;
 			return len;
 		}
 	}
@@ -324,7 +429,7 @@ size_t stream_send(struct engine *e, uint8_t *pkt, uint32_t *to, usec_t now)
 	struct wire_buf b;
 	size_t len = 0;
 
-	wire_init(&b, pkt, e->conf.dgram_max - seal_tag_len(&e->seal));
+	wire_init(&b, pkt, stream_dgram_max(e) - seal_tag_len(&e->seal));
 	b.at = WIRE_HEAD_LEN;
 	e->answers_turn = !e->answers_turn;
 	if (e->answers_turn)
@@ -360,9 +465,27 @@ void stream_report(struct engine *e, struct peer *p, const struct wire_report *m
 	for (unsigned int i = 0; i < m->gap_count; i++) {
 		struct wire_gap g = { m->gaps[i].from, min_u64(m->gaps[i].to, e->head) };
 
-		if (g.from < g.to)
+		if (g.from < g.to && !gap_is_coming(e, p, &g, now))
 			p->answer.gaps[p->answer.count++] = g;
 	}
+}
+
+/* Does the same question wait already, and will p hear the answer? */
+static bool is_asked(struct engine *e, const struct peer *p, const struct wire_ask *m)
+{
+	for (unsigned int i = 0; i < ENGINE_PEERS_MAX; i++) {
+		const struct peer *q = &e->peers[i];
+
+		for (unsigned int k = 0; k < q->ask_count && q->endpoints & p->endpoints; k++) {
+			const struct wire_ask *ask = &q->asks[(q->ask_at + k) % ASKS_MAX];
+
+			if (ask->kind != m->kind || ask->lo != m->lo || ask->hi_incl != m->hi_incl)
+				continue;
+			e->count.repairs_merged += q != p;
+			return true;
+		}
+	}
+	return false;
 }
 
 int stream_ask(struct engine *e, struct peer *p, const struct wire_ask *m)
@@ -374,6 +497,8 @@ int stream_ask(struct engine *e, struct peer *p, const struct wire_ask *m)
 	if (m->kind == WIRE_ASK_LIST ? cache_bucket(m->lo) != cache_bucket(m->hi_incl)
 				     : m->hi_incl >= WIRE_BUCKETS)
 		return -DROP_VALUE;
+	if (is_asked(e, p, m))
+		return 0;
 	p->asks[(p->ask_at + p->ask_count) % ASKS_MAX] = *m;
 	p->ask_count++;
 	return 0;

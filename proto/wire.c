@@ -316,6 +316,8 @@ void wire_put_report(struct wire_buf *b, uint8_t flags, const struct wire_report
 		wire_put_u64(b, m->gaps[i].from);
 		wire_put_u64(b, m->gaps[i].to);
 	}
+	wire_put_u64(b, m->sent);
+	wire_put_u16(b, m->dgram_max);
 }
 
 static void get_gaps(struct wire_buf *b, struct wire_report *m)
@@ -347,6 +349,12 @@ void wire_get_report(struct wire_buf *b, struct wire_report *m)
 		m->gap_count = 0;
 	}
 	get_gaps(b, m);
+	m->sent = 0;
+	m->dgram_max = 0;
+	if (!wire_left(b)) /* of a node that does not know them */
+		return;
+	m->sent = wire_get_u64(b);
+	m->dgram_max = wire_get_u16(b);
 }
 
 void wire_put_list(struct wire_buf *b, uint8_t flags, const struct wire_list *m)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Two or three engines on perfect links with a small kernel each, for scripts that a person can
+ * Two to four engines on perfect links with a small kernel each, for scripts that a person can
  * read. Time goes on in steps of a millisecond; every datagram arrives in the step in which it was
  * sent unless its link is cut. Random faults are the simulator's business (tests/sim).
  */
@@ -13,7 +13,8 @@
 
 #include "engine_priv.h"
 
-#define BED_NODES 3
+#define BED_NODES 4
+#define BED_LINKS 2
 #define BED_FLOWS 16
 #define BED_START (1000 * USEC_PER_SEC)
 #define BED_OWN_PORT 77
@@ -33,14 +34,17 @@ struct bed_node {
 	struct bed_entry kern[BED_FLOWS];
 	unsigned int ops[OP_DUMP + 1]; /* operations that succeeded */
 	unsigned int notes[NOTE_MUTE + 1];
-	int refuse; /* errno of creates, 0 = none */
-	bool deaf;  /* datagrams to it are lost */
+	int refuse;             /* errno of creates, 0 = none */
+	bool deaf;              /* datagrams to it are lost */
+	bool cut[BED_LINKS];    /* those that come by that link */
+	unsigned int dgram_max; /* larger ones are lost; 0 = none is */
 	uint32_t next_id;
 };
 
 struct bed {
 	struct bed_node n[BED_NODES];
-	unsigned int count;
+	unsigned int count, links;
+	bool multicast; /* one datagram reaches all, all come from one endpoint a link */
 	usec_t now;
 	uint64_t epochs;
 };
@@ -99,6 +103,7 @@ static inline struct bed *bed_new(unsigned int count, bool hot)
 
 	assert_non_null(b);
 	b->count = count;
+	b->links = 1;
 	b->now = BED_START;
 	for (unsigned int n = 0; n < count; n++) {
 		struct engine_conf *c = &b->n[n].conf;
@@ -249,16 +254,31 @@ static inline void bed_dump(struct bed *b, unsigned int n)
 
 /* ---- Time ---- */
 
-static inline void bed_send(struct bed *b, unsigned int n, const uint8_t *pkt, size_t len)
+/* Of node n, as any other node sees it. */
+static inline unsigned int bed_endpoint(const struct bed *b, unsigned int n, unsigned int link)
 {
-	for (unsigned int m = 0; m < b->count; m++) {
-		uint8_t copy[WIRE_DGRAM_MAX];
+	return b->multicast ? link : link * BED_NODES + n;
+}
 
-		if (m == n || !b->n[m].e || b->n[m].deaf)
-			continue;
-		memcpy(copy, pkt, len);
-		(void)engine_recv(b->n[m].e, n, copy, len, b->now); /* counted there */
-	}
+static inline void bed_arrive(struct bed *b, unsigned int n, unsigned int m, unsigned int link,
+			      const uint8_t *pkt, size_t len)
+{
+	struct bed_node *node = &b->n[m];
+	uint8_t copy[WIRE_DGRAM_MAX];
+
+	if (!node->e || node->deaf || node->cut[link] || (node->dgram_max && len > node->dgram_max))
+		return;
+	memcpy(copy, pkt, len);
+	(void)engine_recv(node->e, bed_endpoint(b, n, link), copy, len, b->now); /* counted there */
+}
+
+static inline void bed_send(struct bed *b, unsigned int n, const uint8_t *pkt, size_t len,
+			    uint32_t to)
+{
+	for (unsigned int link = 0; link < b->links; link++)
+		for (unsigned int m = 0; m < b->count; m++)
+			if (m != n && to & 1U << bed_endpoint(b, m, link))
+				bed_arrive(b, n, m, link, pkt, len);
 }
 
 static inline void bed_pump(struct bed *b, unsigned int n)
@@ -279,7 +299,7 @@ static inline void bed_pump(struct bed *b, unsigned int n)
 			bed_op(b, n, &op);
 	}
 	while ((len = engine_send(node->e, pkt, &to, b->now)) > 0)
-		bed_send(b, n, pkt, len);
+		bed_send(b, n, pkt, len, to);
 	while (engine_note(node->e, &note))
 		node->notes[note.type]++;
 }

@@ -396,67 +396,66 @@ static void test_hello_longest(void **state)
 	leave(r);
 }
 
+static const struct {
+	struct engine_note note;
+	const char *event, *members; /* of the line, in order, as it writes them */
+} notes[] = {
+	{ { NOTE_ROLE, "", ROLE_PRIMARY, 0 }, "role", "\"role\":\"primary\",\"saved\":true" },
+	{ { NOTE_PEER_UP, "fw2", 1, 0 }, "peer-up", "\"peer\":\"fw2\",\"new_run\":true" },
+	{ { NOTE_PEER_DOWN, "fw2", 620, 0 }, "peer-down", "\"peer\":\"fw2\",\"heard_ms\":620" },
+	{ { NOTE_PEER_DOWN, "fw2", 6, 1 }, "peer-one-way", "\"peer\":\"fw2\",\"heard_ms\":6" },
+	{ { NOTE_PEER_BYE, "fw2", 0, 0 }, "peer-bye", "\"peer\":\"fw2\"" },
+	{ { NOTE_LINK_DOWN, "fw2", 1, 999 },
+	  "link-down",
+	  "\"peer\":\"fw2\",\"link\":\"?\",\"silent_ms\":999" },
+	{ { NOTE_LINK_UP, "fw2", 1, 5 },
+	  "link-up",
+	  "\"peer\":\"fw2\",\"link\":\"?\",\"silent_ms\":5" },
+	{ { NOTE_FORGOTTEN, "fw3", 0, 0 }, "peer-forgotten", "\"peer\":\"fw3\"" },
+	{ { NOTE_RESYNC, "fw2", 99, 0 }, "resync", "\"peer\":\"fw2\",\"missing\":99" },
+	{ { NOTE_SYNCED, "fw2", 100, 0 }, "synced", "\"peer\":\"fw2\",\"version\":100" },
+	{ { NOTE_DEBT, "fw2", 7, 0 }, "debt", "\"peer\":\"fw2\",\"version\":7" },
+	{ { NOTE_DEBT_PAID, "fw2", 0, 0 }, "debt-paid", "\"peer\":\"fw2\"" },
+	{ { NOTE_DIVERGENCE, "fw2", 3, 2 },
+	  "divergence",
+	  "\"peer\":\"fw2\",\"bucket\":3,\"repaired\":2" },
+	{ { NOTE_OVERRUN, "", 4, 0 }, "overrun", "\"overruns\":4" },
+	{ { NOTE_DUMP_END, "", 50, 1 }, "reread", "\"entries\":50,\"gone\":1" },
+	{ { NOTE_REFUSED, "", ENOMEM, 5 },
+	  "refused",
+	  "\"errno\":12,\"error\":\"ENOMEM\",\"count\":5" },
+	{ { NOTE_REFUSED, "", 9999, 5 }, "refused", "\"errno\":9999,\"error\":\"?\",\"count\":5" },
+	{ { NOTE_COMMIT_DONE, "", 0, 0 },
+	  "commit",
+	  "\"verb\":\"commit\",\"total\":0,\"committed\":0,\"existed\":0,\"refused\":0,"
+	  "\"refused_by\":{},\"ms\":0" },
+	{ { NOTE_LIMIT, "", DROP_PEERS, 0 }, "limit", "\"limit\":\"peers\"" },
+	{ { NOTE_LIMIT, "fw2", 0, 0 }, "limit", "\"peer\":\"fw2\",\"limit\":\"flows\"" },
+	{ { NOTE_NAME_CLASH, "fw2", 0, 0 }, "name-clash", "\"peer\":\"fw2\"" },
+	{ { NOTE_TABLES, "fw2", 0, 0 }, "other-tables", "\"peer\":\"fw2\"" },
+	{ { 31, "", 1, 2 }, "note", "\"arg0\":1,\"arg1\":2" },
+	{ { NOTE_MUTE, "", 12, 0 }, "mute", "\"entries\":12" },
+};
+
 /* Every note of the engine is told. */
 static void test_notes(void **state)
 {
-	static const struct {
-		struct engine_note note;
-		const char *event, *members; /* of the line, in order, as it writes them */
-	} cases[] = {
-		{ { NOTE_ROLE, "", ROLE_PRIMARY, 0 },
-		  "role",
-		  "\"role\":\"primary\",\"saved\":true" },
-		{ { NOTE_PEER_UP, "fw2", 1, 0 }, "peer-up", "\"peer\":\"fw2\",\"new_run\":true" },
-		{ { NOTE_PEER_DOWN, "fw2", 620, 0 },
-		  "peer-down",
-		  "\"peer\":\"fw2\",\"heard_ms\":620" },
-		{ { NOTE_PEER_DOWN, "fw2", 6, 1 },
-		  "peer-one-way",
-		  "\"peer\":\"fw2\",\"heard_ms\":6" },
-		{ { NOTE_PEER_BYE, "fw2", 0, 0 }, "peer-bye", "\"peer\":\"fw2\"" },
-		{ { NOTE_RESYNC, "fw2", 99, 0 }, "resync", "\"peer\":\"fw2\",\"missing\":99" },
-		{ { NOTE_SYNCED, "fw2", 100, 0 }, "synced", "\"peer\":\"fw2\",\"version\":100" },
-		{ { NOTE_DEBT, "fw2", 7, 0 }, "debt", "\"peer\":\"fw2\",\"version\":7" },
-		{ { NOTE_DEBT_PAID, "fw2", 0, 0 }, "debt-paid", "\"peer\":\"fw2\"" },
-		{ { NOTE_DIVERGENCE, "fw2", 3, 2 },
-		  "divergence",
-		  "\"peer\":\"fw2\",\"bucket\":3,\"repaired\":2" },
-		{ { NOTE_OVERRUN, "", 4, 0 }, "overrun", "\"overruns\":4" },
-		{ { NOTE_DUMP_END, "", 50, 1 }, "reread", "\"entries\":50,\"gone\":1" },
-		{ { NOTE_REFUSED, "", ENOMEM, 5 },
-		  "refused",
-		  "\"errno\":12,\"error\":\"ENOMEM\",\"count\":5" },
-		{ { NOTE_REFUSED, "", 9999, 5 },
-		  "refused",
-		  "\"errno\":9999,\"error\":\"?\",\"count\":5" },
-		{ { NOTE_COMMIT_DONE, "", 0, 0 },
-		  "commit",
-		  "\"verb\":\"commit\",\"total\":0,\"committed\":0,\"existed\":0,\"refused\":0,"
-		  "\"refused_by\":{},\"ms\":0" },
-		{ { NOTE_LIMIT, "", DROP_PEERS, 0 }, "limit", "\"limit\":\"peers\"" },
-		{ { NOTE_LIMIT, "fw2", 0, 0 }, "limit", "\"peer\":\"fw2\",\"limit\":\"flows\"" },
-		{ { NOTE_NAME_CLASH, "fw2", 0, 0 }, "name-clash", "\"peer\":\"fw2\"" },
-		{ { NOTE_TABLES, "fw2", 0, 0 }, "other-tables", "\"peer\":\"fw2\"" },
-		{ { NOTE_TABLES, "fw2", 0, 0 }, "other-tables", "\"peer\":\"fw2\"" },
-		{ { 31, "", 1, 2 }, "note", "\"arg0\":1,\"arg1\":2" },
-		{ { NOTE_MUTE, "", 12, 0 }, "mute", "\"entries\":12" },
-	};
 	struct bed *bed = *state;
 	struct reader *r = greeted(bed);
 	unsigned int seen = 0;
 	char want[512];
 
-	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+	for (size_t i = 0; i < ARRAY_LEN(notes); i++) {
 		const char *line;
 
-		seen |= 1U << cases[i].note.type;
-		events_note(&bed->d, &cases[i].note);
+		seen |= 1U << notes[i].note.type;
+		events_note(&bed->d, &notes[i].note);
 		do
 			line = next_line(bed, r);
 		while (line && line[0] == 'k');
 		assert_non_null(line);
-		(void)snprintf(want, sizeof(want), ",\"event\":\"%s\",%s}", cases[i].event,
-			       cases[i].members);
+		(void)snprintf(want, sizeof(want), ",\"event\":\"%s\",%s}", notes[i].event,
+			       notes[i].members);
 		if (strlen(line) < strlen(want) ||
 		    strcmp(line + strlen(line) - strlen(want), want) != 0)
 			fail_msg("'%s' instead of '%s'", line, want);

@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The handshake: HELLO carries a challenge, HACK answers it. Each direction is agreed for itself;
+ * anybody is answered, and nothing but the answers that wait (a few, HACKS_MAX) is kept for it.
+ * What an agreed epoch means for the mirror is peer.c's business. Rules R30, R31, R54 of
+ * PROTOCOL.md.
+ */
+#include "engine_priv.h"
+
+#include <assert.h>
+#include <string.h>
+
+static uint64_t make_challenge(struct engine *e)
+{
+	uint8_t in[40];
+
+	memcpy(in, e->seed, 32);
+	e->challenge_count++;
+	memcpy(in + 32, &e->challenge_count, 8);
+	return digest_hash(e->seed, in, sizeof(in));
+}
+
+/* ---- In ---- */
+
+/* The answer goes by every link that the question came by, and to a peer that is known by all of
+ * its links: one may carry one way only. */
+int hello_recv(struct engine *e, const struct wire_head *h, struct wire_buf *b, uint32_t endpoints)
+{
+	struct wire_hello m;
+
+	wire_get_hello(b, &m);
+	if (b->err)
+		return mirror_drop_of(b->err);
+	for (unsigned int i = 0; i < HACKS_MAX; i++) {
+		struct hack *k = &e->hacks[i];
+
+		if (k->due && k->epoch != h->epoch)
+			continue;
+		if (k->due && k->challenge == m.challenge)
+			endpoints |= k->endpoints;
+		*k = (struct hack){ true, endpoints, h->epoch, m.challenge };
+		break;
+	}
+	return 0;
+}
+
+/* Datagrams of an epoch that was not agreed change nothing but the time of our next HELLO (R31). */
+int hello_unknown(struct engine *e, usec_t now)
+{
+	if (now >= e->hello_sent_at + HELLO_LIMIT_MS * USEC_PER_MS) {
+		e->hello_now = true;
+		e->challenge_at = 0; /* an answer to the present challenge may have been used up */
+	}
+	return -DROP_EPOCH;
+}
+
+/* Tables keep their hash keys for a whole run, so one look an epoch is enough. */
+int hello_hack(struct engine *e, const struct wire_head *h, struct wire_buf *b,
+	       unsigned int endpoint, usec_t now)
+{
+	struct peer *p = peer_find(e, h->sender);
+	bool known = p && p->epoch == h->epoch;
+	struct wire_hack m;
+	int rc;
+
+	wire_get_hack(b, &m);
+	if (b->err)
+		return mirror_drop_of(b->err);
+	if (m.your_epoch != e->epoch)
+		return 0; /* the answer to another node, or to an earlier run of ours */
+	rc = peer_hack(e, h, &m, endpoint, now);
+	if (rc || known)
+		return rc;
+	p = peer_find(e, h->sender);
+	assert(p);
+	p->other_tables = m.tables != seal_tables(&e->seal);
+	if (p->other_tables)
+		note_put(e, NOTE_TABLES, p, 0, 0);
+	return 0;
+}
+
+/* ---- Out ---- */
+
+bool hello_put_hack(struct engine *e, struct wire_buf *b, uint32_t *to)
+{
+	for (unsigned int i = 0; i < HACKS_MAX; i++) {
+		struct hack *k = &e->hacks[i];
+		struct wire_hack m;
+
+		if (!k->due)
+			continue;
+		k->due = false;
+		m = (struct wire_hack){ .your_epoch = k->epoch,
+					.challenge = k->challenge,
+					.head = e->head,
+					.dropped = e->dropped,
+					.kernel_id = e->conf.kernel_id,
+					.tables = seal_tables(&e->seal) };
+		memcpy(m.name, e->conf.node, sizeof(m.name));
+		wire_put_hack(b, 0, &m);
+		*to = k->endpoints;
+		return true;
+	}
+	return false;
+}
+
+static bool peer_lacking(const struct engine *e)
+{
+	bool any = false;
+
+	for (unsigned int i = 0; i < ENGINE_PEERS_MAX; i++) {
+		if (!e->peers[i].used)
+			continue;
+		any = true;
+		if (!peer_is_up(e, &e->peers[i]))
+			return true;
+	}
+	return !any;
+}
+
+bool hello_put(struct engine *e, struct wire_buf *b, usec_t now)
+{
+	struct wire_hello m = { .kernel_id = e->conf.kernel_id };
+
+	if (now < e->hello_at && !e->hello_now)
+		return false;
+	if (!e->challenge_at || now >= e->challenge_at + CHALLENGE_MS * USEC_PER_MS) {
+		e->challenge_old = e->challenge;
+		e->challenge = make_challenge(e);
+		e->challenge_at = now;
+	}
+	m.challenge = e->challenge;
+	memcpy(m.name, e->conf.node, sizeof(m.name));
+	wire_put_hello(b, 0, &m);
+	e->hello_now = false;
+	e->hello_sent_at = now;
+	e->hello_at = now + (peer_lacking(e) ? HELLO_FAST_MS : HELLO_SLOW_MS) * USEC_PER_MS;
+	e->count.hellos_sent++;
+	return true;
+}
