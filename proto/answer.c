@@ -105,8 +105,10 @@ static void inject_result(struct engine *e, struct peer *p, struct rec *r,
 static void check_result(struct engine *e, struct peer *p, struct rec *r, int err,
 			 const struct flow *got, usec_t now)
 {
+	uint8_t body[FLOW_PACKED_MAX];
 	struct peer *other;
 	struct rec *s;
+	size_t len;
 
 	r->flags &= (uint16_t)~F_CHECK;
 	if (err) {
@@ -132,8 +134,11 @@ static void check_result(struct engine *e, struct peer *p, struct rec *r, int er
 		return;
 	}
 	s = stray_put(e, r, F_KERN | F_UNKNOWN, to_s(now) + got->timeout_s);
-	if (s)
-		own_stale_later(e, p, r, now);
+	if (!s)
+		return;
+	len = flow_pack(got, body); /* as it is there, not as the peer knows it */
+	(void)cache_put(e->strays, body, len, r->keylen, r->hash); /* else the peer's word stands */
+	own_stale_later(e, p, r, now);
 }
 
 static void refresh_result(struct engine *e, struct peer *p, struct rec *r,
@@ -183,9 +188,7 @@ static void young_result(struct engine *e, struct peer *p, struct rec *r, int er
 	own_dump_forget(e, r->body, r->keylen, r->hash, 0);
 	if (r->flags & F_KERN)
 		copy_clear(p, r);
-	r = also_claimed(e, p, r, &p);
-	if (r && r->list == CACHE_LIST_NONE && own_injects(e))
-		cache_list_add(p->mirror, r, CACHE_LIST_WORK);
+	copy_wanted(e, p, r);
 }
 
 static void update_result(struct engine *e, struct peer *p, struct rec *r,
@@ -222,9 +225,9 @@ static void stale_result(struct engine *e, struct peer *p, struct rec *r,
 	if (s)
 		stray_del(e, s);
 	if (own && (e->role == ROLE_BACKUP || (err && err != -ENOENT)))
-		own_yield(e, own); /* with an error it was deleted and could not be made again */
-	if (err && err != -ENOENT) {
-		refused(e, r, err);
+		own_yield(e, own);   /* with an error it was deleted and could not be made again */
+	if (err && err != -ENOENT) { /* what is kept in memory alone waits for a promote */
+		refused(e, own_injects(e) || e->commit.running ? r : NULL, err);
 		return;
 	}
 	e->count.replaces++;
@@ -256,8 +259,14 @@ static void sweep_mirror(struct engine *e, struct peer *p, struct rec *r, int er
 	}
 }
 
-static void mirror_result(struct engine *e, struct peer *p, const struct engine_op *op,
-			  struct rec *r, int err, const struct flow *got, usec_t now)
+/* What a promote adopts it adopts as it walks, but not what an operation was made for just then. */
+static bool adopts(const struct engine *e)
+{
+	return e->role == ROLE_PRIMARY && e->commit.running && e->commit.promote;
+}
+
+static void copy_result(struct engine *e, struct peer *p, const struct engine_op *op, struct rec *r,
+			int err, const struct flow *got, usec_t now)
 {
 	switch (op->tag) {
 	case TAG_CHECK:
@@ -284,6 +293,14 @@ static void mirror_result(struct engine *e, struct peer *p, const struct engine_
 		refresh_result(e, p, r, op, err, got, now);
 }
 
+static void mirror_result(struct engine *e, struct peer *p, const struct engine_op *op,
+			  struct rec *r, int err, const struct flow *got, usec_t now)
+{
+	copy_result(e, p, op, r, err, got, now);
+	if ((r->flags & F_KERN) && adopts(e))
+		patrol_adopt(e, r, now);
+}
+
 static void stray_deleted(struct engine *e, struct rec *r, int err, const struct flow *got,
 			  usec_t now)
 {
@@ -302,6 +319,7 @@ static void stray_deleted(struct engine *e, struct rec *r, int err, const struct
 	}
 	memcpy(key, r->body, keylen);
 	e->count.deletes += !err;
+	copy_wanted(e, NULL, r);
 	stray_del(e, r);
 	own_dump_forget(e, key, keylen, hash, 0);
 }
@@ -315,10 +333,13 @@ static void stray_injected(struct engine *e, struct rec *r, const struct engine_
 		own_adopt(e, r->body, r->len, r->keylen, r->hash, deadline_of(op, now), false, now);
 		return;
 	}
-	if (err == -EEXIST)
+	if (err == -EEXIST && e->role == ROLE_PRIMARY) { /* whose is it? */
 		e->commit.existed += e->commit.running;
-	else
-		refused(e, NULL, err);
+		r->flags |= F_CHECK;
+		cache_list_add(e->strays, r, CACHE_LIST_WORK);
+		return;
+	}
+	refused(e, NULL, err);
 	stray_del(e, r);
 }
 
@@ -333,6 +354,8 @@ static void stray_result(struct engine *e, const struct engine_op *op, struct re
 		adopt_got(e, r, got, false, now);
 	} else if (!err) {
 		r->gen = e->dump.gen;
+		if (adopts(e))
+			patrol_adopt(e, r, now);
 	} else if (err == -ENOENT) {
 		e->dump.gone += op->tag == TAG_SWEEP;
 		stray_del(e, r);

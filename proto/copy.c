@@ -12,7 +12,7 @@
 
 /* Is b another life of a's key: translated otherwise? An update cannot make it of the same entry.
  */
-static bool reborn(const struct rec *a, const uint8_t *body, size_t len)
+bool copy_reborn(const struct rec *a, const uint8_t *body, size_t len)
 {
 	struct flow x, y;
 
@@ -23,7 +23,7 @@ static bool reborn(const struct rec *a, const uint8_t *body, size_t len)
 
 void copy_word(struct rec *r, const uint8_t *body, size_t len)
 {
-	if ((r->flags & F_KERN) && !(r->flags & F_REBORN) && reborn(r, body, len))
+	if ((r->flags & F_KERN) && !(r->flags & F_REBORN) && copy_reborn(r, body, len))
 		r->flags |= F_REBORN;
 }
 
@@ -49,7 +49,7 @@ void copy_set(struct engine *e, struct peer *p, struct rec *r, uint32_t deadline
 
 void copy_move(struct engine *e, struct peer *p, struct rec *r, const struct rec *from)
 {
-	bool other_life = reborn(from, r->body, r->len);
+	bool other_life = copy_reborn(from, r->body, r->len);
 	bool same = from->len == r->len && !memcmp(from->body, r->body, r->len);
 
 	copy_set(e, p, r, from->written_s);
@@ -66,6 +66,15 @@ void copy_clear(struct peer *p, struct rec *r)
 	p->copies--;
 	if (r->list == CACHE_LIST_AGE) /* there is no update left to try again */
 		cache_list_del(p->mirror, r);
+}
+
+void copy_wanted(struct engine *e, const struct peer *p, const struct rec *r)
+{
+	struct peer *q;
+	struct rec *other = own_injects(e) ? also_claimed(e, p, r, &q) : NULL;
+
+	if (other && other->list == CACHE_LIST_NONE && !(other->flags & F_KERN))
+		cache_list_add(q->mirror, other, CACHE_LIST_WORK);
 }
 
 void stray_del(struct engine *e, struct rec *r)

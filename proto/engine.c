@@ -476,6 +476,7 @@ void engine_cmd(struct engine *e, enum engine_cmd cmd, usec_t now)
 		role_set(e, ROLE_BACKUP);
 		e->patrol.adopt_to = 0;
 		own_claims(e, now);
+		e->patrol.forget_to = e->patrol.urgent_to;
 		break;
 	case CMD_RESYNC:
 		each_peer(e, peer_resync, now);

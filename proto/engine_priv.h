@@ -169,6 +169,7 @@ struct peer {
 	bool in_sync;
 	bool lapsed; /* flows left in its silence, by R45 */
 	bool want_vector;
+	unsigned int vector_lo; /* the next bucket to ask for */
 	usec_t vector_at;
 	uint64_t list_map[WIRE_BUCKETS / 64];
 	struct list_slot lists[LISTS_MAX];
@@ -220,6 +221,7 @@ struct patrol {
 	uint64_t sweep_to; /* until that many rounds: check what the dump did not show */
 	uint64_t adopt_to; /* likewise, of adopting after a promote */
 	uint64_t commit_to;
+	uint64_t forget_to; /* likewise: what was refused to a primary no longer counts */
 };
 
 struct engine {
@@ -383,6 +385,10 @@ void copy_set(struct engine *e, struct peer *p, struct rec *r, uint32_t deadline
 void copy_clear(struct peer *p, struct rec *r);
 /* r gets a new body: does its kernel entry have to be replaced for it? */
 void copy_word(struct rec *r, const uint8_t *body, size_t len);
+/* Is body another life of a's key, translated otherwise? */
+bool copy_reborn(const struct rec *a, const uint8_t *body, size_t len);
+/* p's word on the key of r is gone: another peer's waits for its place in the kernel. */
+void copy_wanted(struct engine *e, const struct peer *p, const struct rec *r);
 /* The entry behind from (another mirror's copy, or a stray) becomes the copy of r. */
 void copy_move(struct engine *e, struct peer *p, struct rec *r, const struct rec *from);
 /* A stray that is due at an instant. The two waits are constant, so each list stays in order. */

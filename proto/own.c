@@ -413,6 +413,15 @@ static void dump_unknown(struct engine *e, const struct flow *f, const struct ke
 	e->unclaimed++;
 }
 
+/* Is the entry as an earlier dump showed it? A change of state may have lowered its timer. */
+static bool dump_same(const struct rec *r, const struct flow *f)
+{
+	uint8_t body[FLOW_PACKED_MAX];
+	size_t len = flow_pack(f, body);
+
+	return len == r->len && !memcmp(body, r->body, len);
+}
+
 static void dump_stray(struct engine *e, struct rec *r, const struct flow *f, const struct key *k,
 		       usec_t now)
 {
@@ -422,7 +431,7 @@ static void dump_stray(struct engine *e, struct rec *r, const struct flow *f, co
 	r->gen = e->dump.gen;
 	if (!(r->flags & F_KERN)) {
 		r = adopt_flow(e, f, k, 0, true, now);
-	} else if (end_s > r->written_s + 1) {
+	} else if (end_s > r->written_s + 1 || (unknown && !dump_same(r, f))) {
 		e->count.touched++;
 		r = adopt_flow(e, f, k, unknown ? 0 : r->written_s, true, now);
 	} else {
@@ -436,7 +445,7 @@ void own_dump_flow(struct engine *e, const struct flow *f, usec_t now)
 {
 	struct peer *p;
 	struct key k;
-	struct rec *r;
+	struct rec *r, *s;
 
 	if (is_ignored(e, f))
 		return;
@@ -444,19 +453,22 @@ void own_dump_flow(struct engine *e, const struct flow *f, usec_t now)
 	e->dump.entries++;
 	e->count.dump_entries++;
 	r = cache_find(e->local, k.p, k.len, k.hash);
+	s = cache_flows(e->strays) || cache_tombs(e->strays)
+		    ? cache_find(e->strays, k.p, k.len, k.hash)
+		    : NULL;
+	if (s && s->tomb && (!s->aux || s->aux == f->id)) {
+		if (r && !r->tomb) /* replaced since: it is there, but not as this message says */
+			r->gen = e->dump.gen;
+		return;
+	}
 	if (r && !r->tomb) {
 		dump_own(e, r, f, now);
 		return;
 	}
 	if (r && r->version > e->dump.start_version)
 		return; /* ended since the dump began: its message is older than the event */
-	r = cache_flows(e->strays) || cache_tombs(e->strays)
-		    ? cache_find(e->strays, k.p, k.len, k.hash)
-		    : NULL;
-	if (r && r->tomb && (!r->aux || r->aux == f->id))
-		return;
-	if (r && !r->tomb) {
-		dump_stray(e, r, f, &k, now);
+	if (s && !s->tomb) {
+		dump_stray(e, s, f, &k, now);
 		return;
 	}
 	r = mirror_find(e, k.p, k.len, k.hash, false, &p);
@@ -567,7 +579,8 @@ static void copy_left(struct engine *e, struct peer *p, struct rec *r, enum gone
 	struct peer *q;
 
 	other = also_claimed(e, p, r, &q);
-	if (other) {
+	/* What an address that moves may need again is not turned into an earlier life of it. */
+	if (other && (how != GONE_FORCED || !copy_reborn(r, other->body, other->len))) {
 		copy_move(e, q, other, r);
 		return;
 	}
@@ -601,6 +614,7 @@ void own_mirror_gone(struct engine *e, struct peer *p, struct rec *r, enum gone_
 		copy_left(e, p, r, how, now);
 		return;
 	}
+	copy_wanted(e, p, r);
 	if (how == GONE_DEAD || own_find(e, r->body, r->keylen, r->hash) ||
 	    stray_find(e, r->body, r->keylen, r->hash) || also_claimed(e, p, r, &q))
 		return;

@@ -158,7 +158,7 @@ static bool mirror_op(struct engine *e, struct peer *p, struct rec *r, struct en
 		return op_make(op, OP_UPDATE, r, p->index, TAG_PLAIN, rec_hold(e, r), UINT32_MAX);
 	if (mirror_find(e, r->body, r->keylen, r->hash, false, &other))
 		return false; /* another mirror's copy */
-	if ((!own_injects(e) && !e->commit.running) || !injectable(r))
+	if ((!own_injects(e) && !e->commit.running && !(r->flags & F_REFUSED)) || !injectable(r))
 		return false;
 	timeout_s = e->role == ROLE_PRIMARY ? rec_full_timeout(e, r) : rec_hold(e, r);
 	return op_make(op, OP_INJECT, r, p->index, TAG_PLAIN, timeout_s, UINT32_MAX);
@@ -191,13 +191,15 @@ static bool work_op(struct engine *e, struct engine_op *op)
 void patrol_adopt(struct engine *e, struct rec *r, usec_t now)
 {
 	bool unknown = r->flags & F_UNKNOWN;
-	uint32_t deadline_s = unknown ? 0 : r->written_s;
+	uint32_t end_s = r->written_s, deadline_s = unknown ? 0 : end_s;
 	struct rec *own = own_adopt(e, r->body, r->len, r->keylen, r->hash, deadline_s, false, now);
 
 	if (own && deadline_s)
 		own->flags |= F_LIFT;
-	if (own && unknown)
-		own_maybe_mute(e, own);
+	if (!own || !unknown)
+		return;
+	own->expire_s = end_s; /* as it was read */
+	own_maybe_mute(e, own);
 }
 
 static void stray_due(struct engine *e, struct rec *r, usec_t now)
@@ -317,6 +319,13 @@ static bool visit_copy(struct engine *e, struct peer *p, struct rec *r, struct e
 	return op_make(op, OP_REFRESH, r, p->index, TAG_PLAIN, hold, r->written_s);
 }
 
+static void refusal_forget(struct engine *e, struct rec *r)
+{
+	if (r->flags & F_REFUSED)
+		e->refused--;
+	r->flags &= (uint16_t)~F_REFUSED;
+}
+
 static bool visit_mirror(struct engine *e, struct peer *p, struct rec *r, struct engine_op *op,
 			 usec_t now)
 {
@@ -330,15 +339,13 @@ static bool visit_mirror(struct engine *e, struct peer *p, struct rec *r, struct
 	if (r->list != CACHE_LIST_NONE)
 		return false;
 	if (own_find(e, r->body, r->keylen, r->hash) || unknown_find(e, r)) {
-		if (r->flags & F_REFUSED)
-			e->refused--;
-		r->flags &= (uint16_t)~F_REFUSED;
+		refusal_forget(e, r);
 		if (p->primary || unknown_find(e, r))
 			own_stale_later(e, p, r, now);
 		return false;
 	}
-	if (!own_injects(e) && !commit_walks(e))
-		return false;
+	if (!own_injects(e) && round_has(e, e->patrol.forget_to))
+		refusal_forget(e, r);
 	if (!commit_walks(e) && (!(r->flags & F_REFUSED) || !token_take(e)))
 		return false;
 	return mirror_op(e, p, r, op);
@@ -346,9 +353,16 @@ static bool visit_mirror(struct engine *e, struct peer *p, struct rec *r, struct
 
 static bool visit_own(struct engine *e, struct rec *r, struct engine_op *op)
 {
+	struct peer *q;
+
 	if (sweep_missed(e, r->gen))
 		return op_make(op, OP_GET, r, TABLE_LOCAL,
 			       e->dump.lossy ? TAG_SWEEP_LOSSY : TAG_SWEEP, 0, 0);
+	/* The kernel's word on what expired may come a minute late. A claim must not wait for it
+	 * now. */
+	if (round_has(e, e->patrol.adopt_to) && r->expire_s <= to_s(e->now) &&
+	    also_claimed(e, NULL, r, &q))
+		return op_make(op, OP_GET, r, TABLE_LOCAL, TAG_SWEEP, 0, 0);
 	if (!(r->flags & F_LIFT) || !token_take(e))
 		return false;
 	return op_make(op, OP_REFRESH, r, TABLE_LOCAL, TAG_LIFT, rec_full_timeout(e, r),

@@ -148,6 +148,7 @@ static void debt_raise(struct engine *e, struct peer *p, uint64_t version)
 	memset(p->proof, 0, sizeof(p->proof));
 	p->proof_all = 0;
 	p->want_vector = true;
+	p->vector_lo = 0;
 	p->in_sync = false;
 }
 
@@ -208,6 +209,7 @@ static void mirror_restart(struct peer *p)
 		p->lists[i] = (struct list_slot){ .lo = 1 };
 	p->list_todo = 0;
 	p->want_vector = p->old_count != 0;
+	p->vector_lo = 0;
 	p->vector_at = 0;
 	p->resyncing = true;
 }

@@ -179,6 +179,8 @@ int peer_vector(struct engine *e, struct peer *p, struct wire_buf *b, usec_t now
 	}
 	if (b->err)
 		return mirror_drop_of(b->err);
+	if (m.first <= p->vector_lo)
+		p->vector_lo = (unsigned int)max_u64(p->vector_lo, m.first + m.count);
 	p->maxhead = max_u64(p->maxhead, m.version);
 	e->count.vectors_compared++;
 	mirror_debt_check(e, p);
@@ -330,7 +332,10 @@ size_t peer_send(struct engine *e, struct peer *p, struct wire_buf *b, usec_t no
 	} else if (peer_hears(e, p) && next_list(p, &ask, now)) {
 		wire_put_ask(b, 0, &ask);
 	} else if (repair_vector_wanted(e, p) && now >= p->vector_at) {
-		ask.kind = WIRE_ASK_VECTOR;
+		if (p->vector_lo >= WIRE_BUCKETS)
+			p->vector_lo = 0;
+		ask.kind = WIRE_ASK_VECTOR; /* what was lost of the last answer, or all again */
+		ask.lo = p->vector_lo;
 		ask.hi_incl = WIRE_BUCKETS - 1;
 		p->vector_at = now + VECTOR_RETRY_MS * USEC_PER_MS;
 		wire_put_ask(b, 0, &ask);

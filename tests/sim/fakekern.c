@@ -362,6 +362,8 @@ bool fk_dump_slice(struct sim *s, int n)
 		engine_kern(s->node[n].e, KERN_DUMP, &slice[i], 0, s->now);
 	if (end) {
 		k->dumping = false;
+		if (!s->node[n].dumped_at)
+			s->node[n].dumped_at = s->now;
 		engine_kern(s->node[n].e, KERN_DUMP_END, NULL, 0, s->now);
 	}
 	return true;

@@ -83,6 +83,7 @@ static void forced(struct sim *s, int n, int to)
 			continue;
 		s->count.forced++;
 		f->forced[i] = true;
+		s->node[n].failover.expire_at[i] = 0; /* should it be under way to n still */
 		sim_trace(s, "node %d: entry %u leaves with the address", n, i);
 		fk_destroy(s, n, i, 0);
 	}

@@ -155,15 +155,19 @@ static void run_part(struct sim *s, const struct options *o, uint64_t seed, stru
 
 static void job_start(struct sim *s, const struct options *o, uint64_t seed, struct job *j)
 {
+	pid_t pid;
+
 	(void)fflush(stdout);
 	j->seed = seed;
-	j->pid = fork();
-	if (j->pid < 0) {
+	pid = fork();
+	if (pid < 0) {
 		fprintf(stderr, "sim: fork: %s\n", strerror(errno));
 		exit(1);
 	}
-	if (j->pid)
+	if (pid) {
+		j->pid = pid; /* the parent's word: the child shares this memory */
 		return;
+	}
 	run_part(s, o, seed, j);
 	(void)fflush(stdout);
 	_exit(0);

@@ -96,6 +96,9 @@ void own_arm_failover(struct sim *s, int from, int to)
 		struct peek_rec r;
 		struct flow now;
 
+		if (peek_local(s->node[to].e, &s->conn[i].key, &r) && !r.tomb && r.mute)
+			continue; /* its own by an older word, to be known better by its next dump
+				   */
 		fk_snapshot(s, from, i, &now);
 		if (!s->conn[i].open || t->expire_at < s->now + NEAR_US || !t->present ||
 		    !flow_is_injectable(&t->f) || flow_is_closing(&t->f) ||
@@ -139,6 +142,11 @@ void own_unheard(struct sim *s, int n)
 {
 	s->node[n].unheard_to = (s->now > s->node[n].stalled_to ? s->now : s->node[n].stalled_to) +
 				3 * USEC_PER_SEC;
+	own_untold(s, n);
+}
+
+void own_untold(struct sim *s, int n)
+{
 	for (unsigned int i = 0; i < s->p.nodes; i++)
 		if (s->node[i].failover.armed && s->node[i].failover.from == n)
 			s->node[i].failover.unheard = true;
@@ -164,12 +172,13 @@ void own_check_failover(struct sim *s, int n)
 		const struct kent *t = &s->node[n].k.ent[i];
 		struct peek_rec own;
 
-		if (!f->expire_at[i] ||
-		    (peek_local(s->node[n].e, &s->conn[i].key, &own) && !own.tomb && own.mute))
-			continue; /* an entry that never spoke: only the next dump tells that it is
-				     gone */
+		if (!f->expire_at[i] || (peek_local(s->node[n].e, &s->conn[i].key, &own) &&
+					 !own.tomb && (own.mute || s->now < s->node[n].unheard_to)))
+			continue; /* an entry that never spoke, or was not heard: only the next dump
+				     tells that it is gone */
 		s->count.failover_flows++;
-		if (fk_alive(s, n, i) && !peek_local(s->node[n].e, &s->conn[i].key, &own)) {
+		if (fk_alive(s, n, i) && !peek_local(s->node[n].e, &s->conn[i].key, &own) &&
+		    s->now >= s->node[n].unheard_to) {
 			sim_fail(s,
 				 "node %d: promoted, and flow %u, which is in its kernel, is not "
 				 "its own; %s (R36)",
@@ -288,9 +297,10 @@ static const char *local_settled(struct sim *s, int n)
 				"node %d announces flow %u in a state that its kernel has not; %s",
 				n, i, describe(s, n, i));
 		if (!own && fk_alive(s, n, i) && !t->written_at &&
-		    t->packet_at > s->node[n].up_at + BLIND_US)
-			return say(s, "node %d: flow %u, made by packets here, is not announced", n,
-				   i);
+		    t->packet_at > s->node[n].dumped_at + BLIND_US)
+			return say(s,
+				   "node %d: flow %u, made by packets here, is not announced; %s",
+				   n, i, describe(s, n, i));
 	}
 	return NULL;
 }

@@ -127,7 +127,7 @@ bool peek_mirror(const struct engine *e, unsigned int i, const struct peek_key *
 		 struct peek_rec *r)
 {
 	const struct peer *p = &e->peers[i];
-	const struct rec *rec = find(p->mirror, key);
+	const struct rec *rec = p->used ? find(p->mirror, key) : NULL;
 
 	return rec && !rec->tomb && look(rec, rec->gen == p->gen, r);
 }

@@ -164,6 +164,7 @@ struct node {
 	bool booted_before;    /* a daemon has run since the kernel's boot */
 	enum engine_role role; /* persisted, as NOTE_ROLE said */
 	usec_t stalled_to, pump_at, up_at, unheard_to;
+	usec_t dumped_at; /* when the first dump of its daemon ended; 0 = it has not */
 	struct packet inbox[INBOX_MAX];
 	unsigned int inbox_count;
 	size_t inbox_len;
@@ -356,6 +357,7 @@ void own_check_removal(struct sim *s, int n, unsigned int i, const char *how);
 void own_check_kinds(struct sim *s, int n);
 void own_arm_failover(struct sim *s, int from, int to);
 void own_unheard(struct sim *s, int n); /* events of n were lost */
+void own_untold(struct sim *s, int n);  /* n cannot tell how its flows ended */
 void own_check_failover(struct sim *s, int n);
 const char *own_settled(struct sim *s); /* NULL, or what is not yet as it must be at the end */
 

@@ -143,10 +143,11 @@ static void meet_entry(struct sim *s, unsigned int i, int n)
 	t->f.status |= c->flow.status;
 	t->f.mark = c->flow.mark;
 	t->f.tcp = c->flow.tcp;
-	t->expire_at = s->now + traffic_timeout(s, i) * USEC_PER_SEC;
+	t->expire_at = s->now + flow_full_timeout(&s->node[n].conf.timeouts, &t->f) * USEC_PER_SEC;
 	t->seq = ++c->seq;
 	t->packet_at = s->now;
 	t->wrote = false;
+	sim_trace(s, "node %d: packet of connection %u%s", n, i, changed ? ", new state" : "");
 	if (!changed) {
 		s->count.touches++;
 		return;

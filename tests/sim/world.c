@@ -105,6 +105,7 @@ void world_start(struct sim *s, int n)
 	node->pump_at = s->now;
 	node->stalled_to = 0;
 	node->up_at = s->now;
+	node->dumped_at = 0;
 	node->last = (struct engine_counters){ 0 };
 	sim_trace(s, "node %d: daemon starts, epoch %llx, %s, origin %d", n,
 		  (unsigned long long)epoch, node->role == ROLE_PRIMARY ? "primary" : "backup",
@@ -157,6 +158,8 @@ void world_stop(struct sim *s, int n, bool clean)
 	taped_stop(s, n);
 	engine_free(node->e);
 	node->e = NULL;
+	if (node->k.ev_count)
+		own_untold(s, n);
 	node->k.listening = false;
 	node->k.dumping = false;
 	node->k.ev_count = 0;
