@@ -235,11 +235,14 @@ static bool reads_first(const struct engine_op *op)
 }
 
 /* An entry without a timeout is offloaded to a flowtable: packets flow. */
-static bool is_touched(const struct flow *got, uint32_t limit_s, usec_t now)
+static bool is_touched(const struct flow *got, const struct engine_op *op, usec_t now)
 {
+	usec_t end_at = now + got->timeout_s * USEC_PER_SEC;
+
 	if ((got->has & FLOW_HAS_TIMEOUT) == 0)
 		return true;
-	return now + got->timeout_s * USEC_PER_SEC > ((uint64_t)limit_s + SLACK_S) * USEC_PER_SEC;
+	return end_at > ((uint64_t)op->limit_s + SLACK_S) * USEC_PER_SEC ||
+	       (op->exact && end_at + ENGINE_EXACT_S * USEC_PER_SEC < op->limit_s * USEC_PER_SEC);
 }
 
 static void write_op(struct kern *k, uint8_t i, const struct engine_op *op)
@@ -276,7 +279,7 @@ static void decide_op(struct kern *k, uint8_t i, const struct engine_op *op, use
 
 	if (op->type == OP_REPLACE && step->err == -ENOENT)
 		step->err = 0; /* nothing in the way: create it */
-	else if (step->err == 0 && has_condition(op) && is_touched(&step->got, op->limit_s, now))
+	else if (step->err == 0 && has_condition(op) && is_touched(&step->got, op, now))
 		step->err = -EBUSY;
 	if (step->err == 0)
 		write_op(k, i, op);

@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "flow.h"
+#include "policy.h"
 #include "util.h"
 #include "wire.h"
 
@@ -79,6 +80,12 @@ void engine_free(struct engine *e);
 /* Applies the keys of conf that are live (timers, limits, hold, keys, dgram_max, timeouts). node,
  * hot and kernel_id are not. */
 void engine_reconf(struct engine *e, const struct engine_conf *conf, usec_t now);
+
+/* Sets which flows are announced (until then: all but TCP in SYN_SENT). What is newly excluded is
+ * withdrawn from the peers, what is newly included is looked for by a dump; a filter of the kernel
+ * that withholds less than before must stand when this is called. Keeps nothing of conf. Returns
+ * false when out of memory: the old policy stays. */
+bool engine_policy(struct engine *e, const struct policy_conf *conf, usec_t now);
 
 /* ---- In: the kernel ---- */
 enum engine_kern_event {
@@ -166,10 +173,13 @@ enum engine_op_type {
 /* "Untouched": now + the kernel's remaining time <= limit_s (+ slack of 1 s). Else the result is
  * -EBUSY. limit_s UINT32_MAX: no condition, nothing is read first (OP_DELETE then goes by key,
  * OP_REPLACE deletes and creates). */
+#define ENGINE_EXACT_S 3
 struct engine_op {
 	enum engine_op_type type;
 	struct flow flow; /* complete for INJECT, UPDATE, REPLACE; key alone otherwise */
 	uint32_t limit_s; /* seconds of the monotonic clock */
+	bool exact;       /* "untouched" also means: no more than ENGINE_EXACT_S below limit_s. A
+			     packet may have shortened the timer, and no event tells (R53) */
 	uint8_t peer;     /* engine's own: whose mirror asked */
 	uint8_t tag;      /* engine's own */
 };
@@ -246,6 +256,8 @@ uint64_t engine_build(void);
 	X(events_update, "UPDATE events")                                                          \
 	X(events_destroy, "DESTROY events")                                                        \
 	X(events_ignored, "events of loopback and of the sync links' own flows")                   \
+	X(excluded, "events and dumped entries of flows that the policy leaves out")               \
+	X(withdrawn, "own flows ended for the peers because the policy leaves them out")           \
 	X(events_foreign, "events caused by another netlink user")                                 \
 	X(events_unknown, "UPDATE or DESTROY of a flow not held")                                  \
 	X(overruns, "event buffer overruns (ENOBUFS)")                                             \

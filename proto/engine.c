@@ -79,6 +79,7 @@ void engine_free(struct engine *e)
 		cache_free(e->local);
 	if (e->strays)
 		cache_free(e->strays);
+	policy_free(e->policy);
 	seal_fini(&e->seal);
 	free(e);
 }

@@ -3,8 +3,8 @@
  * What the modules of the engine share: the engine's state, a peer's state, the flags of records.
  * Private to proto/. engine.c doors and timers; hello.c the handshake; arrive.c links; stream.c
  * the owner's side; peer.c and repair.c the receiver's side; own.c ownership and kernel events;
- * patrol.c kernel operations, answer.c their results; stats.c figures. The rules ("R12") are those
- * of PROTOCOL.md, section 6.
+ * scope.c what is left out; patrol.c kernel operations, answer.c their results; stats.c figures.
+ * The rules ("R12") are those of PROTOCOL.md, section 6.
  */
 #ifndef CTSYNCD_ENGINE_PRIV_H
 #define CTSYNCD_ENGINE_PRIV_H
@@ -222,6 +222,7 @@ struct patrol {
 	uint64_t adopt_to; /* likewise, of adopting after a promote */
 	uint64_t commit_to;
 	uint64_t forget_to; /* likewise: what was refused to a primary no longer counts */
+	uint64_t policy_to; /* likewise, of withdrawing what a new policy excludes */
 };
 
 struct engine {
@@ -234,6 +235,10 @@ struct engine {
 	enum engine_role role;
 	bool complete, bye, gone; /* bye: to be said; gone: was said, nothing is sent after it */
 	usec_t started_at, now, ticked_at;
+
+	struct policy *policy; /* NULL: no rules */
+	bool fluid;            /* its answers change with a flow's state */
+	bool syn_sent;         /* announce TCP in SYN_SENT */
 
 	struct cache *local, *strays;
 	uint64_t head, dropped, sent; /* dropped = T; sent: live DATA went out up to here */
@@ -268,6 +273,27 @@ struct engine {
 static inline uint32_t to_s(usec_t at)
 {
 	return (uint32_t)(at / USEC_PER_SEC);
+}
+
+/* Does the policy include f? (R49) */
+static inline bool scope_includes(const struct engine *e, const struct flow *f)
+{
+	return !e->policy || policy_includes(e->policy, f);
+}
+
+/* And may it become ours as it is now? (R52) */
+static inline bool scope_wants(const struct engine *e, const struct flow *f)
+{
+	return (!policy_is_early(f) || e->syn_sent) && scope_includes(e, f);
+}
+
+/* Is f, the own flow r as it is now, one that we do not want any more? What may be mute stays in
+ * any TCP state: no event would tell of its next (R52). */
+static inline bool scope_lost(const struct engine *e, const struct rec *r, const struct flow *f)
+{
+	if (policy_is_early(f) && !e->syn_sent && !(r->flags & F_MUTE))
+		return true;
+	return e->fluid && !policy_includes(e->policy, f);
 }
 
 /* engine.c */
@@ -403,6 +429,13 @@ struct rec *mirror_find(struct engine *e, const uint8_t *key, size_t keylen, uin
 void own_stale_later(struct engine *e, struct peer *p, struct rec *r, usec_t now);
 uint32_t rec_full_timeout(const struct engine *e, const struct rec *r);
 uint32_t rec_hold(const struct engine *e, const struct rec *r);
+
+/* scope.c: what is left out. */
+bool scope_ignores(const struct engine *e, const struct flow *f);
+bool scope_wants_body(const struct engine *e, const uint8_t *body, size_t len);
+void scope_withdraw(struct engine *e, struct rec *r); /* an own flow that is excluded: R50 */
+/* The patrol is at a flow after a new policy. Returns true if the flow went. */
+bool scope_visit(struct engine *e, unsigned int table, struct rec *r);
 
 /* patrol.c: kernel operations. */
 struct cache *patrol_table(struct engine *e, unsigned int table);

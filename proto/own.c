@@ -121,24 +121,21 @@ static bool others_clear(struct engine *e, const uint8_t *key, size_t keylen, ui
 	return true;
 }
 
-struct rec *own_adopt(struct engine *e, const uint8_t *body, size_t len, size_t keylen,
-		      uint32_t hash, uint32_t deadline_s, bool touched, usec_t now)
+static struct rec *adopt(struct engine *e, const uint8_t *body, size_t len, const struct key *k,
+			 uint32_t deadline_s, bool touched)
 {
-	uint8_t copy[FLOW_PACKED_MAX];
-	struct rec *r = cache_find(e->local, body, keylen, hash);
+	struct rec *r = cache_find(e->local, k->p, k->len, k->hash);
 	uint16_t sent = r ? r->flags & F_SENT : 0;
 
 	assert(!r || r->tomb);
-	assert(len <= sizeof(copy));
-	memcpy(copy, body, len); /* body may lie in a record that goes away now */
-	if (others_clear(e, copy, keylen, hash))
+	if (others_clear(e, k->p, k->len, k->hash))
 		e->count.adopted++;
 	if (cache_flows(e->local) >= e->conf.flows_max) {
 		if (!e->count.flows_limit++)
 			note_put(e, NOTE_LIMIT, NULL, DROP_FLOWS, 0);
 		return NULL;
 	}
-	r = cache_put(e->local, copy, len, keylen, hash);
+	r = cache_put(e->local, body, len, k->len, k->hash);
 	if (!r) {
 		e->count.flows_limit++;
 		return NULL;
@@ -148,17 +145,64 @@ struct rec *own_adopt(struct engine *e, const uint8_t *body, size_t len, size_t 
 	r->expire_s = deadline_s;
 	r->gen = e->dump.gen;
 	r->aux = 0;
-	(void)now;
 	stream_changed(e, r);
 	return r;
 }
 
-static struct rec *adopt_flow(struct engine *e, const struct flow *f, const struct key *k,
-			      uint32_t deadline_s, bool touched, usec_t now)
+/* What the policy excludes does not become ours (R49). If a peer announces it, the entry stands for
+ * that peer's copy, of which we wrote nothing: never deleted nor written to, but missed when it
+ * goes. */
+static void let_go(struct engine *e, const struct key *k)
+{
+	struct rec *r = stray_find(e, k->p, k->len, k->hash);
+	struct peer *p;
+
+	e->count.excluded++;
+	if (r)
+		stray_del(e, r);
+	r = mirror_find(e, k->p, k->len, k->hash, false, &p);
+	if (!r && own_injects(e))
+		r = mirror_find(e, k->p, k->len, k->hash, true, &p);
+	if (r)
+		copy_set(e, p, r, 0);
+}
+
+/* What may be mute, for nobody knows where it comes from, may become ours in any TCP state (R52).
+ */
+static bool wants(struct engine *e, const struct flow *f, const struct key *k)
+{
+	const struct rec *r;
+
+	if (scope_wants(e, f))
+		return true;
+	if (!policy_is_early(f) || !scope_includes(e, f))
+		return false;
+	r = stray_find(e, k->p, k->len, k->hash);
+	return r && (r->flags & F_UNKNOWN);
+}
+
+struct rec *own_adopt(struct engine *e, const uint8_t *body, size_t len, size_t keylen,
+		      uint32_t hash, uint32_t deadline_s, bool touched, usec_t now)
+{
+	uint8_t copy[FLOW_PACKED_MAX];
+	struct key k = { .len = keylen, .hash = hash };
+	struct flow f;
+
+	assert(len <= sizeof(copy) && keylen <= sizeof(k.p));
+	memcpy(copy, body, len); /* body may lie in a record that goes away now */
+	memcpy(k.p, body, keylen);
+	(void)now;
+	if (!flow_unpack(copy, len, &f) && wants(e, &f, &k))
+		return adopt(e, copy, len, &k, deadline_s, touched);
+	let_go(e, &k);
+	return NULL;
+}
+
+static struct rec *adopt_included(struct engine *e, const struct flow *f, const struct key *k,
+				  uint32_t deadline_s, bool touched, usec_t now)
 {
 	uint8_t body[FLOW_PACKED_MAX];
-	size_t len = flow_pack(f, body);
-	struct rec *r = own_adopt(e, body, len, k->len, k->hash, deadline_s, touched, now);
+	struct rec *r = adopt(e, body, flow_pack(f, body), k, deadline_s, touched);
 
 	if (!r)
 		return NULL;
@@ -166,6 +210,15 @@ static struct rec *adopt_flow(struct engine *e, const struct flow *f, const stru
 	if (f->has & FLOW_HAS_TIMEOUT)
 		r->expire_s = to_s(now) + f->timeout_s;
 	return r;
+}
+
+static struct rec *adopt_flow(struct engine *e, const struct flow *f, const struct key *k,
+			      uint32_t deadline_s, bool touched, usec_t now)
+{
+	if (wants(e, f, k))
+		return adopt_included(e, f, k, deadline_s, touched, now);
+	let_go(e, k);
+	return NULL;
 }
 
 void own_update(struct engine *e, struct rec *r, const struct flow *f, bool fresh, usec_t now)
@@ -186,6 +239,11 @@ void own_update(struct engine *e, struct rec *r, const struct flow *f, bool fres
 	if (f->has & FLOW_HAS_TIMEOUT)
 		r->expire_s = to_s(now) + f->timeout_s;
 	r->gen = e->dump.gen;
+	if (scope_lost(e, r, &cur)) {
+		e->count.excluded++;
+		scope_withdraw(e, r);
+		return;
+	}
 	len = flow_pack(&cur, body);
 	if (len == r->len && !memcmp(body, r->body, len))
 		return;
@@ -316,39 +374,19 @@ static void event_set(struct engine *e, enum engine_kern_event event, const stru
 		r = mirror_find(e, k->p, k->len, k->hash, false, &p);
 	if (r && portid && event == KERN_UPDATE)
 		return; /* somebody's tool wrote to a copy: no traffic */
-	if (r && event == KERN_UPDATE) {
+	if (r && event == KERN_UPDATE && (!p || r->written_s)) {
 		if (!flow_unpack(r->body, r->len, &cur))
 			flow_merge(&cur, f);
 		adopt_flow(e, &cur, k, r->written_s, true, now);
 		return;
 	}
 	if (event == KERN_UPDATE && f->key.proto == 6 && !(f->has & FLOW_HAS_TCP)) {
+		if (p) /* let_go: the peer's word is not what our kernel has */
+			copy_clear(p, r);
 		event_partial(e, f, k);
 		return;
 	}
 	adopt_flow(e, &cur, k, 0, true, now);
-}
-
-/* Loopback and the sync links' own flows belong to no other node. */
-static bool is_ignored(const struct engine *e, const struct flow *f)
-{
-	const struct flow_tuple *t = &f->key.orig;
-	static const uint8_t loop6[16] = { [15] = 1 };
-
-	if (f->key.l3 == 4 ? t->src[0] == 127 : !memcmp(t->src, loop6, 16))
-		return true;
-	if (f->key.proto != 17)
-		return false;
-	for (unsigned int i = 0; i < e->conf.ignore_count; i++) {
-		const struct engine_ignore *g = &e->conf.ignore[i];
-
-		if (g->l3 != f->key.l3 || (g->port != t->dport && g->port != t->sport))
-			continue;
-		if (((g->group || !memcmp(g->a, t->src, 16)) && !memcmp(g->b, t->dst, 16)) ||
-		    (!memcmp(g->b, t->src, 16) && !memcmp(g->a, t->dst, 16)))
-			return true;
-	}
-	return false;
 }
 
 void own_event(struct engine *e, enum engine_kern_event event, const struct flow *f,
@@ -356,7 +394,7 @@ void own_event(struct engine *e, enum engine_kern_event event, const struct flow
 {
 	struct key k;
 
-	if (is_ignored(e, f)) {
+	if (scope_ignores(e, f)) {
 		e->count.events_ignored++;
 		return;
 	}
@@ -392,8 +430,12 @@ static void dump_unknown(struct engine *e, const struct flow *f, const struct ke
 	struct rec *r;
 	size_t len;
 
+	if (e->complete ? !scope_wants(e, f) : !scope_includes(e, f)) {
+		let_go(e, k);
+		return;
+	}
 	if (e->complete || e->conf.origin == ORIGIN_BOOT || e->role == ROLE_PRIMARY) {
-		r = adopt_flow(e, f, k, 0, false, now);
+		r = adopt_included(e, f, k, 0, false, now);
 		if (!r)
 			return;
 		own_maybe_mute(e, r);
@@ -447,7 +489,7 @@ void own_dump_flow(struct engine *e, const struct flow *f, usec_t now)
 	struct key k;
 	struct rec *r, *s;
 
-	if (is_ignored(e, f))
+	if (scope_ignores(e, f))
 		return;
 	key_of(e, f, &k);
 	e->dump.entries++;
@@ -585,6 +627,8 @@ static void copy_left(struct engine *e, struct peer *p, struct rec *r, enum gone
 		return;
 	}
 	copy_clear(p, r);
+	if (!deadline_s) /* let_go: the kernel's own, and not as the peer said */
+		return;
 	if (e->role == ROLE_PRIMARY && (how == GONE_FORCED || how == GONE_OLD)) {
 		e->count.revived += how == GONE_FORCED;
 		s = own_adopt(e, r->body, r->len, r->keylen, r->hash, deadline_s, false, now);
@@ -597,7 +641,8 @@ static void copy_left(struct engine *e, struct peer *p, struct rec *r, enum gone
 	} else if (how == GONE_FORCED) {
 		s = stray_put(e, r, F_KERN | F_DOOM | F_FORCED, deadline_s);
 		stray_wait(e, s, CACHE_LIST_LATER, now + e->conf.forced_wait_ms * USEC_PER_MS);
-	} else {
+	} else if (scope_wants_body(e, r->body,
+				    r->len)) { /* else no event may tell of its end (R53) */
 		stray_put(e, r, F_KERN, deadline_s);
 	}
 }

@@ -77,6 +77,16 @@ static bool op_make(struct engine_op *op, enum engine_op_type type, struct rec *
 	return true;
 }
 
+/* Of an entry that we wrote. */
+static bool op_delete(const struct engine *e, struct engine_op *op, struct rec *r,
+		      unsigned int table)
+{
+	if (!op_make(op, OP_DELETE, r, table, TAG_PLAIN, 0, r->written_s))
+		return false;
+	op->exact = !scope_wants(e, &op->flow);
+	return true;
+}
+
 static bool injectable(const struct rec *r)
 {
 	struct flow f;
@@ -89,11 +99,17 @@ static bool stray_op(struct engine *e, struct rec *r, struct engine_op *op)
 	if (r->flags & F_CHECK)
 		return op_make(op, OP_GET, r, TABLE_STRAYS, TAG_PARTIAL, 0, 0);
 	if (r->flags & F_DOOM)
-		return op_make(op, OP_DELETE, r, TABLE_STRAYS, TAG_PLAIN, 0, r->written_s);
+		return op_delete(e, op, r, TABLE_STRAYS);
 	if (!(r->flags & F_KERN) && injectable(r))
 		return op_make(op, OP_INJECT, r, TABLE_STRAYS, TAG_PLAIN, rec_full_timeout(e, r),
 			       UINT32_MAX);
 	return false;
+}
+
+/* An entry that we did not write stands for the copy (own.c, let_go): it is only watched. */
+static bool copy_is_not_ours(const struct rec *r)
+{
+	return (r->flags & F_KERN) && !r->written_s;
 }
 
 /* Does our kernel have an entry for it whose provenance nobody knows? */
@@ -147,10 +163,10 @@ static bool mirror_op(struct engine *e, struct peer *p, struct rec *r, struct en
 			return stale_op(e, p, r, ours, op);
 		r->flags &= (uint16_t)~F_STALE;
 	}
-	if (own_find(e, r->body, r->keylen, r->hash) || unknown_find(e, r))
+	if (own_find(e, r->body, r->keylen, r->hash) || unknown_find(e, r) || copy_is_not_ours(r))
 		return false;
 	if ((r->flags & F_KERN) && !injectable(r)) /* a new life, too young to be carried on */
-		return op_make(op, OP_DELETE, r, p->index, TAG_PLAIN, 0, r->written_s);
+		return op_delete(e, op, r, p->index);
 	if (r->flags & F_REBORN)
 		return op_make(op, OP_REPLACE, r, p->index, TAG_PLAIN, rec_hold(e, r),
 			       r->written_s);
@@ -192,8 +208,11 @@ void patrol_adopt(struct engine *e, struct rec *r, usec_t now)
 {
 	bool unknown = r->flags & F_UNKNOWN;
 	uint32_t end_s = r->written_s, deadline_s = unknown ? 0 : end_s;
-	struct rec *own = own_adopt(e, r->body, r->len, r->keylen, r->hash, deadline_s, false, now);
+	struct rec *own;
 
+	if (copy_is_not_ours(r)) /* what the peer says of it need not be so here */
+		return;
+	own = own_adopt(e, r->body, r->len, r->keylen, r->hash, deadline_s, false, now);
 	if (own && deadline_s)
 		own->flags |= F_LIFT;
 	if (!own || !unknown)
@@ -302,7 +321,7 @@ static bool visit_copy(struct engine *e, struct peer *p, struct rec *r, struct e
 
 	if (sweep_missed(e, r->aux))
 		return op_make(op, OP_GET, r, p->index, TAG_SWEEP, 0, 0);
-	if (round_has(e, e->patrol.adopt_to)) {
+	if (round_has(e, e->patrol.adopt_to) && !copy_is_not_ours(r)) {
 		patrol_adopt(e, r, now);
 		return false;
 	}
@@ -372,7 +391,7 @@ static bool visit_own(struct engine *e, struct rec *r, struct engine_op *op)
 static bool visit(struct engine *e, unsigned int table, struct rec *r, struct engine_op *op,
 		  usec_t now)
 {
-	if (r->tomb || (r->flags & F_FLIGHT))
+	if (scope_visit(e, table, r) || r->tomb || (r->flags & F_FLIGHT))
 		return false;
 	if (table == TABLE_STRAYS)
 		return visit_stray(e, r, op, now);

@@ -25,12 +25,44 @@ static void hide(struct engine *e)
 {
 	e->tape = NULL;
 	e->local = e->strays = NULL;
+	e->policy = NULL;
 	memset(e->conf.key, 0, sizeof(e->conf.key));
 	seal_hide(&e->seal);
 	for (unsigned int i = 0; i < ENGINE_PEERS_MAX; i++) {
 		e->peers[i].mirror = NULL;
 		memset(&e->peers[i].key, 0, sizeof(e->peers[i].key));
 	}
+}
+
+static void policy_save(const struct policy *p, struct blob *b)
+{
+	size_t len = 0;
+	const void *bytes = p ? policy_bytes(p, &len) : NULL;
+	uint64_t room = len;
+
+	blob_put(b, &room, sizeof(room));
+	if (len)
+		blob_put(b, bytes, len);
+}
+
+static struct policy *policy_load(struct blob *b)
+{
+	struct policy_conf *conf = NULL;
+	struct policy *p = NULL;
+	uint64_t len;
+
+	blob_get(b, &len, sizeof(len));
+	if (b->err || !len)
+		return NULL;
+	if (blob_has(b, len) && len <= sizeof(*conf))
+		conf = calloc(1, sizeof(*conf));
+	if (conf) {
+		blob_get(b, conf, len);
+		p = policy_conf_ok(conf, len) ? policy_new(conf) : NULL;
+	}
+	b->err |= p == NULL;
+	free(conf);
+	return p;
 }
 
 size_t engine_save(const struct engine *e, uint8_t *buf, size_t len)
@@ -41,6 +73,7 @@ size_t engine_save(const struct engine *e, uint8_t *buf, size_t len)
 	blob_put(&b, e, sizeof(*e));
 	if (buf && !b.err)
 		hide((struct engine *)(void *)buf);
+	policy_save(e->policy, &b);
 	cache_save(e->local, &b);
 	cache_save(e->strays, &b);
 	for (unsigned int i = 0; i < ENGINE_PEERS_MAX; i++)
@@ -70,6 +103,7 @@ struct engine *engine_restore(const uint8_t *buf, size_t len)
 		return NULL;
 	blob_get(&b, e, sizeof(*e));
 	hide(e);
+	e->policy = b.err ? NULL : policy_load(&b);
 	e->local = b.err ? NULL : cache_load(&b);
 	e->strays = b.err ? NULL : cache_load(&b);
 	load_peers(e, &b);

@@ -58,7 +58,8 @@ void tape_op(struct engine_tape *t, const struct engine_op *op)
 		return;
 	len = flow_pack(&op->flow, body);
 	tape_mix(t, body, len);
-	tape_mix_num(t, (uint64_t)op->limit_s << 16 | (uint64_t)op->peer << 8 | op->tag);
+	tape_mix_num(t, (uint64_t)op->exact << 63 | (uint64_t)op->limit_s << 16 |
+				(uint64_t)op->peer << 8 | op->tag);
 }
 
 void tape_note(struct engine_tape *t, const struct engine_note *n)

@@ -28,6 +28,7 @@ enum tape_door {
 	TAPE_OP,
 	TAPE_RESULT, /* extra -err; payload struct flow or nothing */
 	TAPE_NOTE,
+	TAPE_POLICY, /* payload a policy_conf, cut behind its last prefix */
 	TAPE_DOORS
 };
 

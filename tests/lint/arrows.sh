@@ -10,9 +10,10 @@
 rules() {
 	cat <<-'END'
 	include/wire.h          flow.h util.h
-	include/engine.h        flow.h util.h wire.h
+	include/engine.h        flow.h policy.h util.h wire.h
 	include/*               flow.h util.h
 	proto/flow*             flow.h util.h
+	proto/policy*           policy.h flow.h util.h
 	proto/wire*             wire.h flow.h util.h
 	proto/digest*           digest.h flow.h util.h
 	proto/blob*             util.h
@@ -24,14 +25,15 @@ rules() {
 	proto/tape*             tape.h engine_priv.h engine.h seal.h
 	proto/save*             blob.h build_id.h engine_priv.h
 	proto/engine.c          tape.h engine_priv.h
-	proto/*                 engine_priv.h engine.h cache.h digest.h flow.h seal.h wire.h util.h
+	proto/scope*            tape.h engine_priv.h
+	proto/*                 engine_priv.h engine.h cache.h digest.h flow.h policy.h seal.h wire.h util.h
 	daemon/log.*            log.h util.h
 	daemon/words.*          words.h ctl.h util.h
 	daemon/notify.*         notify.h util.h
-	daemon/kern*            kern*.h engine.h flow.h log.h util.h
+	daemon/kern*            kern*.h engine.h flow.h policy.h log.h util.h
 	daemon/link*            link*.h engine.h log.h util.h wire.h
 	daemon/ctl*             ctl*.h words.h log.h util.h
-	daemon/conf*            conf*.h link.h log.h engine.h ctl.h wire.h util.h
+	daemon/conf*            conf*.h link.h log.h engine.h policy.h ctl.h wire.h util.h
 	daemon/state.*          state.h conf.h engine.h util.h log.h
 	daemon/jsonl.*          jsonl.h ctl.h util.h
 	daemon/cli/*            cli.h keygen.h render.h ctl.h words.h util.h

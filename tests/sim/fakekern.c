@@ -49,7 +49,7 @@ void fk_event(struct sim *s, int n, enum engine_kern_event event, const struct f
 	struct fakekern *k = &node->k;
 	struct kev *ev;
 
-	if (!k->listening || portid == OWN_PORT)
+	if (!k->listening || portid == OWN_PORT || scope_withholds(s, n, event, f, portid))
 		return;
 	if (k->overrun || k->ev_count >= s->p.events_cap) {
 		if (!k->overrun)
@@ -172,9 +172,9 @@ static int op_create(struct sim *s, int n, unsigned int i, const struct engine_o
 	return 0;
 }
 
-/* Do events of entry i wait to be read? A replacement overtakes them, and no id tells older from
- * newer: what they say stands against the new entry until the next dump. A known limit, excused in
- * owncheck.c. */
+/* Do events of entry i wait to be read, or will one? A replacement overtakes them, and no id tells
+ * older from newer: what they say stands against the new entry until the next dump. A known limit,
+ * excused in owncheck.c. */
 static bool overtakes(const struct sim *s, int n, unsigned int i)
 {
 	const struct fakekern *k = &s->node[n].k;
@@ -189,10 +189,11 @@ static bool overtakes(const struct sim *s, int n, unsigned int i)
  * worse. */
 static int op_replace(struct sim *s, int n, unsigned int i, const struct engine_op *op)
 {
-	bool raced = overtakes(s, n, i);
+	bool expired = s->node[n].k.ent[i].present && !fk_alive(s, n, i);
+	bool raced = overtakes(s, n, i) || expired;
 	int err;
 
-	fk_destroy(s, n, i, OWN_PORT);
+	fk_destroy(s, n, i, expired ? 0 : OWN_PORT);
 	err = op_create(s, n, i, op);
 	s->node[n].k.ent[i].raced = raced;
 	return err;
@@ -220,13 +221,18 @@ static int op_update(struct sim *s, int n, unsigned int i, const struct engine_o
 	return 0;
 }
 
-static bool untouched(const struct sim *s, int n, unsigned int i, uint32_t limit_s)
+static bool untouched(const struct sim *s, int n, unsigned int i, const struct engine_op *op)
 {
 	struct flow f;
+	usec_t end_at;
 
 	fk_snapshot(s, n, i, &f);
-	return limit_s == UINT32_MAX ||
-	       s->now + f.timeout_s * USEC_PER_SEC <= ((uint64_t)limit_s + 1) * USEC_PER_SEC;
+	end_at = s->now + f.timeout_s * USEC_PER_SEC;
+	if (op->limit_s == UINT32_MAX)
+		return true;
+	if (op->exact && end_at + ENGINE_EXACT_S * USEC_PER_SEC < op->limit_s * USEC_PER_SEC)
+		return false;
+	return end_at <= ((uint64_t)op->limit_s + 1) * USEC_PER_SEC;
 }
 
 static int op_one(struct sim *s, int n, const struct engine_op *op, struct flow *got, bool *has_got)
@@ -243,7 +249,7 @@ static int op_one(struct sim *s, int n, const struct engine_op *op, struct flow 
 	if (op->type == OP_REPLACE && op->limit_s == UINT32_MAX)
 		return op_replace(s, n, (unsigned int)i, op);
 	if (!fk_alive(s, n, (unsigned int)i))
-		return op->type == OP_REPLACE ? op_create(s, n, (unsigned int)i, op) : -ENOENT;
+		return op->type == OP_REPLACE ? op_replace(s, n, (unsigned int)i, op) : -ENOENT;
 	fk_snapshot(s, n, (unsigned int)i, &f);
 	if (op->type == OP_UPDATE)
 		return op_update(s, n, (unsigned int)i, op);
@@ -251,7 +257,7 @@ static int op_one(struct sim *s, int n, const struct engine_op *op, struct flow 
 	*has_got = op->type == OP_GET || op->type == OP_REFRESH;
 	if (op->type == OP_GET)
 		return 0;
-	if (!untouched(s, n, (unsigned int)i, op->limit_s)) {
+	if (!untouched(s, n, (unsigned int)i, op)) {
 		*has_got = true;
 		return -EBUSY;
 	}
@@ -261,7 +267,8 @@ static int op_one(struct sim *s, int n, const struct engine_op *op, struct flow 
 			set_timer(s, &s->node[n].k.ent[i], op->flow.timeout_s);
 		return 0;
 	case OP_DELETE:
-		own_check_removal(s, n, (unsigned int)i, "delete");
+		if (!op->exact) /* else its timer alone says that it is untouched, and may lie */
+			own_check_removal(s, n, (unsigned int)i, "delete");
 		fk_destroy(s, n, (unsigned int)i, OWN_PORT);
 		return 0;
 	case OP_REPLACE:

@@ -166,6 +166,8 @@ static void meddle(struct sim *s, int n)
 		return;
 	}
 	s->count.foreign_updates++;
+	for (unsigned int m = 0; s->policy_us && m < s->p.nodes; m++)
+		s->node[m].failover.expire_at[i] = 0;
 	t->f.mark ^= 1;
 	if (traffic_carrier(s, i) == n)
 		s->conn[i].flow.mark = t->f.mark;

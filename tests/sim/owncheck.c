@@ -104,6 +104,8 @@ void own_arm_failover(struct sim *s, int from, int to)
 		    !flow_is_injectable(&t->f) || flow_is_closing(&t->f) ||
 		    traffic_carrier(s, i) != from || s->conn[i].carrier >= 0)
 			continue;
+		if (!s->alike && scope_excludes(s, to, &now))
+			continue; /* a filter may keep the end of its copy from it (R53) */
 		if (!st->cur[i] || st->log[st->cur[i]].dead || !oracle_covered(&p, st->cur[i]) ||
 		    !peek_mirror(s->node[to].e, k, &s->conn[i].key, &r) ||
 		    r.version != st->cur[i] || peek_sum(&r) != peek_flow_sum(&now))
@@ -177,8 +179,9 @@ void own_check_failover(struct sim *s, int n)
 			continue; /* an entry that never spoke, or was not heard: only the next dump
 				     tells that it is gone */
 		s->count.failover_flows++;
-		if (fk_alive(s, n, i) && !peek_local(s->node[n].e, &s->conn[i].key, &own) &&
-		    s->now >= s->node[n].unheard_to) {
+		if (fk_alive(s, n, i) && !t->raced && s->now >= s->node[n].unheard_to &&
+		    !scope_excludes(s, n, &t->f) && !scope_is_fluid(s, n) &&
+		    !peek_local(s->node[n].e, &s->conn[i].key, &own)) {
 			sim_fail(s,
 				 "node %d: promoted, and flow %u, which is in its kernel, is not "
 				 "its own; %s (R36)",
@@ -296,8 +299,10 @@ static const char *local_settled(struct sim *s, int n)
 				s,
 				"node %d announces flow %u in a state that its kernel has not; %s",
 				n, i, describe(s, n, i));
-		if (!own && fk_alive(s, n, i) && !t->written_at &&
-		    t->packet_at > s->node[n].dumped_at + BLIND_US)
+		if (own && !t->mute && !r.mute && scope_excludes(s, n, &f))
+			return say(s, "node %d announces flow %u, which its policy excludes", n, i);
+		if (!own && fk_alive(s, n, i) && !t->written_at && !(t->mute && s->policy_us) &&
+		    !scope_excludes(s, n, &f) && t->packet_at > s->node[n].dumped_at + BLIND_US)
 			return say(s,
 				   "node %d: flow %u, made by packets here, is not announced; %s",
 				   n, i, describe(s, n, i));
@@ -315,7 +320,7 @@ static const char *copies_settled(struct sim *s, int n)
 
 			if ((int)m == n || !peek_local(s->node[m].e, &s->conn[i].key, &r) ||
 			    r.tomb || t->raced || !flow_is_injectable(&t->f) ||
-			    s->node[n].k.ent[i].present)
+			    s->node[n].k.ent[i].present || scope_excludes(s, n, &t->f))
 				continue;
 			return say(s, "node %d: flow %u of node %u is not in the kernel", n, i, m);
 		}

@@ -65,10 +65,10 @@ void player_flow(char *buf, size_t len, const uint8_t *body, size_t body_len)
 }
 
 static const char *const door_names[TAPE_DOORS] = {
-	[TAPE_KERN] = "kernel",   [TAPE_RECV] = "datagram", [TAPE_DROP] = "unopened",
-	[TAPE_TICK] = "tick",     [TAPE_CMD] = "command",   [TAPE_RECONF] = "configuration",
-	[TAPE_SEND] = "send",     [TAPE_OP] = "operate",    [TAPE_RESULT] = "result",
-	[TAPE_NOTE] = "read note"
+	[TAPE_KERN] = "kernel",    [TAPE_RECV] = "datagram", [TAPE_DROP] = "unopened",
+	[TAPE_TICK] = "tick",      [TAPE_CMD] = "command",   [TAPE_RECONF] = "configuration",
+	[TAPE_SEND] = "send",      [TAPE_OP] = "operate",    [TAPE_RESULT] = "result",
+	[TAPE_NOTE] = "read note", [TAPE_POLICY] = "policy"
 };
 
 static const char *const message_names[] = { "?",    "HELLO",  "HACK", "DATA", "REPORT",
@@ -135,6 +135,18 @@ static void play_reconf(struct player *p, const struct tape_entry *en)
 	memcpy(&more, en + 1, sizeof(more));
 	engine_reconf(p->e, &more.conf, en->now);
 	p->e->seal = more.seal;
+}
+
+static bool play_policy(struct player *p, const struct tape_entry *en)
+{
+	struct policy_conf *conf = calloc(1, sizeof(*conf));
+	bool ok = conf && policy_conf_ok(en + 1, en->len);
+
+	if (ok)
+		memcpy(conf, en + 1, en->len);
+	ok = ok && engine_policy(p->e, conf, en->now);
+	free(conf);
+	return ok;
 }
 
 static void play_send(struct player *p, const struct tape_entry *en)
@@ -211,6 +223,8 @@ static bool well_formed(const struct tape_entry *en)
 		return en->arg < DROP_COUNT;
 	case TAPE_RECONF:
 		return en->len == sizeof(struct tape_conf);
+	case TAPE_POLICY:
+		return en->len <= sizeof(struct policy_conf);
 	case TAPE_RESULT:
 		return en->len == 0 || en->len == sizeof(struct flow);
 	default:
@@ -247,6 +261,9 @@ enum player_end player_step(struct player *p, const struct tape_entry *en)
 		break;
 	case TAPE_RECONF:
 		play_reconf(p, en);
+		break;
+	case TAPE_POLICY:
+		ok = play_policy(p, en);
 		break;
 	case TAPE_SEND:
 		play_send(p, en);

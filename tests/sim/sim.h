@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * What the parts of the simulator share. main.c options and ranges; world.c nodes and time;
- * traffic.c connections; faults.c what goes wrong; fakekern.c a conntrack table; fakenet.c links;
- * oracle.c and owncheck.c the checks.
+ * traffic.c connections; faults.c what goes wrong; scope.c policies; fakekern.c a conntrack table;
+ * fakenet.c links; oracle.c and owncheck.c the checks.
  */
 #ifndef SIM_SIM_H
 #define SIM_SIM_H
@@ -67,6 +67,8 @@
 	X(flushes, "operator's flushes of mirrors")                                                \
 	X(commits, "operator's commits")                                                           \
 	X(reconfs, "reconfigurations")                                                             \
+	X(policies, "policies changed")                                                            \
+	X(withheld, "events that the kernel's filter withheld")                                    \
 	X(rekeys, "key rotations")                                                                 \
 	X(failover_flows, "flows checked after a failover")                                        \
 	X(conns_lost, "connections that met no entry")                                             \
@@ -159,6 +161,7 @@ struct failover_check { /* I6: what must be in this kernel once the promote is d
 struct node {
 	struct engine *e;
 	struct engine_conf conf;
+	struct policy_conf policy;
 	struct fakekern k;
 	bool off;              /* no power: forwards nothing */
 	bool booted_before;    /* a daemon has run since the kernel's boot */
@@ -221,6 +224,7 @@ enum act_type {
 	ACT_ATTACK,
 	ACT_KEEPALIVE,
 	ACT_FLASH,
+	ACT_POLICY,
 };
 
 struct act {
@@ -255,8 +259,10 @@ struct params {
 
 struct sim {
 	uint64_t seed;
-	struct rng rng;
+	struct rng rng, policy_rng;
 	struct params p;
+	usec_t policy_us; /* between changes of policy; 0 = none */
+	bool alike;       /* all nodes have one policy */
 	usec_t now, calm_at;
 	bool calm; /* faults have stopped */
 	bool verbose;
@@ -318,6 +324,18 @@ void faults_step(struct sim *s);
 void faults_attack(struct sim *s);
 void faults_heal(struct sim *s);
 void faults_act(struct sim *s, const struct act *a);
+
+/* scope.c */
+void scope_init(struct sim *s);
+void scope_start(struct sim *s, int n); /* a daemon started */
+void scope_reload(struct sim *s);
+/* Does the policy of node n leave f out, as it is? */
+bool scope_excludes(const struct sim *s, int n, const struct flow *f);
+/* May its answer for a flow depend on what a peer last said of its state? */
+bool scope_is_fluid(const struct sim *s, int n);
+/* Does the filter on the event socket of node n keep the event from it? */
+bool scope_withholds(struct sim *s, int n, enum engine_kern_event event, const struct flow *f,
+		     uint32_t portid);
 
 /* fakekern.c */
 void fk_reset(struct fakekern *k, struct rng *r);

@@ -98,6 +98,7 @@ void world_start(struct sim *s, int n)
 	node->e = engine_new(&node->conf, epoch, seed, s->now);
 	if (!node->e)
 		abort();
+	scope_start(s, n);
 	node->k.listening = true;
 	node->k.ev_count = 0;
 	node->k.overrun = false;
@@ -369,6 +370,10 @@ static void do_act(struct sim *s, unsigned int which)
 		faults_step(s);
 		world_act(s, ACT_FAULT, 0, 0, s->now + rng_below(&s->rng, 2 * s->p.fault_us));
 		break;
+	case ACT_POLICY:
+		if (!s->calm)
+			scope_reload(s);
+		break;
 	case ACT_FLASH:
 		traffic_flash_end(s, a.arg, a.node);
 		break;
@@ -437,6 +442,7 @@ static void init(struct sim *s, uint64_t seed)
 		world_act(s, ACT_START, n, 0, s->now + rng_below(&s->rng, 3 * USEC_PER_SEC));
 	}
 	traffic_init(s);
+	scope_init(s);
 	world_act(s, ACT_TRAFFIC, 0, 0, s->now);
 	world_act(s, ACT_KEEPALIVE, 0, 0, s->now + USEC_PER_SEC);
 	world_act(s, ACT_FAULT, 0, 0, s->now + 2 * USEC_PER_SEC);

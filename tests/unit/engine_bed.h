@@ -218,8 +218,12 @@ static inline int bed_write(struct bed *b, unsigned int n, unsigned int i,
 static inline bool bed_touched(const struct bed *b, const struct flow *got,
 			       const struct engine_op *op)
 {
-	return op->type != OP_GET && op->limit_s != UINT32_MAX &&
-	       b->now + got->timeout_s * USEC_PER_SEC > (op->limit_s + 1ULL) * USEC_PER_SEC;
+	usec_t end_at = b->now + got->timeout_s * USEC_PER_SEC;
+
+	if (op->type == OP_GET || op->limit_s == UINT32_MAX)
+		return false;
+	return end_at > (op->limit_s + 1ULL) * USEC_PER_SEC ||
+	       (op->exact && end_at + ENGINE_EXACT_S * USEC_PER_SEC < op->limit_s * USEC_PER_SEC);
 }
 
 static inline void bed_op(struct bed *b, unsigned int n, const struct engine_op *op)
