@@ -22,6 +22,7 @@
 #include "link.h"
 #include "log.h"
 #include "notify.h"
+#include "notrack.h"
 #include "ready.h"
 #include "state.h"
 #include "util.h"
@@ -72,6 +73,7 @@ struct daemon {
 	uint64_t overruns_over;    /* and those that a dump has made up for */
 	struct ready ready;        /* as last told; an empty reason: not yet */
 	struct ready_tracking tracking;
+	struct notrack notrack;
 	usec_t ready_at;                 /* when it was last judged */
 	bool ready_due;                  /* something happened since */
 	char status[320];                /* last STATUS= line */

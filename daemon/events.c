@@ -249,6 +249,28 @@ void events_ready(struct daemon *d)
 	publish(d->events, &j);
 }
 
+void events_link(struct daemon *d, const struct link_stats *s)
+{
+	struct jsonl j;
+
+	if (!event_begin(d, &j, "link"))
+		return;
+	jsonl_str(&j, "link", s->name);
+	jsonl_bool(&j, "up", s->up);
+	jsonl_num(&j, "mtu", s->mtu);
+	publish(d->events, &j);
+}
+
+void events_notrack(struct daemon *d, bool tracked)
+{
+	struct jsonl j;
+
+	if (!event_begin(d, &j, "sync-tracked"))
+		return;
+	jsonl_bool(&j, "tracked", tracked);
+	publish(d->events, &j);
+}
+
 void events_stop(struct daemon *d)
 {
 	struct jsonl j;

@@ -9,6 +9,7 @@
 
 #include "ctl.h"
 #include "engine.h"
+#include "link.h"
 
 struct daemon;
 
@@ -29,6 +30,9 @@ void events_gone(struct daemon *d, struct ctl_client *c);
  * another; the daemon stops. */
 void events_note(struct daemon *d, const struct engine_note *n);
 void events_ready(struct daemon *d);
+/* A link's own state changed; the sync traffic was found tracked, or is no more. */
+void events_link(struct daemon *d, const struct link_stats *s);
+void events_notrack(struct daemon *d, bool tracked);
 void events_stop(struct daemon *d);
 
 #endif

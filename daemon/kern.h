@@ -62,6 +62,8 @@ int kern_events_sysctl(void);
  */
 enum kern_tracking { KERN_TRACKING_UNKNOWN, KERN_TRACKING_OFF, KERN_TRACKING_ON };
 enum kern_tracking kern_tracking(void);
+/* Has the kernel an entry of any of these flows, either way round? */
+enum kern_tracking kern_tracks(const struct flow_key *keys, unsigned int count);
 /* Identity of kernel and namespace: hash of boot id and SO_NETNS_COOKIE; never 0. */
 uint64_t kern_identity(void);
 

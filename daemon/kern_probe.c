@@ -6,6 +6,9 @@
  * waited for. No state; sockets of its own, so that neither the engine's dumps nor its writes see
  * any of it (flows over loopback are not the group's).
  *
+ * The other question is whether given flows are tracked that ought not to be, the sync links' own:
+ * they are asked for by name.
+ *
  * A ruleset that leaves loopback untracked looks like none: the caller weighs that.
  */
 #include "kern.h"
@@ -98,27 +101,58 @@ static int ask(struct mnl_socket *nl, const void *msg, size_t len)
 	return e->error;
 }
 
-/* Is there an entry of key? Deletes it. */
-static enum kern_tracking find_entry(const struct flow_key *key)
+static struct mnl_socket *open_nl(void)
 {
 	struct mnl_socket *nl = mnl_socket_open2(NETLINK_NETFILTER, SOCK_CLOEXEC);
+
+	if (!nl || mnl_socket_bind(nl, 0, MNL_SOCKET_AUTOPID) == 0)
+		return nl;
+	(void)mnl_socket_close(nl); /* nothing is pending */
+	return NULL;
+}
+
+static enum kern_tracking find_entry(struct mnl_socket *nl, const struct flow_key *key)
+{
 	uint8_t msg[KERN_MSG_MAX] __attribute__((aligned(8)));
+	size_t len = kern_build_get(msg, sizeof(msg), key, 1);
+	int err = ask(nl, msg, len);
+
+	return !err ? KERN_TRACKING_ON : err == -ENOENT ? KERN_TRACKING_OFF : KERN_TRACKING_UNKNOWN;
+}
+
+/* Is there an entry of key? Deletes it. */
+static enum kern_tracking take_entry(const struct flow_key *key)
+{
+	struct mnl_socket *nl = open_nl();
+	uint8_t msg[KERN_MSG_MAX] __attribute__((aligned(8)));
+	enum kern_tracking found;
 	size_t len;
-	int err;
 
 	if (!nl)
 		return KERN_TRACKING_UNKNOWN;
-	err = mnl_socket_bind(nl, 0, MNL_SOCKET_AUTOPID) < 0 ? -errno : 0;
-	if (!err) {
-		len = kern_build_get(msg, sizeof(msg), key, 1);
-		err = ask(nl, msg, len);
-	}
-	if (!err) {
+	found = find_entry(nl, key);
+	if (found == KERN_TRACKING_ON) {
 		len = kern_build_delete(msg, sizeof(msg), key, NULL, 2);
 		(void)ask(nl, msg, len); /* else it goes by itself in half a minute */
 	}
 	(void)mnl_socket_close(nl); /* nothing is pending */
-	return !err ? KERN_TRACKING_ON : err == -ENOENT ? KERN_TRACKING_OFF : KERN_TRACKING_UNKNOWN;
+	return found;
+}
+
+enum kern_tracking kern_tracks(const struct flow_key *keys, unsigned int count)
+{
+	struct mnl_socket *nl = open_nl();
+	enum kern_tracking found = KERN_TRACKING_UNKNOWN;
+
+	for (unsigned int i = 0; nl && i < count && found != KERN_TRACKING_ON; i++) {
+		enum kern_tracking one = find_entry(nl, &keys[i]);
+
+		if (one != KERN_TRACKING_UNKNOWN)
+			found = one;
+	}
+	if (nl)
+		(void)mnl_socket_close(nl); /* nothing is pending */
+	return found;
 }
 
 static enum kern_tracking probe(int family)
@@ -128,7 +162,7 @@ static enum kern_tracking probe(int family)
 	struct ends ends;
 
 	if (send_one(family, &ends, &key))
-		found = find_entry(&key);
+		found = take_entry(&key);
 	if (ends.from >= 0)
 		(void)close(ends.from); /* its one datagram is nobody's loss */
 	if (ends.to >= 0)

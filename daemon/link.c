@@ -33,11 +33,11 @@
 struct link {
 	struct link_conf conf;
 	struct rtnl_watch watch;
-	char name[INET6_ADDRSTRLEN + 8]; /* for the log */
-	int fd;                          /* -1: not open */
-	unsigned int opens;              /* how often fd was opened: a number may come again */
-	uint32_t ifindex;                /* of the interface that fd is bound to */
-	uint32_t rcvbuf_len;             /* effective, of fd */
+	char name[LINK_NAME_LEN]; /* for people */
+	int fd;                   /* -1: not open */
+	unsigned int opens;       /* how often fd was opened: a number may come again */
+	uint32_t ifindex;         /* of the interface that fd is bound to */
+	uint32_t rcvbuf_len;      /* effective, of fd */
 	unsigned int endpoint_first, endpoint_count;
 	int open_err; /* last one told; 0 = none */
 	int send_err;
@@ -517,6 +517,11 @@ int links_read(struct links *l, struct engine *e, unsigned int budget, usec_t no
 
 /* ---- what is known ---- */
 
+unsigned int links_of(const struct links *l, unsigned int endpoint)
+{
+	return endpoint < l->endpoint_count ? l->endpoint[endpoint].link : l->count;
+}
+
 const char *links_name(const struct links *l, unsigned int endpoint)
 {
 	return l && endpoint < l->endpoint_count ? l->link[l->endpoint[endpoint].link].name : "?";
@@ -561,6 +566,7 @@ unsigned int links_stats(const struct links *l, struct link_stats *s, unsigned i
 
 	for (unsigned int i = 0; i < n; i++) {
 		s[i] = l->link[i].stats;
+		memcpy(s[i].name, l->link[i].name, sizeof(s[i].name));
 		s[i].socket_drops = l->link[i].drops_before;
 		if (l->link[i].fd >= 0)
 			s[i].socket_drops += sock_drops(l->link[i].fd);

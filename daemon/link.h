@@ -20,6 +20,7 @@
 #define LINK_LINKS_MAX 4
 #define LINK_PEERS_MAX 3
 #define LINK_BATCH_MAX 32
+#define LINK_NAME_LEN (INET6_ADDRSTRLEN + 8)
 
 struct link_conf {                   /* one link */
 	char interface[IF_NAMESIZE]; /* may be empty: the routing table decides */
@@ -64,6 +65,10 @@ bool links_read_rtnl(struct links *l);
  * configuration names none. */
 const char *links_name(const struct links *l, unsigned int endpoint);
 
+/* The link that an endpoint is on: its index in links_stats; the number of links if there is none.
+ */
+unsigned int links_of(const struct links *l, unsigned int endpoint);
+
 /* Largest UDP payload that every link carries. */
 uint16_t links_dgram_max(const struct links *l);
 
@@ -71,6 +76,7 @@ uint16_t links_dgram_max(const struct links *l);
 uint32_t links_window(const struct links *l);
 
 struct link_stats {
+	char name[LINK_NAME_LEN]; /* as in links_name */
 	char interface[IF_NAMESIZE];
 	bool up;
 	uint32_t mtu;

@@ -19,6 +19,8 @@
 #include <malloc.h>
 #include <string.h>
 
+#include "events.h"
+
 #define EVENTS_BUDGET 2048 /* kernel events a turn */
 #define DGRAMS_IN_BUDGET 512
 #define DGRAMS_OUT_BUDGET 128
@@ -261,11 +263,17 @@ static void on_rtnl(struct ev_loop *loop, ev_io *w, int revents)
 {
 	struct daemon *d = w->data;
 	struct engine_conf conf = d->engine_conf;
+	struct link_stats before[LINK_LINKS_MAX], after[LINK_LINKS_MAX];
+	unsigned int count = links_stats(d->links, before, LINK_LINKS_MAX);
 
 	(void)loop;
 	(void)revents;
 	if (!links_read_rtnl(d->links))
 		return;
+	(void)links_stats(d->links, after, LINK_LINKS_MAX); /* as many as before */
+	for (unsigned int i = 0; i < count; i++)
+		if (before[i].up != after[i].up || before[i].mtu != after[i].mtu)
+			events_link(d, &after[i]);
 	watch_links(d);
 	conf.dgram_max = links_dgram_max(d->links);
 	conf.window_len = links_window(d->links);
@@ -311,6 +319,7 @@ static void on_status(struct ev_loop *loop, ev_timer *w, int revents)
 	(void)loop;
 	(void)revents;
 	ready_watch(d);
+	notrack_watch(d);
 	if (!notify_wanted(&d->notify))
 		return;
 	status_line(d, line, sizeof(line));

@@ -9,6 +9,7 @@
 #include <ctype.h>
 #include <inttypes.h>
 #include <stdarg.h>
+#include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -104,6 +105,30 @@ static void put_peer_more(struct ctl_client *c, unsigned int i, const struct eng
 	ctl_put_num(c, pathf(path, "peers.%u.debt", i), p->debt);
 }
 
+/* A peer by each link that it is heard by. */
+static void put_peer_links(struct daemon *d, struct ctl_client *c, unsigned int i,
+			   const struct engine_peer_stats *p)
+{
+	char path[PATH_LEN];
+
+	ctl_put_num(c, pathf(path, "peers.%u.expected", i), p->expected);
+	ctl_put_num(c, pathf(path, "peers.%u.lost", i), p->lost);
+	if (p->path_count == 0)
+		ctl_put_list(c, pathf(path, "peers.%u.links", i));
+	for (unsigned int k = 0; k < p->path_count; k++) {
+		const struct engine_path_stats *x = &p->path[k];
+
+		ctl_put_str(c, pathf(path, "peers.%u.links.%u.link", i, k),
+			    links_name(d->links, x->endpoint));
+		ctl_put_bool(c, pathf(path, "peers.%u.links.%u.up", i, k), x->up);
+		ctl_put_num(c, pathf(path, "peers.%u.links.%u.heard_ms", i, k), x->heard_ms);
+		ctl_put_num(c, pathf(path, "peers.%u.links.%u.received", i, k), x->received);
+		ctl_put_num(c, pathf(path, "peers.%u.links.%u.doubles", i, k), x->doubles);
+		ctl_put_num(c, pathf(path, "peers.%u.links.%u.expected", i, k), x->expected);
+		ctl_put_num(c, pathf(path, "peers.%u.links.%u.lost", i, k), x->lost);
+	}
+}
+
 void verbs_show_peers(struct daemon *d, struct ctl_client *c)
 {
 	struct engine_stats s;
@@ -114,10 +139,27 @@ void verbs_show_peers(struct daemon *d, struct ctl_client *c)
 	for (unsigned int i = 0; i < s.peer_count; i++) {
 		put_peer(c, i, &s.peer[i]);
 		put_peer_more(c, i, &s.peer[i]);
+		put_peer_links(d, c, i, &s.peer[i]);
 	}
 }
 
 /* ---- Status ---- */
+
+/* The state of our own end of each link. */
+static void put_link_states(struct daemon *d, struct ctl_client *c)
+{
+	struct link_stats s[LINK_LINKS_MAX];
+	unsigned int count = links_stats(d->links, s, LINK_LINKS_MAX);
+	char path[PATH_LEN];
+
+	if (count == 0)
+		ctl_put_list(c, "links");
+	for (unsigned int i = 0; i < count; i++) {
+		ctl_put_str(c, pathf(path, "links.%u.link", i), s[i].name);
+		ctl_put_bool(c, pathf(path, "links.%u.up", i), s[i].up);
+		ctl_put_num(c, pathf(path, "links.%u.mtu", i), s[i].mtu);
+	}
+}
 
 void verbs_show_status(struct daemon *d, struct ctl_client *c)
 {
@@ -140,8 +182,15 @@ void verbs_show_status(struct daemon *d, struct ctl_client *c)
 	put_known(c, "flows.max", max);
 	if (s.peer_count == 0)
 		ctl_put_list(c, "peers");
-	for (unsigned int i = 0; i < s.peer_count; i++)
+	for (unsigned int i = 0; i < s.peer_count; i++) {
 		put_peer(c, i, &s.peer[i]);
+		put_peer_links(d, c, i, &s.peer[i]);
+	}
+	put_link_states(d, c);
+	if (d->notrack.tracked == KERN_TRACKING_UNKNOWN)
+		ctl_put_null(c, "sync_tracked");
+	else
+		ctl_put_bool(c, "sync_tracked", d->notrack.tracked == KERN_TRACKING_ON);
 	ctl_put_num(c, "overruns", s.count.overruns);
 	ctl_put_str(c, "seal", d->conf.sealed ? "sealed" : "none");
 	ctl_put_num(c, "backlog", s.backlog);
@@ -222,15 +271,38 @@ static void put_kern(struct daemon *d, struct ctl_client *c)
 	put_known(c, "kernel.events_sysctl", kern_events_sysctl());
 }
 
-static void put_links(struct daemon *d, struct ctl_client *c)
+struct link_loss {
+	uint64_t doubles, expected, lost;
+};
+
+/* What all peers together lost by each link. */
+static void add_loss(const struct daemon *d, const struct engine_stats *es,
+		     struct link_loss sum[LINK_LINKS_MAX + 1])
 {
+	memset(sum, 0, (LINK_LINKS_MAX + 1) * sizeof(*sum));
+	for (unsigned int i = 0; i < es->peer_count; i++)
+		for (unsigned int k = 0; k < es->peer[i].path_count; k++) {
+			const struct engine_path_stats *x = &es->peer[i].path[k];
+			struct link_loss *to = &sum[links_of(d->links, x->endpoint)];
+
+			to->doubles += x->doubles;
+			to->expected += x->expected;
+			to->lost += x->lost;
+		}
+}
+
+static void put_links(struct daemon *d, struct ctl_client *c, const struct engine_stats *es)
+{
+	struct link_loss loss[LINK_LINKS_MAX + 1];
 	struct link_stats s[LINK_LINKS_MAX];
 	unsigned int count = links_stats(d->links, s, LINK_LINKS_MAX);
 	char path[PATH_LEN];
 
 	if (count == 0)
 		ctl_put_list(c, "links");
+	add_loss(d, es, loss);
 	for (unsigned int i = 0; i < count; i++) {
+		ctl_put_str(c, pathf(path, "links.%u.link", i), s[i].name);
 		ctl_put_str(c, pathf(path, "links.%u.interface", i), s[i].interface);
 		ctl_put_bool(c, pathf(path, "links.%u.up", i), s[i].up);
 		ctl_put_num(c, pathf(path, "links.%u.mtu", i), s[i].mtu);
@@ -241,6 +313,9 @@ static void put_links(struct daemon *d, struct ctl_client *c)
 		ctl_put_num(c, pathf(path, "links.%u.send_errors", i), s[i].send_errors);
 		ctl_put_num(c, pathf(path, "links.%u.unknown_source", i), s[i].unknown_source);
 		ctl_put_num(c, pathf(path, "links.%u.socket_drops", i), s[i].socket_drops);
+		ctl_put_num(c, pathf(path, "links.%u.doubles", i), loss[i].doubles);
+		ctl_put_num(c, pathf(path, "links.%u.expected", i), loss[i].expected);
+		ctl_put_num(c, pathf(path, "links.%u.lost", i), loss[i].lost);
 	}
 }
 
@@ -299,7 +374,7 @@ void verbs_show_stats(struct daemon *d, struct ctl_client *c)
 	engine_stats(d->engine, &s, d->now);
 	put_engine(c, &s);
 	put_kern(d, c);
-	put_links(d, c);
+	put_links(d, c, &s);
 	put_control(d, c);
 	put_process(d, c, s.memory_len);
 }

@@ -261,6 +261,41 @@ static const char *sync_text(const json_t *flat, unsigned int i, char buf[64])
 	return buf;
 }
 
+/* The path of a value of a peer's link. */
+static const char *link_path(char buf[64], unsigned int i, unsigned int k, const char *name)
+{
+	(void)snprintf(buf, 64, "peers.%u.links.%u.%s", i, k, name);
+	return buf;
+}
+
+static void text_link(const json_t *flat, unsigned int i, unsigned int k, FILE *out)
+{
+	char p[64], buf[32];
+
+	(void)fprintf(out, "%-16s ", get_str(flat, peer_path(p, i, "node")));
+	(void)fprintf(out, "%-16s ", get_str(flat, link_path(p, i, k, "link")));
+	(void)fprintf(out, "%-7s ", get_bool(flat, link_path(p, i, k, "up")) ? "up" : "SILENT");
+	(void)fprintf(out, "%-12s ", age_text(flat, link_path(p, i, k, "heard_ms"), buf));
+	(void)fprintf(out, "%12lld ", get_num(flat, link_path(p, i, k, "received")));
+	(void)fprintf(out, "%12lld ", get_num(flat, link_path(p, i, k, "doubles")));
+	(void)fprintf(out, "%10lld", get_num(flat, link_path(p, i, k, "lost")));
+	(void)fprintf(out, " of %lld\n", get_num(flat, link_path(p, i, k, "expected")));
+}
+
+/* What comes from each peer by each link. */
+static void text_links(const json_t *flat, FILE *out)
+{
+	char p[64];
+
+	if (!json_object_get(flat, "peers.0.links.0.link"))
+		return;
+	(void)fprintf(out, "\n%-16s %-16s %-7s %-12s %12s %12s %10s\n", "PEER", "LINK", "STATE",
+		      "HEARD", "RECEIVED", "DOUBLES", "LOST");
+	for (unsigned int i = 0; json_object_get(flat, peer_path(p, i, "node")); i++)
+		for (unsigned int k = 0; json_object_get(flat, link_path(p, i, k, "link")); k++)
+			text_link(flat, i, k, out);
+}
+
 static void text_peers(const json_t *flat, FILE *out)
 {
 	char p[64], buf[32], sync[64];
@@ -281,6 +316,23 @@ static void text_peers(const json_t *flat, FILE *out)
 		(void)fprintf(out, "%10lld ", get_num(flat, peer_path(p, i, "head")));
 		(void)fprintf(out, "%8lld  ", get_num(flat, peer_path(p, i, "missing")));
 		(void)fprintf(out, "%s\n", sync_text(flat, i, sync));
+	}
+	text_links(flat, out);
+}
+
+/* Our own ends. */
+static void text_links_down(const json_t *flat, FILE *out)
+{
+	char p[64];
+
+	for (unsigned int i = 0;; i++) {
+		(void)snprintf(p, sizeof(p), "links.%u.up", i);
+		if (!json_object_get(flat, p))
+			return;
+		if (get_bool(flat, p))
+			continue;
+		(void)snprintf(p, sizeof(p), "links.%u.link", i);
+		(void)fprintf(out, "%-10s %s is DOWN here\n", "link", get_str(flat, p));
 	}
 }
 
@@ -328,6 +380,12 @@ static void text_status(const json_t *flat, FILE *out)
 			"seal");
 	else
 		(void)fprintf(out, "%-10s %s\n", "seal", get_str(flat, "seal"));
+	text_links_down(flat, out);
+	if (get_bool(flat, "sync_tracked"))
+		(void)fprintf(out,
+			      "%-10s TRACKED: a full table would drop the sync traffic; load a "
+			      "notrack rule, see ctsyncd(8)\n",
+			      "sync");
 	text_status_extra(flat, out);
 	(void)fputc('\n', out);
 	text_peers(flat, out);

@@ -460,6 +460,12 @@ flow_count() { in_ns "$(fw_ns "$1")" sysctl -n net.netfilter.nf_conntrack_count;
 
 sock() { echo "$TMP/$1/ctsyncd.sock"; }
 
+# The links of node N whose peer is PEER; a script may have a function of its own in its place.
+links_conf() { # N PEER
+	local net=${SYNC_NET:-192.168.100.}
+	echo "{ interface = \"sync0\"; local = \"$net$1\"; peers = [ \"$net$2\" ]; port = 3780; }"
+}
+
 # fw1 or fw2. EXTRA_SYNC and EXTRA: more settings, whole lines. SYNC_NET: 192.168.100. unless told, fd99:: or the like.
 config_write() {
 	local n=${1#fw} peer
@@ -471,7 +477,7 @@ config_write() {
 	sync = {
 	  seal = "none";
 	  ${EXTRA_SYNC:-}
-	  links = ( { interface = "sync0"; local = "${SYNC_NET:-192.168.100.}$n"; peers = [ "${SYNC_NET:-192.168.100.}$peer" ]; port = 3780; } );
+	  links = ( $(links_conf "$n" "$peer") );
 	};
 	control = { socket = "$(sock "$1")"; };
 	${EXTRA:-}

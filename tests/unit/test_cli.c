@@ -151,7 +151,30 @@ static void test_status_text(void **state)
 	expect_text("status", lines, "overruns   2 times");
 	expect_text("status", lines, "fw2              down ");
 	expect_text("status", lines, "61.2 s ago");
+	expect_text("status", LINES("s node fw1", "b sync_tracked true"), "sync       TRACKED: ");
+	expect_text("status",
+		    LINES("s node fw1", "s links.0.link sync0", "b links.0.up true",
+			  "s links.1.link sync1", "b links.1.up false"),
+		    "link       sync1 is DOWN here\n");
 	expect_text("status", LINES("s node fw1", "l peers"), "no peer has been heard\n");
+}
+
+static void test_links_text(void **state)
+{
+	const char *const *lines = LINES(
+		"s peers.0.node fw2", "s peers.0.links.0.link sync0", "b peers.0.links.0.up true",
+		"n peers.0.links.0.heard_ms 120", "n peers.0.links.0.received 1000",
+		"n peers.0.links.0.doubles 2", "n peers.0.links.0.expected 1003",
+		"n peers.0.links.0.lost 3", "s peers.0.links.1.link sync1",
+		"b peers.0.links.1.up false", "n peers.0.links.1.lost 7");
+
+	(void)state;
+	expect_text(
+		"peers", lines,
+		"fw2              sync0            up      120 ms ago           1000            "
+		"2          3 of 1003\n");
+	expect_text("peers", lines, "fw2              sync1            SILENT ");
+	expect_text("status", lines, "fw2              sync1            SILENT ");
 }
 
 static void test_other_text(void **state)
@@ -520,6 +543,7 @@ int main(void)
 		cmocka_unit_test(test_tree_contradicts),
 		cmocka_unit_test(test_value_malformed),
 		cmocka_unit_test(test_status_text),
+		cmocka_unit_test(test_links_text),
 		cmocka_unit_test(test_other_text),
 		cmocka_unit_test(test_lines),
 		cmocka_unit_test(test_long_lines),

@@ -155,6 +155,7 @@ static int setup(void **state)
 {
 	struct bed *bed = calloc(1, sizeof(*bed));
 	struct daemon *d = &bed->d;
+	const char *why = NULL;
 	struct ctl_conf conf = { .path = d->conf.socket, .group = "", .read_all = true };
 
 	(void)snprintf(bed->dir, sizeof(bed->dir), "/tmp/test_verbs.XXXXXX");
@@ -164,6 +165,7 @@ static int setup(void **state)
 	d->log = log_new("stderr", LOG_LVL_ERR);
 	d->loop = ev_loop_new(EVFLAG_AUTO);
 	d->now = d->started_at = clock_now();
+	assert_int_equal(links_open(&d->links, NULL, 0, 1 << 20, d->log, &why), 0);
 	d->engine = engine_of("fw1", 11, d->now);
 	bed->peer = engine_of("fw2", 22, d->now);
 	assert_int_equal(verbs_init(d), 0);
@@ -186,6 +188,7 @@ static int teardown(void **state)
 	ev_loop_destroy(d->loop);
 	engine_free(d->engine);
 	engine_free(bed->peer);
+	links_close(d->links);
 	log_free(d->log);
 	assert_return_code(rmdir(bed->dir), errno);
 	free(bed);
@@ -525,13 +528,11 @@ static void test_stats(void **state)
 		skip();
 	peer_flows(bed, 5);
 	assert_int_equal(kern_open(&bed->d.kern, &kern_conf, bed->d.log, &why), 0);
-	assert_int_equal(links_open(&bed->d.links, NULL, 0, 1 << 20, bed->d.log, &why), 0);
 	expect(bed, "stats\n",
 	       ALL("v s epoch 000000000000000b\n", "v n flows.remote 5\n",
 		   "v n records_applied 5\n", "v n drops.short 0\n", "v n kernel.messages ",
 		   "v l links\n", "v n control.requests 1\n", "v n memory.resident ",
 		   "v n process.turns ", "\n. 0\n"));
-	links_close(bed->d.links);
 	kern_close(bed->d.kern);
 }
 
