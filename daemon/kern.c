@@ -179,6 +179,7 @@ int kern_open(struct kern **kp, const struct kern_conf *conf, struct log *log,
 	if (k == NULL)
 		return -ENOMEM;
 	k->linger_us = conf->linger_us;
+	k->log = log;
 	init_slots(k);
 	err = open_all(k, conf, err_text);
 	if (err < 0) {
@@ -350,7 +351,7 @@ int kern_dump_start(struct kern *k)
 		return -EBUSY;
 	k->dump_seq = ++k->seq;
 	k->dump_built_us = kern_clock_us();
-	len = kern_build_dump(buf, sizeof(buf), k->dump_seq);
+	len = kern_build_dump(buf, sizeof(buf), false, k->dump_seq);
 	if (mnl_socket_sendto(k->dump_nl, buf, len) < 0)
 		return -errno;
 	k->dump_running = true;
@@ -403,6 +404,7 @@ static int handle_dump(struct kern *k, struct engine *e, const struct nlmsghdr *
 		k->dump_bad = true; /* an entry that we did not see must not be taken for gone */
 		return 0;
 	}
+	f.has |= FLOW_HAS_ALL;
 	f.timeout_s -= f.timeout_s < age_s ? f.timeout_s : age_s;
 	engine_kern(e, KERN_DUMP, &f, 0, now);
 	return 1;

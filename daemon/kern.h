@@ -26,8 +26,8 @@ struct kern_conf {
 	uint32_t linger_us;        /* after a full batch only */
 };
 
-/* Opens the sockets, subscribes and attaches the filter. Returns 0 or -errno; *err_text names what
- * failed and the remedy (static). */
+/* Opens the sockets, subscribes and attaches the filter; keeps log. Returns 0 or -errno; *err_text
+ * names what failed and the remedy (static). */
 int kern_open(struct kern **k, const struct kern_conf *conf, struct log *log,
 	      const char **err_text);
 void kern_close(struct kern *k);
@@ -81,6 +81,10 @@ size_t kern_build_inject(void *buf, size_t len, const struct flow *f, uint32_t s
 struct kern_stats {
 	uint64_t messages, parse_errors, batches, batch_full, lingers, enobufs;
 	uint64_t event_buffer_len; /* effective */
+	/* Entries that were written without something that this kernel would not take. */
+	uint64_t no_helper; /* it has no helper of that name */
+	uint64_t no_master; /* the entry that it is related to is not there */
+	uint64_t no_labels; /* no rule here uses labels, so entries have no room for them */
 };
 void kern_stats(const struct kern *k, struct kern_stats *s);
 

@@ -95,9 +95,10 @@ static inline void nest_end(struct out *o, uint8_t *nest)
 		memcpy(nest + offsetof(struct nlattr, nla_len), &len, sizeof(len));
 }
 
-static struct out start(void *buf, size_t len, uint8_t op, uint16_t flags, uint32_t seq)
+static struct out start_of(uint8_t subsys, void *buf, size_t len, uint8_t op, uint16_t flags,
+			   uint32_t seq)
 {
-	struct nlmsghdr h = { .nlmsg_type = (uint16_t)(NFNL_SUBSYS_CTNETLINK << 8 | op),
+	struct nlmsghdr h = { .nlmsg_type = (uint16_t)(subsys << 8 | op),
 			      .nlmsg_flags = (uint16_t)(NLM_F_REQUEST | flags),
 			      .nlmsg_seq = seq };
 	struct nfgenmsg g = { .nfgen_family = AF_UNSPEC, .version = NFNETLINK_V0 };
@@ -111,6 +112,11 @@ static struct out start(void *buf, size_t len, uint8_t op, uint16_t flags, uint3
 	memcpy(o.at + NLMSG_HDRLEN, &g, sizeof(g));
 	o.at += NLMSG_HDRLEN + sizeof(g);
 	return o;
+}
+
+static struct out start(void *buf, size_t len, uint8_t op, uint16_t flags, uint32_t seq)
+{
+	return start_of(NFNL_SUBSYS_CTNETLINK, buf, len, op, flags, seq);
 }
 
 static void set_family(struct out *o, uint8_t l3)
@@ -168,13 +174,11 @@ static void put_l4(struct out *o, uint8_t proto, const struct flow_tuple *t)
 	nest_end(o, nest);
 }
 
-/* zone: the directional zone of this tuple, 0 = none. */
-static void put_tuple(struct out *o, uint16_t type, const struct flow_key *key,
-		      const struct flow_tuple *t, uint16_t zone)
+static void put_addrs(struct out *o, uint8_t l3, const struct flow_tuple *t)
 {
-	uint8_t *nest = nest_start(o, type), *ip = nest_start(o, CTA_TUPLE_IP);
+	uint8_t *ip = nest_start(o, CTA_TUPLE_IP);
 
-	if (key->l3 == 6) {
+	if (l3 == 6) {
 		put(o, CTA_IP_V6_SRC, t->src, 16);
 		put(o, CTA_IP_V6_DST, t->dst, 16);
 	} else {
@@ -182,6 +186,26 @@ static void put_tuple(struct out *o, uint16_t type, const struct flow_key *key,
 		put(o, CTA_IP_V4_DST, t->dst, 4);
 	}
 	nest_end(o, ip);
+}
+
+/* A tuple of another flow than the message's own. */
+static void put_other(struct out *o, uint16_t type, uint8_t l3, uint8_t proto,
+		      const struct flow_tuple *t)
+{
+	uint8_t *nest = nest_start(o, type);
+
+	put_addrs(o, l3, t);
+	put_l4(o, proto, t);
+	nest_end(o, nest);
+}
+
+/* zone: the directional zone of this tuple, 0 = none. */
+static void put_tuple(struct out *o, uint16_t type, const struct flow_key *key,
+		      const struct flow_tuple *t, uint16_t zone)
+{
+	uint8_t *nest = nest_start(o, type);
+
+	put_addrs(o, key->l3, t);
 	put_l4(o, key->proto, t);
 	if (zone != 0)
 		put_u16(o, CTA_TUPLE_ZONE, zone);
@@ -273,15 +297,188 @@ static void put_nats(struct out *o, const struct flow *f, const struct flow_tupl
 		put_nat(o, CTA_NAT_DST, &f->key, r->src, &r->sport);
 }
 
+/* ---- What few flows have ---- */
+
+static void put_sctp(struct out *o, const struct flow_sctp *sctp)
+{
+	uint8_t *info = nest_start(o, CTA_PROTOINFO), *nest = nest_start(o, CTA_PROTOINFO_SCTP);
+
+	put_u8(o, CTA_PROTOINFO_SCTP_STATE, sctp->state);
+	put_u32(o, CTA_PROTOINFO_SCTP_VTAG_ORIGINAL, sctp->vtag[0]);
+	put_u32(o, CTA_PROTOINFO_SCTP_VTAG_REPLY, sctp->vtag[1]);
+	nest_end(o, nest);
+	nest_end(o, info);
+}
+
+static void put_name(struct out *o, uint16_t type, const char *name)
+{
+	put(o, type, name, (uint16_t)(strnlen(name, FLOW_NAME_LEN - 1) + 1));
+}
+
+/* Three numbers in a nest, of the types 1 to 3. */
+static void put_three(struct out *o, uint16_t type, uint32_t a, uint32_t b, uint32_t c)
+{
+	uint8_t *nest = nest_start(o, type);
+
+	put_u32(o, 1, a);
+	put_u32(o, 2, b);
+	put_u32(o, 3, c);
+	nest_end(o, nest);
+}
+
+static void put_seqadj(struct out *o, uint16_t type, const struct flow_seqadj *s)
+{
+	put_three(o, type, s->pos, s->before, s->after);
+}
+
+/* What can be written into an entry that exists as well. */
+static void put_changeable(struct out *o, const struct flow *f)
+{
+	const struct flow_ext *x = &f->ext;
+
+	if ((f->has & FLOW_HAS_SCTP) != 0)
+		put_sctp(o, &x->sctp);
+	if ((f->has & FLOW_HAS_SEQADJ) != 0) {
+		put_seqadj(o, CTA_SEQ_ADJ_ORIG, &x->seqadj[0]);
+		put_seqadj(o, CTA_SEQ_ADJ_REPLY, &x->seqadj[1]);
+	}
+	if ((f->has & FLOW_HAS_LABELS) != 0)
+		put(o, CTA_LABELS, x->labels, FLOW_LABELS_LEN);
+	if ((f->has & FLOW_HAS_SYNPROXY) != 0)
+		put_three(o, CTA_SYNPROXY, x->synproxy.isn, x->synproxy.its, x->synproxy.tsoff);
+}
+
+static void put_helper(struct out *o, const struct flow *f)
+{
+	uint8_t *nest;
+
+	if ((f->has & FLOW_HAS_HELPER) == 0)
+		return;
+	nest = nest_start(o, CTA_HELP);
+	put_name(o, CTA_HELP_NAME, f->ext.helper);
+	nest_end(o, nest);
+}
+
+static void put_master(struct out *o, const struct flow *f)
+{
+	if ((f->has & FLOW_HAS_MASTER) != 0)
+		put_other(o, CTA_TUPLE_MASTER, f->key.l3, f->ext.master.proto, &f->ext.master.orig);
+}
+
+/* The status of an entry to be made. */
+static uint32_t create_status(const struct flow *f)
+{
+	uint32_t status = (f->status & STATUS_CREATE) | IPS_CONFIRMED;
+
+	/* The kernel gives a GRE entry its timeouts at its first packet, before it is confirmed;
+	 * one that is made here has none and would end with the next packet. */
+	if (f->key.proto == IPPROTO_GRE)
+		status |= IPS_FIXED_TIMEOUT;
+	if ((f->has & FLOW_HAS_HELPER) == 0)
+		status &= ~(uint32_t)IPS_HELPER;
+	return status;
+}
+
+/* ---- Expectations ---- */
+
+static struct out start_expect(void *buf, size_t len, uint8_t op, uint16_t flags,
+			       const struct flow_key *key, uint32_t seq)
+{
+	struct out o = start_of(NFNL_SUBSYS_CTNETLINK_EXP, buf, len, op, flags, seq);
+
+	set_family(&o, key->l3);
+	put_other(&o, CTA_EXPECT_TUPLE, key->l3, key->proto, &key->orig);
+	if (key->zone != 0)
+		put_u16(&o, CTA_EXPECT_ZONE, key->zone);
+	return o;
+}
+
+/* What the kernel demands to find an expectation that it is to make or change. */
+static void put_expect(struct out *o, const struct flow *f)
+{
+	struct flow_tuple mask;
+
+	memset(&mask, 0xff, sizeof(mask)); /* the destination counts in full */
+	memcpy(mask.src, f->ext.expect.mask_src, sizeof(mask.src));
+	mask.sport = f->ext.expect.mask_sport;
+	put_other(o, CTA_EXPECT_MASK, f->key.l3, f->key.proto, &mask);
+	put_other(o, CTA_EXPECT_MASTER, f->key.l3, f->ext.master.proto, &f->ext.master.orig);
+}
+
+static void put_expect_nat(struct out *o, const struct flow *f)
+{
+	const struct flow_expect *x = &f->ext.expect;
+	struct flow_tuple to = { .sport = x->nat_port };
+	uint8_t *nest = nest_start(o, CTA_EXPECT_NAT);
+
+	memcpy(to.src, x->nat_addr, sizeof(to.src));
+	put_u32(o, CTA_EXPECT_NAT_DIR, x->nat_dir);
+	put_other(o, CTA_EXPECT_NAT_TUPLE, f->key.l3, f->ext.master.proto, &to);
+	nest_end(o, nest);
+}
+
+/* The kernel's message names the helper of the master; a create gives the helper that it names to
+ * the connection which comes. Most helpers want none there: the data of an FTP transfer would be
+ * read as commands. Those whose connections signal in turn want it, and so does a class, which
+ * older kernels take with a helper's name alone. */
+static bool names_helper(const struct flow *f)
+{
+	static const char *const signalling[] = { "sip", "RAS", "Q.931", "H.245" };
+
+	if ((f->has & FLOW_HAS_HELPER) == 0)
+		return false;
+	for (size_t i = 0; i < ARRAY_LEN(signalling); i++) {
+		if (strncmp(f->ext.helper, signalling[i], strlen(signalling[i])) == 0)
+			return true;
+	}
+	return f->ext.expect.class != 0;
+}
+
+static size_t build_expect(void *buf, size_t len, const struct flow *f, uint32_t seq)
+{
+	struct out o =
+		start_expect(buf, len, IPCTNL_MSG_EXP_NEW, NLM_F_CREATE | NLM_F_EXCL, &f->key, seq);
+	const struct flow_expect *x = &f->ext.expect;
+
+	if ((f->has & FLOW_HAS_EXPECT) == 0 || (f->has & FLOW_HAS_MASTER) == 0)
+		return 0;
+	put_expect(&o, f);
+	put_u32(&o, CTA_EXPECT_TIMEOUT, f->timeout_s);
+	put_u32(&o, CTA_EXPECT_FLAGS, x->flags);
+	put_u32(&o, CTA_EXPECT_CLASS, x->class);
+	if (names_helper(f))
+		put_name(&o, CTA_EXPECT_HELP_NAME, f->ext.helper);
+	if ((f->has & FLOW_HAS_EXPECT_NAT) != 0)
+		put_expect_nat(&o, f);
+	if ((f->has & FLOW_HAS_EXPECT_FN) != 0)
+		put_name(&o, CTA_EXPECT_FN, x->fn);
+	return finish(&o);
+}
+
+size_t kern_build_expect_timeout(void *buf, size_t len, const struct flow *f, uint32_t seq)
+{
+	struct out o = start_expect(buf, len, IPCTNL_MSG_EXP_NEW, 0, &f->key, seq);
+
+	if ((f->has & FLOW_HAS_EXPECT) == 0 || (f->has & FLOW_HAS_MASTER) == 0)
+		return 0;
+	put_expect(&o, f);
+	put_u32(&o, CTA_EXPECT_TIMEOUT, f->timeout_s);
+	return finish(&o);
+}
+
+/* ---- Requests ---- */
+
 size_t kern_build_inject(void *buf, size_t len, const struct flow *f, uint32_t seq)
 {
 	struct out o = start(buf, len, IPCTNL_MSG_CT_NEW, NLM_F_CREATE | NLM_F_EXCL, seq);
 	struct flow_tuple inverse;
 
+	if (f->key.expect != 0)
+		return build_expect(buf, len, f, seq);
 	flow_inverse(&f->key, &inverse);
 	put_key(&o, &f->key);
 	put_reply(&o, &f->key, &inverse);
-	put_u32(&o, CTA_STATUS, (f->status & STATUS_CREATE) | IPS_CONFIRMED);
+	put_u32(&o, CTA_STATUS, create_status(f));
 	put_u32(&o, CTA_TIMEOUT,
 		f->timeout_s != 0 ? f->timeout_s : 1); /* 0 = gone before it is seen */
 	if (f->mark != 0)
@@ -290,6 +487,11 @@ size_t kern_build_inject(void *buf, size_t len, const struct flow *f, uint32_t s
 		put_tcp(&o, &f->tcp, TCP_FLAGS_MASK);
 	if ((f->has & FLOW_HAS_REPLY) != 0)
 		put_nats(&o, f, &inverse);
+	if ((f->has & FLOW_HAS_EXT) != 0) {
+		put_changeable(&o, f);
+		put_helper(&o, f);
+		put_master(&o, f);
+	}
 	return finish(&o);
 }
 
@@ -297,18 +499,25 @@ size_t kern_build_get(void *buf, size_t len, const struct flow_key *key, uint32_
 {
 	struct out o = start(buf, len, IPCTNL_MSG_CT_GET, 0, seq);
 
-	put_key(&o, key);
+	if (key->expect != 0)
+		o = start_expect(buf, len, IPCTNL_MSG_EXP_GET, 0, key, seq);
+	else
+		put_key(&o, key);
 	return finish(&o);
 }
 
 size_t kern_build_delete(void *buf, size_t len, const struct flow_key *key, const uint32_t *id,
 			 uint32_t seq)
 {
+	bool expect = key->expect != 0;
 	struct out o = start(buf, len, IPCTNL_MSG_CT_DELETE, 0, seq);
 
-	put_key(&o, key);
+	if (expect)
+		o = start_expect(buf, len, IPCTNL_MSG_EXP_DELETE, 0, key, seq);
+	else
+		put_key(&o, key);
 	if (id != NULL)
-		put_u32(&o, CTA_ID, *id);
+		put_u32(&o, expect ? (int)CTA_EXPECT_ID : (int)CTA_ID, *id);
 	return finish(&o);
 }
 
@@ -317,6 +526,8 @@ size_t kern_build_timeout(void *buf, size_t len, const struct flow_key *key, uin
 {
 	struct out o = start(buf, len, IPCTNL_MSG_CT_NEW, 0, seq);
 
+	if (key->expect != 0) /* wants more than its key: kern_build_expect_timeout */
+		return 0;
 	put_key(&o, key);
 	put_u32(&o, CTA_TIMEOUT, timeout_s);
 	return finish(&o);
@@ -335,6 +546,8 @@ size_t kern_build_update(void *buf, size_t len, const struct flow *f, uint32_t s
 {
 	struct out o = start(buf, len, IPCTNL_MSG_CT_NEW, 0, seq);
 
+	if (f->key.expect != 0) /* nothing but its timer can be changed */
+		return 0;
 	put_key(&o, &f->key);
 	if (status != 0)
 		put_u32(&o, CTA_STATUS, status);
@@ -344,12 +557,18 @@ size_t kern_build_update(void *buf, size_t len, const struct flow *f, uint32_t s
 		put_u32(&o, CTA_MARK, f->mark);
 	if (f->key.proto == IPPROTO_TCP && (f->has & FLOW_HAS_TCP) != 0)
 		put_tcp(&o, &f->tcp, 0);
+	if ((f->has & FLOW_HAS_EXT) != 0)
+		put_changeable(&o, f);
 	return finish(&o);
 }
 
-size_t kern_build_dump(void *buf, size_t len, uint32_t seq)
+size_t kern_build_dump(void *buf, size_t len, bool expect, uint32_t seq)
 {
 	struct out o = start(buf, len, IPCTNL_MSG_CT_GET, NLM_F_DUMP, seq);
+
+	if (expect)
+		o = start_of(NFNL_SUBSYS_CTNETLINK_EXP, buf, len, IPCTNL_MSG_EXP_GET, NLM_F_DUMP,
+			     seq);
 
 	return finish(&o);
 }
@@ -373,6 +592,11 @@ static size_t build_report(void *buf, size_t len, const struct flow *f)
 	put_u32(&o, CTA_MARK, f->mark);
 	if ((f->has & FLOW_HAS_TCP) != 0)
 		put_tcp(&o, &f->tcp, 0);
+	if ((f->has & FLOW_HAS_EXT) != 0) {
+		put_changeable(&o, f);
+		put_helper(&o, f);
+		put_master(&o, f);
+	}
 	return finish(&o);
 }
 

@@ -23,12 +23,14 @@
 		few */
 #define KERN_SLOT_COUNT 64
 #define KERN_EVENTS_MAX 32  /* events in one recvmmsg; more gains nothing (kernel.md, "Events") */
+#define KERN_SAID_MAX 16    /* helpers whose absence is told; beyond that it is only counted */
 #define KERN_DUMP_LEN 32768 /* the kernel builds no larger slice */
 
 /* What became of one operation while kern_apply works on it. */
 struct kern_step {
 	int err;
-	bool have; /* got was read */
+	bool have;        /* got was read */
+	uint32_t without; /* FLOW_HAS_x that this kernel would not take */
 	struct flow got;
 };
 
@@ -57,6 +59,11 @@ struct kern {
 	int event_fd, dump_fd, write_fd;
 	uint32_t write_port;
 	uint32_t linger_us;
+	struct log *log;
+
+	char said[KERN_SAID_MAX][FLOW_NAME_LEN]; /* helpers that are missing here, and were told */
+	unsigned int said_count;
+	bool said_labels;
 
 	bool busy;             /* the stream came fast enough to wait for more of it */
 	bool overrun;          /* ENOBUFS seen, the queue behind it not yet drained */
@@ -93,7 +100,10 @@ size_t kern_build_timeout(void *buf, size_t len, const struct flow_key *key, uin
  * none. */
 size_t kern_build_update(void *buf, size_t len, const struct flow *f, uint32_t status,
 			 uint32_t seq);
-size_t kern_build_dump(void *buf, size_t len, uint32_t seq);
+/* Of expectations the kernel takes the timeout that is given only when it changes one. */
+size_t kern_build_expect_timeout(void *buf, size_t len, const struct flow *f, uint32_t seq);
+/* expect: of the expectations instead of the flows. */
+size_t kern_build_dump(void *buf, size_t len, bool expect, uint32_t seq);
 
 /* The status bits of f that an update of an entry with the bits have may carry. */
 uint32_t kern_update_status(const struct flow *f, uint32_t have);

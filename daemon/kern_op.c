@@ -12,6 +12,9 @@
  * Conditional operations read their entries first, all in one batch, and write in a second one. An
  * operation whose key already occurs in the batch starts a new round, so that it reads what the
  * earlier one wrote.
+ *
+ * What this kernel cannot take is left out and the rest written: a flow without its helper, without
+ * the tie to its master or without labels is better than none. That is counted, and told once.
  */
 #include "kern.h"
 #include "kern_msg.h"
@@ -58,6 +61,7 @@ static bool handle_answer(struct kern *k, const struct nlmsghdr *h)
 	}
 	if (s->read && kern_parse(h, h->nlmsg_len, &k->step[s->op].got) == 0) {
 		k->step[s->op].have = true;
+		k->step[s->op].got.has |= FLOW_HAS_ALL;
 	} else {
 		k->stats.parse_errors++;
 		set_err(k, s, -EBADMSG);
@@ -285,18 +289,107 @@ static void decide_op(struct kern *k, uint8_t i, const struct engine_op *op, use
 		write_op(k, i, op);
 }
 
-/* An update is refused if it lacks status bits that the entry has (-EBUSY), or writes a fixed timer
- * (-EPERM). */
+/* ---- What this kernel does not take ---- */
+
+static void tell_helper(struct kern *k, const char *name)
+{
+	for (unsigned int i = 0; i < k->said_count; i++) {
+		if (strcmp(k->said[i], name) == 0)
+			return;
+	}
+	if (k->said_count == KERN_SAID_MAX)
+		return;
+	memcpy(k->said[k->said_count++], name, FLOW_NAME_LEN);
+	log_warn(k->log, "kernel: no helper %s here: its flows are written without it", name);
+}
+
+static void tell_labels(struct kern *k)
+{
+	if (k->said_labels)
+		return;
+	k->said_labels = true;
+	log_warn(k->log, "kernel: no rule here uses labels: flows are written without them");
+}
+
+static void count_without(struct kern *k, uint32_t what, const struct flow *f)
+{
+	switch (what) {
+	case FLOW_HAS_HELPER:
+		k->stats.no_helper++;
+		tell_helper(k, f->ext.helper);
+		break;
+	case FLOW_HAS_MASTER:
+		k->stats.no_master++;
+		break;
+	case FLOW_HAS_LABELS:
+		k->stats.no_labels++;
+		tell_labels(k);
+		break;
+	default:
+		break;
+	}
+}
+
+/* The attribute of a create that its error speaks of, 0 if none. */
+static uint32_t refused_part(const struct engine_op *op, int err)
+{
+	uint32_t has = op->flow.has;
+
+	if (op->flow.key.expect != 0 || (op->type != OP_INJECT && op->type != OP_REPLACE))
+		return 0;
+	if (err == -EOPNOTSUPP)
+		return has & FLOW_HAS_HELPER;
+	if (err == -ENOENT)
+		return has & FLOW_HAS_MASTER;
+	return 0;
+}
+
+static bool recreate(struct kern *k, uint8_t i, const struct engine_op *op)
+{
+	struct kern_step *step = &k->step[i];
+	uint32_t part = refused_part(op, step->err) & ~step->without;
+	struct flow f;
+
+	if (part == 0)
+		return false;
+	count_without(k, part, &op->flow);
+	step->without |= part;
+	step->err = 0;
+	flow_copy(&f, &op->flow);
+	f.has &= ~step->without;
+	add_inject(k, i, &f);
+	return true;
+}
+
+/* Creates that were refused for a helper, then those that were for a master. */
+static void retry_creates(struct kern *k, const struct engine_op *ops, unsigned int count)
+{
+	bool again = true;
+
+	for (int tries = 0; again && tries < 2; tries++) {
+		again = false;
+		for (uint8_t i = 0; i < count; i++)
+			again = recreate(k, i, &ops[i]) || again;
+		batch_send(k);
+	}
+}
+
+/* An update is refused if it lacks status bits that the entry has (-EBUSY), writes a fixed timer
+ * (-EPERM), or has labels where the entry has no room for them (-ENOSPC). */
 static bool wants_retry(const struct kern *k, unsigned int i, const struct engine_op *op)
 {
-	return op->type == OP_UPDATE && (k->step[i].err == -EBUSY || k->step[i].err == -EPERM);
+	int err = k->step[i].err;
+
+	return op->type == OP_UPDATE && (err == -EBUSY || err == -EPERM || err == -ENOSPC);
 }
 
 static void retry_update(struct kern *k, uint8_t i, const struct engine_op *op)
 {
 	const struct flow *got = &k->step[i].got;
-	struct flow f = op->flow;
+	struct flow f;
 
+	flow_copy(&f, &op->flow);
+	f.has &= ~k->step[i].without;
 	if ((got->status & IPS_FIXED_TIMEOUT) != 0)
 		f.has &= ~(uint32_t)FLOW_HAS_TIMEOUT;
 	add_update(k, i, &f, kern_update_status(&f, got->status));
@@ -311,6 +404,10 @@ static void retry_updates(struct kern *k, const struct engine_op *ops, unsigned 
 	for (uint8_t i = 0; i < count; i++) {
 		again[i] = wants_retry(k, i, &ops[i]);
 		if (again[i]) {
+			if (k->step[i].err == -ENOSPC) {
+				count_without(k, FLOW_HAS_LABELS, &ops[i].flow);
+				k->step[i].without |= FLOW_HAS_LABELS;
+			}
 			k->step[i].err = 0;
 			add_get(k, i, &ops[i].flow.key);
 		}
@@ -351,6 +448,7 @@ static void apply_round(struct kern *k, struct engine *e, const struct engine_op
 	for (uint8_t i = 0; i < count; i++) {
 		k->step[i].err = 0;
 		k->step[i].have = false;
+		k->step[i].without = 0;
 		if (reads_first(&ops[i]))
 			add_get(k, i, &ops[i].flow.key);
 	}
@@ -358,6 +456,7 @@ static void apply_round(struct kern *k, struct engine *e, const struct engine_op
 	for (uint8_t i = 0; i < count; i++)
 		decide_op(k, i, &ops[i], read_at);
 	batch_send(k);
+	retry_creates(k, ops, count);
 	retry_updates(k, ops, count);
 	wrote_at = now + (kern_clock_us() - begin_us);
 	for (unsigned int i = 0; i < count; i++)

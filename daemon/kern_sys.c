@@ -7,6 +7,7 @@
 #include "kern.h"
 
 #include <fcntl.h>
+#include <linux/netfilter/nf_conntrack_sctp.h>
 #include <linux/netfilter/nf_conntrack_tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -57,6 +58,27 @@ static void read_timeout(const char *name, uint32_t *out)
 		*out = (uint32_t)v;
 }
 
+static void sctp_timeouts(struct flow_timeouts *t)
+{
+	static const struct {
+		const char *name;
+		uint8_t state;
+	} sctp[] = {
+		{ "nf_conntrack_sctp_timeout_closed", SCTP_CONNTRACK_NONE },
+		{ "nf_conntrack_sctp_timeout_closed", SCTP_CONNTRACK_CLOSED },
+		{ "nf_conntrack_sctp_timeout_cookie_wait", SCTP_CONNTRACK_COOKIE_WAIT },
+		{ "nf_conntrack_sctp_timeout_cookie_echoed", SCTP_CONNTRACK_COOKIE_ECHOED },
+		{ "nf_conntrack_sctp_timeout_established", SCTP_CONNTRACK_ESTABLISHED },
+		{ "nf_conntrack_sctp_timeout_shutdown_sent", SCTP_CONNTRACK_SHUTDOWN_SENT },
+		{ "nf_conntrack_sctp_timeout_shutdown_recd", SCTP_CONNTRACK_SHUTDOWN_RECD },
+		{ "nf_conntrack_sctp_timeout_shutdown_ack_sent", SCTP_CONNTRACK_SHUTDOWN_ACK_SENT },
+		{ "nf_conntrack_sctp_timeout_heartbeat_sent", SCTP_CONNTRACK_HEARTBEAT_SENT },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(sctp); i++)
+		read_timeout(sctp[i].name, &t->sctp[sctp[i].state]);
+}
+
 void kern_timeouts(struct flow_timeouts *t)
 {
 	flow_timeouts_default(t);
@@ -70,9 +92,12 @@ void kern_timeouts(struct flow_timeouts *t)
 	read_timeout("nf_conntrack_tcp_timeout_close", &t->tcp[TCP_CONNTRACK_CLOSE]);
 	read_timeout("nf_conntrack_udp_timeout", &t->udp);
 	read_timeout("nf_conntrack_udp_timeout_stream", &t->udp_stream);
+	read_timeout("nf_conntrack_gre_timeout", &t->gre);
+	read_timeout("nf_conntrack_gre_timeout_stream", &t->gre_stream);
 	read_timeout("nf_conntrack_icmp_timeout", &t->icmp);
 	read_timeout("nf_conntrack_icmpv6_timeout", &t->icmpv6);
 	read_timeout("nf_conntrack_generic_timeout", &t->generic);
+	sctp_timeouts(t);
 }
 
 void kern_counts(int64_t *count, int64_t *max, int64_t *buckets)

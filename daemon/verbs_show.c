@@ -265,6 +265,9 @@ static void put_kern(struct daemon *d, struct ctl_client *c)
 	ctl_put_num(c, "kernel.lingers", k.lingers);
 	ctl_put_num(c, "kernel.enobufs", k.enobufs);
 	ctl_put_num(c, "kernel.event_buffer_len", k.event_buffer_len);
+	ctl_put_num(c, "kernel.no_helper", k.no_helper);
+	ctl_put_num(c, "kernel.no_master", k.no_master);
+	ctl_put_num(c, "kernel.no_labels", k.no_labels);
 	put_known(c, "kernel.count", count);
 	put_known(c, "kernel.max", max);
 	put_known(c, "kernel.buckets", buckets);

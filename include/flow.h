@@ -11,10 +11,12 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 /* Limits of the packed form, bytes. */
 #define FLOW_KEY_MAX 41
 #define FLOW_PACKED_MAX 250
+#define FLOW_SHAPE_ATTRS 0x04 /* of the byte behind the key: attributes follow */
 
 /* One direction. IPv4 addresses use the first four bytes, the rest is zero. ICMP: sport holds the
  * id, dport the two bytes type, code. GRE: the keys. Protocols without ports: both zero. */
@@ -29,7 +31,7 @@ struct flow_key {
 	uint8_t proto;    /* IPPROTO_x */
 	uint16_t zone;    /* host order; 0 = default */
 	uint8_t zone_dir; /* 0 both directions, 1 original only, 2 reply only (CTA_TUPLE_ZONE) */
-	uint8_t pad;
+	uint8_t expect;   /* 1: not a flow but an expectation, orig is the tuple it waits for */
 	struct flow_tuple orig;
 };
 
@@ -41,6 +43,19 @@ enum flow_has { /* bits of flow.has: attributes that the message at hand carried
 		FLOW_HAS_MARK = 1 << 3,
 		FLOW_HAS_TCP = 1 << 4,
 		FLOW_HAS_ID = 1 << 5,
+		/* Members of flow.ext, which plain flows have not. */
+		FLOW_HAS_LABELS = 1 << 6,
+		FLOW_HAS_HELPER = 1 << 7,
+		FLOW_HAS_MASTER = 1 << 8,
+		FLOW_HAS_SEQADJ = 1 << 9,
+		FLOW_HAS_SCTP = 1 << 10,
+		FLOW_HAS_SYNPROXY = 1 << 11,
+		FLOW_HAS_EXPECT = 1 << 12,
+		FLOW_HAS_EXPECT_NAT = 1 << 13,
+		FLOW_HAS_EXPECT_FN = 1 << 14,
+		FLOW_HAS_EXT = 0x7fc0,
+		/* The message shows the whole entry: of ext, what it lacks the entry lacks. */
+		FLOW_HAS_ALL = 1 << 15,
 };
 
 /* TCP state as in linux/netfilter/nf_conntrack_tcp.h (TCP_CONNTRACK_x), flags IP_CT_TCP_FLAG_x. */
@@ -48,6 +63,57 @@ struct flow_tcp {
 	uint8_t state;
 	uint8_t wscale[2]; /* original, reply; 0 to 14 */
 	uint8_t flags[2];
+};
+
+#define FLOW_LABELS_LEN 16
+#define FLOW_NAME_LEN 16 /* of a helper or an expectation's function, with its NUL */
+
+/* The flow that this one is RELATED to: its original tuple. Family and zone are the child's. */
+struct flow_master {
+	uint8_t proto;
+	struct flow_tuple orig;
+};
+
+/* One direction's correction of TCP sequence numbers (CTA_SEQ_ADJ_x). */
+struct flow_seqadj {
+	uint32_t pos, before, after;
+};
+
+/* State as in linux/netfilter/nf_conntrack_sctp.h (SCTP_CONNTRACK_x), verification tags by
+ * direction. */
+struct flow_sctp {
+	uint8_t state;
+	uint32_t vtag[2];
+};
+
+struct flow_synproxy {
+	uint32_t isn, its, tsoff;
+};
+
+/* What an expectation has beside its tuple, master and helper (CTA_EXPECT_x). The mask covers the
+ * source alone, the destination counts in full. nat: what a connection that comes is translated
+ * to, in the direction nat_dir of the master. */
+struct flow_expect {
+	uint8_t class, flags;
+	uint8_t mask_src[16];
+	uint16_t mask_sport;
+	uint8_t nat_dir;
+	uint8_t nat_addr[16];
+	uint16_t nat_port;
+	char fn[FLOW_NAME_LEN];
+};
+
+/* What few flows have. A member means something only if its bit in flow.has is set. If any of these
+ * bits is set the others are zero; if none is, nothing here is even zeroed, so that plain flows
+ * need not pay for it. */
+struct flow_ext {
+	uint8_t labels[FLOW_LABELS_LEN]; /* as the kernel's message has them */
+	char helper[FLOW_NAME_LEN];
+	struct flow_master master;
+	struct flow_seqadj seqadj[2]; /* original, reply */
+	struct flow_sctp sctp;
+	struct flow_synproxy synproxy;
+	struct flow_expect expect;
 };
 
 struct flow {
@@ -59,7 +125,34 @@ struct flow {
 	uint32_t mark;
 	uint32_t id; /* CTA_ID of this kernel; never leaves the node */
 	struct flow_tcp tcp;
+	struct flow_ext ext;
 };
+
+/* Empties a flow; of ext nothing is set. */
+static inline void flow_clear(struct flow *f)
+{
+	memset(f, 0, offsetof(struct flow, ext)); /* FLOW_PLAIN_LEN */
+}
+
+#define FLOW_PLAIN_LEN offsetof(struct flow, ext)
+
+/* The bytes of f that say something: ext only where it does. */
+static inline size_t flow_len(const struct flow *f)
+{
+	return f->has & FLOW_HAS_EXT ? sizeof(*f) : FLOW_PLAIN_LEN;
+}
+
+static inline void flow_copy(struct flow *to, const struct flow *from)
+{
+	memcpy(to, from, flow_len(from));
+}
+
+/* Call it before the first bit of FLOW_HAS_EXT is set. */
+static inline void flow_begin_ext(struct flow *f)
+{
+	if (!(f->has & FLOW_HAS_EXT))
+		memset(&f->ext, 0, sizeof(f->ext));
+}
 
 /* Status bits that are state of the flow and not of one kernel:
  * SEEN_REPLY 0x2, ASSURED 0x4, CONFIRMED 0x8, SRC_NAT 0x10, DST_NAT 0x20, SRC_NAT_DONE 0x80,
@@ -78,6 +171,12 @@ size_t flow_key_len(const uint8_t *p, size_t len);
  */
 size_t flow_key_unpack(const uint8_t *p, size_t len, struct flow_key *key);
 
+/* Does the packed flow at p carry attributes? Most do not. */
+static inline bool flow_has_attrs(const uint8_t *p, size_t key_len)
+{
+	return p[key_len] & FLOW_SHAPE_ATTRS;
+}
+
 /* Packs key and state (not timeout, not id) into out (FLOW_PACKED_MAX bytes). Returns the length;
  * the key comes first. */
 size_t flow_pack(const struct flow *f, uint8_t *out);
@@ -88,7 +187,7 @@ size_t flow_pack(const struct flow *f, uint8_t *out);
 int flow_unpack(const uint8_t *p, size_t len, struct flow *f);
 
 /* Merges the attributes that d carries into f (same key). Status bits OR in except when the flow is
- * new. */
+ * new. What d lacks stays, unless d is whole (FLOW_HAS_ALL): then f's ext becomes d's. */
 void flow_merge(struct flow *f, const struct flow *d);
 
 /* The reply tuple of an untranslated flow: addresses and ports swapped (ICMP: type mapped to its
@@ -98,8 +197,9 @@ void flow_inverse(const struct flow_key *key, struct flow_tuple *out);
 /* Timeouts of this kernel in seconds, by protocol and state
  * (net.netfilter.nf_conntrack_*_timeout*). */
 struct flow_timeouts {
-	uint32_t tcp[16]; /* by TCP_CONNTRACK_x; [0] is used for unknown states */
-	uint32_t udp, udp_stream, icmp, icmpv6, generic;
+	uint32_t tcp[16];  /* by TCP_CONNTRACK_x; [0] is used for unknown states */
+	uint32_t sctp[10]; /* by SCTP_CONNTRACK_x; [0] is used for unknown states */
+	uint32_t udp, udp_stream, gre, gre_stream, icmp, icmpv6, generic;
 };
 
 /* The kernel's defaults. */
@@ -108,11 +208,26 @@ void flow_timeouts_default(struct flow_timeouts *t);
 /* The full timeout of f in its present state, seconds. */
 uint32_t flow_full_timeout(const struct flow_timeouts *t, const struct flow *f);
 
-/* Is f in a state in which its end is near by its own doing (TCP FIN_WAIT .. CLOSE)? */
+/* What moves the timer of a kernel entry that is made from f. */
+enum flow_timer {
+	FLOW_TIMER_LIVE,  /* packets: each sets it to the full timeout of the state */
+	FLOW_TIMER_GIVEN, /* nothing; it runs out when its owner said (FIXED_TIMEOUT, expectations)
+			   */
+	FLOW_TIMER_LOST,  /* nothing: GRE. An entry that did not begin in its own kernel has no
+			     timeouts, and would end with its first packet if its timer were not
+			     fixed (net/netfilter/nf_conntrack_proto_gre.c) */
+};
+enum flow_timer flow_timer(const struct flow *f);
+
+/* Does the update f lack what only a whole message has, for a flow of its kind? */
+bool flow_is_partial(const struct flow *f);
+
+/* Is f in a state in which its end is near by its own doing (TCP FIN_WAIT .. CLOSE, SCTP SHUTDOWN_x
+ * and CLOSED)? */
 bool flow_is_closing(const struct flow *f);
 
-/* May a kernel entry made from f carry the flow on? False for TCP SYN_SENT and NONE, and for SCTP.
- */
+/* May a kernel entry made from f carry the flow on? False for TCP SYN_SENT and NONE, for SCTP
+ * CLOSED and NONE or without its tags. */
 bool flow_is_injectable(const struct flow *f);
 
 #endif

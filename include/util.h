@@ -13,6 +13,9 @@ typedef uint64_t usec_t;
 #define USEC_PER_MS 1000ULL
 #define USEC_PER_SEC 1000000ULL
 
+/* For what few flows need: keeps it out of the code that all of them run through. */
+#define COLD __attribute__((cold, noinline))
+
 #define ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))
 #define container_of(ptr, type, member) ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
 

@@ -196,7 +196,8 @@ static void update_result(struct engine *e, struct peer *p, struct rec *r,
 {
 	if (!err) {
 		e->count.updates++;
-		r->written_s = deadline_of(op, now);
+		if (op->flow.has & FLOW_HAS_TIMEOUT)
+			r->written_s = deadline_of(op, now);
 	} else if (err == -ENOENT) {
 		copy_clear(p, r);
 		cache_list_add(p->mirror, r, CACHE_LIST_WORK);
@@ -396,7 +397,7 @@ static void own_result(struct engine *e, const struct engine_op *op, struct rec 
 	if (!err) {
 		r->gen = e->dump.gen;
 		own_update(e, r, got, false, now);
-	} else if (err == -ENOENT) {
+	} else if (err == -ENOENT && op->tag != TAG_REREAD) { /* its DESTROY is on its way */
 		struct flow end = { .has = FLOW_HAS_TIMEOUT };
 
 		/* No event told how it ended: it is mute, or we were faster. Was it before its

@@ -10,6 +10,27 @@
 #include <assert.h>
 #include <string.h>
 
+#define LOST_TIMER_S 86400 /* written where neither packets nor we can refresh it (R35) */
+
+struct rec_timer rec_timer(const struct engine *e, const struct rec *r)
+{
+	uint32_t now_s = to_s(e->now), generic = e->conf.timeouts.generic;
+	struct rec_timer t = { .full_s = generic, .write_s = generic };
+	struct flow f;
+
+	if (!flow_unpack(r->body, r->len, &f)) {
+		f.has |= FLOW_HAS_TIMEOUT;
+		f.timeout_s = r->expire_s > now_s ? r->expire_s - now_s : 1;
+		t.kind = flow_timer(&f);
+		t.full_s = flow_full_timeout(&e->conf.timeouts, &f);
+		t.write_s = t.kind == FLOW_TIMER_LOST ? LOST_TIMER_S : t.full_s;
+	}
+	t.hold_s = t.write_s;
+	if (t.kind == FLOW_TIMER_LIVE)
+		t.hold_s = (uint32_t)min_u64(t.full_s, e->conf.hold_s);
+	return t;
+}
+
 /* Is b another life of a's key: translated otherwise? An update cannot make it of the same entry.
  */
 bool copy_reborn(const struct rec *a, const uint8_t *body, size_t len)

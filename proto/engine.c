@@ -149,7 +149,7 @@ void engine_kern(struct engine *e, enum engine_kern_event event, const struct fl
 		      &(struct tape_entry){ .door = TAPE_KERN,
 					    .arg = (uint8_t)event,
 					    .extra = portid,
-					    .len = flow ? sizeof(*flow) : 0,
+					    .len = flow ? (uint32_t)flow_len(flow) : 0,
 					    .now = now },
 		      flow);
 	e->now = now;
@@ -573,7 +573,7 @@ void engine_result(struct engine *e, const struct engine_op *op, int err, const 
 	tape_put_more(e->tape,
 		      &(struct tape_entry){ .door = TAPE_RESULT,
 					    .extra = (uint32_t)-err,
-					    .len = got ? sizeof(*got) : 0,
+					    .len = got ? (uint32_t)flow_len(got) : 0,
 					    .now = now },
 		      got);
 	e->now = now;

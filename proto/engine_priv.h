@@ -71,9 +71,20 @@
 #define F_FORCED 0x1000  /* stray: the owner's kernel ended it before its time */
 #define F_REBORN 0x4000  /* mirror: the copy is of an earlier life of the key: replace it */
 #define F_UNKNOWN 0x2000 /* stray: found by a dump, provenance unknown */
+#define F_HELPED 0x8000  /* own: has a helper */
+#define F_AWAITED 0x8000 /* mirror: its master was waited for */
 
 /* engine_op.tag: why an operation was made. */
-enum op_tag { TAG_PLAIN, TAG_STALE, TAG_CHECK, TAG_SWEEP, TAG_SWEEP_LOSSY, TAG_LIFT, TAG_PARTIAL };
+enum op_tag {
+	TAG_PLAIN,
+	TAG_STALE,
+	TAG_CHECK,
+	TAG_SWEEP,
+	TAG_SWEEP_LOSSY,
+	TAG_LIFT,
+	TAG_PARTIAL,
+	TAG_REREAD
+};
 
 /* engine_op.peer: whose table the record is in; below ENGINE_PEERS_MAX a mirror. */
 enum { TABLE_STRAYS = ENGINE_PEERS_MAX, TABLE_LOCAL, TABLE_COUNT };
@@ -225,6 +236,15 @@ struct patrol {
 	uint64_t policy_to; /* likewise, of withdrawing what a new policy excludes */
 };
 
+#define MASTERS_MAX 4   /* masters of masters that are put in front of a child */
+#define REREADS_MAX 256 /* masters waiting to be read again; beyond that the patrol finds them */
+
+struct reread {
+	usec_t due;
+	uint32_t hash;
+	uint8_t keylen, key[FLOW_KEY_MAX];
+};
+
 struct engine {
 	struct engine_conf conf;
 	uint64_t id, epoch;
@@ -259,6 +279,8 @@ struct engine {
 	struct dump dump;
 	struct patrol patrol;
 	struct engine_commit commit;
+	struct reread rereads[REREADS_MAX];
+	unsigned int reread_at, reread_count;
 	uint32_t ops_out; /* operations handed out and not yet answered */
 	uint64_t refused_noted;
 	int refused_errno;
@@ -427,8 +449,35 @@ struct rec *mirror_find(struct engine *e, const uint8_t *key, size_t keylen, uin
 			bool any, struct peer **p);
 /* Our kernel entry is older than the peer's claim: replace it after a while (failback). */
 void own_stale_later(struct engine *e, struct peer *p, struct rec *r, usec_t now);
-uint32_t rec_full_timeout(const struct engine *e, const struct rec *r);
-uint32_t rec_hold(const struct engine *e, const struct rec *r);
+/* Timers of an entry of r's flow, seconds. */
+struct rec_timer {
+	enum flow_timer kind;
+	uint32_t full_s;  /* what the kernel gives it in its present state; what is left if GIVEN */
+	uint32_t write_s; /* what a node that takes it over writes */
+	uint32_t hold_s;  /* what a backup writes into a copy (R35) */
+};
+struct rec_timer rec_timer(const struct engine *e, const struct rec *r);
+
+/* master.c: flows that hang on others. */
+/* An inject of r, or of its master, which has to be there first; r then waits behind it. */
+bool master_inject(struct engine *e, struct rec *r, unsigned int table, struct engine_op *op);
+COLD void master_look(struct rec *r);
+
+/* An own flow has a new body: has it a helper? */
+static inline void master_note(struct rec *r)
+{
+	r->flags &= (uint16_t)~F_HELPED;
+	if (flow_has_attrs(r->body, r->keylen))
+		master_look(r);
+}
+
+/* An event of an expectation: the master is read again, soon. */
+void master_expects(struct engine *e, const struct flow *f, usec_t now);
+/* Reads a master whose expectation's event was a moment ago: what its helper did is seen so. */
+bool master_reread(struct engine *e, struct engine_op *op, usec_t now);
+/* A helper's doings send no event of the flow: it is read in every round, and rounds are short. */
+bool master_read_helped(struct engine *e, struct rec *r, struct engine_op *op);
+usec_t master_deadline(const struct engine *e);
 
 /* scope.c: what is left out. */
 bool scope_ignores(const struct engine *e, const struct flow *f);
@@ -438,6 +487,11 @@ void scope_withdraw(struct engine *e, struct rec *r); /* an own flow that is exc
 bool scope_visit(struct engine *e, unsigned int table, struct rec *r);
 
 /* patrol.c: kernel operations. */
+/* An operation on r's flow. False if r cannot be unpacked, which was checked before it was stored.
+ */
+bool patrol_make(struct engine_op *op, enum engine_op_type type, struct rec *r, unsigned int table,
+		 enum op_tag tag, uint32_t timeout_s, uint32_t limit_s);
+bool patrol_token(struct engine *e); /* may a background write be made now? */
 struct cache *patrol_table(struct engine *e, unsigned int table);
 void patrol_adopt(struct engine *e, struct rec *r,
 		  usec_t now); /* a copy or stray becomes ours; its timer is to be lifted */

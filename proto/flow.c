@@ -17,24 +17,26 @@
 #include <netinet/in.h>
 #include <string.h>
 
+#include "flow_attrs.h"
 #include "util.h"
 
 #define KSHAPE_V6 0x01
 #define KSHAPE_ZONE 0x02
-#define KSHAPE_ALL 0x03
+#define KSHAPE_EXPECT 0x04
+#define KSHAPE_ALL 0x07
 #define ZONE_LEN 3
 #define ZONE_DIR_MAX 2
 
 #define SHAPE_REPLY 0x01
 #define SHAPE_MARK 0x02
-#define SHAPE_ATTRS 0x04
 #define SHAPE_ALL 0x07
-#define ATTR_MANDATORY 0x80
 
 #define V4_LEN 4
 #define V6_LEN 16
 #define PORTS_LEN 4
 #define TCP_LEN 4
+#define REPLY_LEN_MAX 36
+#define MARK_LEN 4
 #define WSCALE_MAX 14 /* RFC 7323, 2.3; the kernel clips to it as well */
 
 /* linux/netfilter/nf_conntrack_tcp.h */
@@ -52,7 +54,27 @@ enum tcp_state {
 	TCP_STATES,
 };
 
+static_assert(FLOW_KEY_MAX + 3 + TCP_LEN + REPLY_LEN_MAX + MARK_LEN + ATTRS_FLOW_MAX <=
+		      FLOW_PACKED_MAX,
+	      "every flow fits");
+static_assert(FLOW_KEY_MAX + 3 + ATTRS_EXPECT_MAX <= FLOW_PACKED_MAX, "every expectation fits");
+
+/* linux/netfilter/nf_conntrack_sctp.h */
+enum sctp_state {
+	SCTP_NONE,
+	SCTP_CLOSED,
+	SCTP_COOKIE_WAIT,
+	SCTP_COOKIE_ECHOED,
+	SCTP_ESTABLISHED,
+	SCTP_SHUTDOWN_SENT,
+	SCTP_SHUTDOWN_RECD,
+	SCTP_SHUTDOWN_ACK_SENT,
+	SCTP_HEARTBEAT_SENT,
+	SCTP_STATES,
+};
+
 /* linux/netfilter/nf_conntrack_common.h */
+#define STATUS_EXPECTED 0x0001U
 #define STATUS_ASSURED 0x0004U
 #define STATUS_FIXED_TIMEOUT 0x0400U
 
@@ -158,7 +180,8 @@ size_t flow_key_pack(const struct flow_key *key, uint8_t *out)
 	uint8_t *p = out;
 
 	assert(v6 || key->l3 == 4);
-	*p++ = (uint8_t)((v6 ? KSHAPE_V6 : 0) | (key->zone ? KSHAPE_ZONE : 0));
+	*p++ = (uint8_t)((v6 ? KSHAPE_V6 : 0) | (key->zone ? KSHAPE_ZONE : 0) |
+			 (key->expect ? KSHAPE_EXPECT : 0));
 	*p++ = key->proto;
 	p = tuple_put(p, &key->orig, v6);
 	if (key->zone) { /* the default zone is the same zone in every direction */
@@ -195,6 +218,7 @@ size_t flow_key_unpack(const uint8_t *p, size_t len, struct flow_key *key)
 	if (!key_len)
 		return 0;
 	key->l3 = p[0] & KSHAPE_V6 ? 6 : 4;
+	key->expect = (p[0] & KSHAPE_EXPECT) != 0;
 	key->proto = p[1];
 	(void)tuple_get(p + 2, &key->orig, p[0] & KSHAPE_V6); /* the zone is read from the end */
 	if (p[0] & KSHAPE_ZONE) {
@@ -221,6 +245,17 @@ static inline uint8_t *tcp_put(uint8_t *p, const struct flow_tcp *tcp)
 	return p;
 }
 
+/* An expectation behind its key. */
+static COLD uint8_t *expect_put(uint8_t *p, const struct flow *f)
+{
+	bool has = f->has & FLOW_HAS_EXPECT;
+
+	*p++ = FLOW_SHAPE_ATTRS;
+	*p++ = has ? f->ext.expect.class : 0;
+	*p++ = has ? f->ext.expect.flags : 0;
+	return attrs_put(p, f);
+}
+
 size_t flow_pack(const struct flow *f, uint8_t *out)
 {
 	bool v6 = f->key.l3 == 6;
@@ -229,6 +264,8 @@ size_t flow_pack(const struct flow *f, uint8_t *out)
 		htobe16((uint16_t)(f->has & FLOW_HAS_STATUS ? f->status & FLOW_STATUS_MASK : 0));
 	uint8_t *shape = p++;
 
+	if (f->key.expect)
+		return (size_t)(expect_put(shape, f) - out);
 	*shape = 0;
 	p = put(p, &status, sizeof(status));
 	if (f->key.proto == IPPROTO_TCP)
@@ -248,6 +285,12 @@ size_t flow_pack(const struct flow *f, uint8_t *out)
 		*shape |= SHAPE_MARK;
 		p = put(p, &mark, sizeof(mark));
 	}
+	if (f->has & FLOW_HAS_EXT) {
+		uint8_t *end = attrs_put(p, f);
+
+		*shape |= end != p ? FLOW_SHAPE_ATTRS : 0;
+		p = end;
+	}
 	return (size_t)(p - out);
 }
 
@@ -260,26 +303,6 @@ static int tcp_get(const uint8_t *p, struct flow_tcp *tcp)
 	tcp->flags[1] = p[3];
 	if (tcp->state >= TCP_STATES || tcp->wscale[0] > WSCALE_MAX || tcp->wscale[1] > WSCALE_MAX)
 		return -1;
-	return 0;
-}
-
-/* Types ascend from 1. Nothing is assigned yet: all that can be told is whether it may be passed
- * over. */
-static int attrs_check(const uint8_t *p, size_t len)
-{
-	uint8_t last = 0;
-
-	if (!len)
-		return -1;
-	while (len) {
-		if (p[0] & ATTR_MANDATORY)
-			return -2;
-		if (len < 2 || p[0] <= last || len - 2 < p[1])
-			return -1;
-		last = p[0];
-		len -= 2U + p[1];
-		p += 2U + p[1];
-	}
 	return 0;
 }
 
@@ -311,9 +334,25 @@ static int tail_get(const uint8_t *p, size_t len, uint8_t shape, struct flow *f)
 		if (!f->mark)
 			return -1;
 	}
-	if (shape & SHAPE_ATTRS)
-		return attrs_check(p, len);
+	if (shape & FLOW_SHAPE_ATTRS)
+		return attrs_get(p, len, f);
 	return len ? -1 : 0;
+}
+
+/* What follows the key of an expectation: an expectation without master or mask is none. */
+static COLD int expect_get(const uint8_t *p, size_t len, struct flow *f)
+{
+	const uint32_t need = FLOW_HAS_EXPECT | FLOW_HAS_MASTER;
+	int err;
+
+	if (len < 3 || p[0] != FLOW_SHAPE_ATTRS)
+		return len < 3 || !(p[0] & ~SHAPE_ALL) ? -1 : -2;
+	err = attrs_get(p + 3, len - 3, f);
+	if (err)
+		return err;
+	f->ext.expect.class = p[1];
+	f->ext.expect.flags = p[2];
+	return (f->has & need) == need ? 0 : -1;
 }
 
 int flow_unpack(const uint8_t *p, size_t len, struct flow *f)
@@ -322,10 +361,12 @@ int flow_unpack(const uint8_t *p, size_t len, struct flow *f)
 	uint16_t status;
 	uint8_t shape;
 
-	memset(f, 0, sizeof(*f));
+	flow_clear(f);
 	if (len > FLOW_PACKED_MAX)
 		return -1;
 	at = flow_key_unpack(p, len, &f->key);
+	if (f->key.expect)
+		return expect_get(p + at, len - at, f);
 	if (!at || len - at < 1 + sizeof(status))
 		return -1;
 	shape = p[at++];
@@ -360,7 +401,9 @@ void flow_merge(struct flow *f, const struct flow *d)
 		f->tcp = d->tcp;
 	if (d->has & FLOW_HAS_ID)
 		f->id = d->id;
-	f->has |= d->has;
+	if (d->has & (FLOW_HAS_EXT | FLOW_HAS_ALL))
+		attrs_merge(f, d);
+	f->has |= d->has & ~(uint32_t)FLOW_HAS_ALL;
 }
 
 void flow_timeouts_default(struct flow_timeouts *t)
@@ -379,12 +422,35 @@ void flow_timeouts_default(struct flow_timeouts *t)
 			[TCP_CLOSE] = 10,
 			[TCP_SYN_SENT2] = 120,
 		},
+		/* net/netfilter/nf_conntrack_proto_sctp.c */
+		.sctp = {
+			[SCTP_NONE] = 10,
+			[SCTP_CLOSED] = 10,
+			[SCTP_COOKIE_WAIT] = 3,
+			[SCTP_COOKIE_ECHOED] = 3,
+			[SCTP_ESTABLISHED] = 210,
+			[SCTP_SHUTDOWN_SENT] = 3,
+			[SCTP_SHUTDOWN_RECD] = 3,
+			[SCTP_SHUTDOWN_ACK_SENT] = 3,
+			[SCTP_HEARTBEAT_SENT] = 30,
+		},
 		.udp = 30,
 		.udp_stream = 120,
+		.gre = 30,
+		.gre_stream = 180,
 		.icmp = 30,
 		.icmpv6 = 30,
 		.generic = 600,
 	};
+}
+
+enum flow_timer flow_timer(const struct flow *f)
+{
+	if (f->key.expect)
+		return FLOW_TIMER_GIVEN;
+	if (f->key.proto == IPPROTO_GRE)
+		return FLOW_TIMER_LOST;
+	return f->status & STATUS_FIXED_TIMEOUT ? FLOW_TIMER_GIVEN : FLOW_TIMER_LIVE;
 }
 
 static uint32_t tcp_timeout(const struct flow_timeouts *t, uint8_t state)
@@ -393,16 +459,30 @@ static uint32_t tcp_timeout(const struct flow_timeouts *t, uint8_t state)
 	return t->tcp[state < TCP_STATES ? state : TCP_NONE];
 }
 
+static uint32_t sctp_timeout(const struct flow_timeouts *t, const struct flow *f)
+{
+	_Static_assert(SCTP_STATES <= ARRAY_LEN(t->sctp), "a timeout for every SCTP state");
+	if (!(f->has & FLOW_HAS_SCTP) || f->ext.sctp.state >= SCTP_STATES)
+		return t->sctp[SCTP_NONE];
+	return t->sctp[f->ext.sctp.state];
+}
+
 uint32_t flow_full_timeout(const struct flow_timeouts *t, const struct flow *f)
 {
-	if (f->status & STATUS_FIXED_TIMEOUT)
+	bool assured = f->status & STATUS_ASSURED;
+
+	if (flow_timer(f) == FLOW_TIMER_GIVEN)
 		return f->has & FLOW_HAS_TIMEOUT ? f->timeout_s : t->generic;
 	switch (f->key.proto) {
 	case IPPROTO_TCP:
 		return tcp_timeout(t, f->tcp.state);
 	case IPPROTO_UDP:
 	case IPPROTO_UDPLITE:
-		return f->status & STATUS_ASSURED ? t->udp_stream : t->udp;
+		return assured ? t->udp_stream : t->udp;
+	case IPPROTO_SCTP:
+		return sctp_timeout(t, f);
+	case IPPROTO_GRE:
+		return assured ? t->gre_stream : t->gre;
 	case IPPROTO_ICMP:
 		return t->icmp;
 	case IPPROTO_ICMPV6:
@@ -412,18 +492,38 @@ uint32_t flow_full_timeout(const struct flow_timeouts *t, const struct flow *f)
 	}
 }
 
+static bool sctp_is_closing(const struct flow *f)
+{
+	uint8_t state = f->ext.sctp.state;
+
+	return state == SCTP_CLOSED ||
+	       (state >= SCTP_SHUTDOWN_SENT && state <= SCTP_SHUTDOWN_ACK_SENT);
+}
+
+bool flow_is_partial(const struct flow *f)
+{
+	return (f->key.proto == IPPROTO_TCP && !(f->has & FLOW_HAS_TCP)) ||
+	       (f->key.proto == IPPROTO_SCTP && !(f->has & FLOW_HAS_SCTP)) ||
+	       (f->status & STATUS_EXPECTED && !(f->has & FLOW_HAS_MASTER));
+}
+
 bool flow_is_closing(const struct flow *f)
 {
+	if (f->key.proto == IPPROTO_SCTP)
+		return (f->has & FLOW_HAS_SCTP) && sctp_is_closing(f);
 	return f->key.proto == IPPROTO_TCP && f->tcp.state >= TCP_FIN_WAIT &&
 	       f->tcp.state <= TCP_CLOSE;
 }
 
-/* An SCTP entry without its verification tags, which a record does not carry, is refused or drops
- * the flow's packets: worse than none. */
+/* An SCTP entry without its verification tags is refused or drops the flow's packets: worse than
+ * none. */
 bool flow_is_injectable(const struct flow *f)
 {
+	if (f->key.expect)
+		return true;
 	if (f->key.proto == IPPROTO_SCTP)
-		return false;
+		return (f->has & FLOW_HAS_SCTP) && f->ext.sctp.state > SCTP_CLOSED &&
+		       f->ext.sctp.state < SCTP_STATES;
 	if (f->key.proto != IPPROTO_TCP)
 		return true;
 	return f->tcp.state != TCP_NONE && f->tcp.state != TCP_SYN_SENT &&

@@ -35,20 +35,6 @@ bool own_injects(const struct engine *e)
 	return e->conf.hot || e->role == ROLE_PRIMARY;
 }
 
-uint32_t rec_full_timeout(const struct engine *e, const struct rec *r)
-{
-	struct flow f;
-
-	if (flow_unpack(r->body, r->len, &f))
-		return e->conf.timeouts.generic;
-	return flow_full_timeout(&e->conf.timeouts, &f);
-}
-
-uint32_t rec_hold(const struct engine *e, const struct rec *r)
-{
-	return (uint32_t)min_u64(rec_full_timeout(e, r), e->conf.hold_s);
-}
-
 struct rec *own_find(struct engine *e, const uint8_t *key, size_t keylen, uint32_t hash)
 {
 	struct rec *r = cache_find(e->local, key, keylen, hash);
@@ -145,6 +131,7 @@ static struct rec *adopt(struct engine *e, const uint8_t *body, size_t len, cons
 	r->expire_s = deadline_s;
 	r->gen = e->dump.gen;
 	r->aux = 0;
+	master_note(r);
 	stream_changed(e, r);
 	return r;
 }
@@ -229,7 +216,7 @@ void own_update(struct engine *e, struct rec *r, const struct flow *f, bool fres
 
 	fresh = fresh || ((f->has & FLOW_HAS_ID) && r->aux && f->id != r->aux);
 	if (fresh || flow_unpack(r->body, r->len, &cur)) {
-		cur = *f;
+		flow_copy(&cur, f);
 		r->flags &= (uint16_t)~F_ADOPTED;
 	} else {
 		flow_merge(&cur, f);
@@ -248,10 +235,12 @@ void own_update(struct engine *e, struct rec *r, const struct flow *f, bool fres
 	if (len == r->len && !memcmp(body, r->body, len))
 		return;
 	r = cache_put(e->local, body, len, r->keylen, r->hash);
-	if (r)
-		stream_changed(e, r);
-	else
+	if (!r) {
 		e->count.flows_limit++;
+		return;
+	}
+	master_note(r);
+	stream_changed(e, r);
 }
 
 void own_yield(struct engine *e, struct rec *r)
@@ -338,7 +327,7 @@ static void event_end(struct engine *e, const struct flow *f, const struct key *
 	own_dump_forget(e, k->p, k->len, k->hash, f->has & FLOW_HAS_ID ? f->id : 0);
 }
 
-/* An UPDATE that lacks what only a whole message has: read the entry first. */
+/* A flow that no message showed as a whole is read first. */
 static void event_partial(struct engine *e, const struct flow *f, const struct key *k)
 {
 	uint8_t body[FLOW_PACKED_MAX];
@@ -353,20 +342,26 @@ static void event_partial(struct engine *e, const struct flow *f, const struct k
 	cache_list_add(e->strays, s, CACHE_LIST_WORK);
 }
 
+static void event_own(struct engine *e, enum engine_kern_event event, const struct flow *f,
+		      struct rec *r, uint32_t portid, usec_t now)
+{
+	not_mute(e, r);
+	if (!portid) {
+		r->flags |= F_TOUCHED;
+		r->flags &= (uint16_t)~F_LIFT;
+	}
+	own_update(e, r, f, event == KERN_NEW, now);
+}
+
 static void event_set(struct engine *e, enum engine_kern_event event, const struct flow *f,
 		      const struct key *k, uint32_t portid, usec_t now)
 {
 	struct rec *r = own_find(e, k->p, k->len, k->hash);
 	struct peer *p = NULL;
-	struct flow cur = *f;
+	struct flow cur;
 
 	if (r) {
-		not_mute(e, r);
-		if (!portid) {
-			r->flags |= F_TOUCHED;
-			r->flags &= (uint16_t)~F_LIFT;
-		}
-		own_update(e, r, f, event == KERN_NEW, now);
+		event_own(e, event, f, r, portid, now);
 		return;
 	}
 	r = stray_find(e, k->p, k->len, k->hash);
@@ -377,16 +372,18 @@ static void event_set(struct engine *e, enum engine_kern_event event, const stru
 	if (r && event == KERN_UPDATE && (!p || r->written_s)) {
 		if (!flow_unpack(r->body, r->len, &cur))
 			flow_merge(&cur, f);
+		else
+			flow_copy(&cur, f);
 		adopt_flow(e, &cur, k, r->written_s, true, now);
 		return;
 	}
-	if (event == KERN_UPDATE && f->key.proto == 6 && !(f->has & FLOW_HAS_TCP)) {
+	if (event == KERN_UPDATE && flow_is_partial(f)) {
 		if (p) /* let_go: the peer's word is not what our kernel has */
 			copy_clear(p, r);
 		event_partial(e, f, k);
 		return;
 	}
-	adopt_flow(e, &cur, k, 0, true, now);
+	adopt_flow(e, f, k, 0, true, now);
 }
 
 void own_event(struct engine *e, enum engine_kern_event event, const struct flow *f,

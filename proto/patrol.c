@@ -63,8 +63,8 @@ uint64_t patrol_backlog(const struct engine *e, const struct peer *p)
 
 /* ---- Making operations ---- */
 
-static bool op_make(struct engine_op *op, enum engine_op_type type, struct rec *r,
-		    unsigned int table, enum op_tag tag, uint32_t timeout_s, uint32_t limit_s)
+bool patrol_make(struct engine_op *op, enum engine_op_type type, struct rec *r, unsigned int table,
+		 enum op_tag tag, uint32_t timeout_s, uint32_t limit_s)
 {
 	*op = (struct engine_op){
 		.type = type, .limit_s = limit_s, .peer = (uint8_t)table, .tag = (uint8_t)tag
@@ -81,7 +81,7 @@ static bool op_make(struct engine_op *op, enum engine_op_type type, struct rec *
 static bool op_delete(const struct engine *e, struct engine_op *op, struct rec *r,
 		      unsigned int table)
 {
-	if (!op_make(op, OP_DELETE, r, table, TAG_PLAIN, 0, r->written_s))
+	if (!patrol_make(op, OP_DELETE, r, table, TAG_PLAIN, 0, r->written_s))
 		return false;
 	op->exact = !scope_wants(e, &op->flow);
 	return true;
@@ -97,12 +97,11 @@ static bool injectable(const struct rec *r)
 static bool stray_op(struct engine *e, struct rec *r, struct engine_op *op)
 {
 	if (r->flags & F_CHECK)
-		return op_make(op, OP_GET, r, TABLE_STRAYS, TAG_PARTIAL, 0, 0);
+		return patrol_make(op, OP_GET, r, TABLE_STRAYS, TAG_PARTIAL, 0, 0);
 	if (r->flags & F_DOOM)
 		return op_delete(e, op, r, TABLE_STRAYS);
 	if (!(r->flags & F_KERN) && injectable(r))
-		return op_make(op, OP_INJECT, r, TABLE_STRAYS, TAG_PLAIN, rec_full_timeout(e, r),
-			       UINT32_MAX);
+		return master_inject(e, r, TABLE_STRAYS, op);
 	return false;
 }
 
@@ -143,19 +142,38 @@ static bool stale_op(struct engine *e, struct peer *p, struct rec *r, const stru
 		     struct engine_op *op)
 {
 	bool refreshed = e->conf.hot && e->role == ROLE_BACKUP;
-	uint32_t timeout_s = refreshed ? rec_hold(e, r) : rec_full_timeout(e, r);
+	struct rec_timer t = rec_timer(e, r), old = rec_timer(e, ours);
+	uint32_t limit_s = r->aux + old.full_s;
 
-	return op_make(op, OP_REPLACE, r, p->index, TAG_STALE, timeout_s,
-		       r->aux + rec_full_timeout(e, ours));
+	if (old.kind !=
+	    FLOW_TIMER_LIVE) /* no packet tells; our own writes may have set it higher */
+		limit_s = (uint32_t)max_u64(limit_s, max_u64(ours->expire_s, ours->written_s));
+	return patrol_make(op, OP_REPLACE, r, p->index, TAG_STALE, refreshed ? t.hold_s : t.write_s,
+			   limit_s);
+}
+
+/* A fixed timer cannot be written, and of an expectation nothing but its timer could. */
+static bool update_op(struct engine *e, struct peer *p, struct rec *r, struct engine_op *op)
+{
+	struct rec_timer t = rec_timer(e, r);
+
+	if (!patrol_make(op, OP_UPDATE, r, p->index, TAG_PLAIN, t.hold_s, UINT32_MAX))
+		return false;
+	if (t.kind == FLOW_TIMER_LIVE)
+		return true;
+	op->flow.has &= ~(uint32_t)FLOW_HAS_TIMEOUT;
+	op->flow.timeout_s = 0;
+	if (op->flow.key.expect)
+		r->flags &= (uint16_t)~F_FLIGHT;
+	return !op->flow.key.expect;
 }
 
 static bool mirror_op(struct engine *e, struct peer *p, struct rec *r, struct engine_op *op)
 {
 	struct peer *other;
-	uint32_t timeout_s;
 
 	if (r->flags & F_CHECK)
-		return op_make(op, OP_GET, r, p->index, TAG_CHECK, 0, 0);
+		return patrol_make(op, OP_GET, r, p->index, TAG_CHECK, 0, 0);
 	if (r->flags & F_STALE) {
 		const struct rec *ours = stale_find(e, p, r);
 
@@ -168,16 +186,15 @@ static bool mirror_op(struct engine *e, struct peer *p, struct rec *r, struct en
 	if ((r->flags & F_KERN) && !injectable(r)) /* a new life, too young to be carried on */
 		return op_delete(e, op, r, p->index);
 	if (r->flags & F_REBORN)
-		return op_make(op, OP_REPLACE, r, p->index, TAG_PLAIN, rec_hold(e, r),
-			       r->written_s);
+		return patrol_make(op, OP_REPLACE, r, p->index, TAG_PLAIN, rec_timer(e, r).hold_s,
+				   r->written_s);
 	if (r->flags & F_KERN)
-		return op_make(op, OP_UPDATE, r, p->index, TAG_PLAIN, rec_hold(e, r), UINT32_MAX);
+		return update_op(e, p, r, op);
 	if (mirror_find(e, r->body, r->keylen, r->hash, false, &other))
 		return false; /* another mirror's copy */
 	if ((!own_injects(e) && !e->commit.running && !(r->flags & F_REFUSED)) || !injectable(r))
 		return false;
-	timeout_s = e->role == ROLE_PRIMARY ? rec_full_timeout(e, r) : rec_hold(e, r);
-	return op_make(op, OP_INJECT, r, p->index, TAG_PLAIN, timeout_s, UINT32_MAX);
+	return master_inject(e, r, p->index, op);
 }
 
 static bool work_op(struct engine *e, struct engine_op *op)
@@ -270,7 +287,7 @@ static void claims_due(struct engine *e, struct peer *p, usec_t now)
 
 /* ---- The walk ---- */
 
-static bool token_take(struct engine *e)
+bool patrol_token(struct engine *e)
 {
 	if (!e->patrol.tokens) {
 		e->patrol.stalled = true;
@@ -290,7 +307,7 @@ static bool visit_stray(struct engine *e, struct rec *r, struct engine_op *op, u
 	bool kern = r->flags & F_KERN;
 
 	if (kern && sweep_missed(e, r->gen) && !(r->flags & F_CHECK))
-		return op_make(op, OP_GET, r, TABLE_STRAYS, TAG_SWEEP, 0, 0);
+		return patrol_make(op, OP_GET, r, TABLE_STRAYS, TAG_SWEEP, 0, 0);
 	if ((r->flags & F_UNKNOWN) && e->unclaimed_own) {
 		patrol_adopt(e, r, now);
 		return false;
@@ -309,33 +326,42 @@ static bool visit_stray(struct engine *e, struct rec *r, struct engine_op *op, u
 static bool silent_over(const struct engine *e, const struct peer *p, const struct rec *r,
 			usec_t now)
 {
+	struct rec_timer t;
+
 	if (peer_hears(e, p) || now < p->heard_at + 10 * USEC_PER_SEC)
 		return false;
-	return now > p->heard_at + rec_full_timeout(e, r) * USEC_PER_SEC;
+	t = rec_timer(e, r);
+	if (t.kind == FLOW_TIMER_GIVEN)
+		return to_s(now) > r->expire_s;
+	return now > p->heard_at + t.full_s * USEC_PER_SEC;
 }
 
 static bool visit_copy(struct engine *e, struct peer *p, struct rec *r, struct engine_op *op,
 		       usec_t now)
 {
+	struct rec_timer t;
 	uint32_t hold, left;
 
 	if (sweep_missed(e, r->aux))
-		return op_make(op, OP_GET, r, p->index, TAG_SWEEP, 0, 0);
+		return patrol_make(op, OP_GET, r, p->index, TAG_SWEEP, 0, 0);
 	if (round_has(e, e->patrol.adopt_to) && !copy_is_not_ours(r)) {
 		patrol_adopt(e, r, now);
 		return false;
 	}
 	if (!own_injects(e) || r->list != CACHE_LIST_NONE)
 		return false;
-	hold = rec_hold(e, r);
+	t = rec_timer(e, r);
+	if (t.kind != FLOW_TIMER_LIVE) /* cannot be refreshed; made again when it ran out */
+		return false;
+	hold = t.hold_s;
 	left = r->written_s > to_s(now) ? r->written_s - to_s(now) : 0;
 	if (hold < 120)
 		e->patrol.short_holds = true;
 	if (left > hold / 2 && left > (hold < 120 ? ROUND_SHORT_S : ROUND_S) + 2)
 		return false;
-	if (left + 1 >= hold || !token_take(e))
+	if (left + 1 >= hold || !patrol_token(e))
 		return false;
-	return op_make(op, OP_REFRESH, r, p->index, TAG_PLAIN, hold, r->written_s);
+	return patrol_make(op, OP_REFRESH, r, p->index, TAG_PLAIN, hold, r->written_s);
 }
 
 static void refusal_forget(struct engine *e, struct rec *r)
@@ -365,9 +391,22 @@ static bool visit_mirror(struct engine *e, struct peer *p, struct rec *r, struct
 	}
 	if (!own_injects(e) && round_has(e, e->patrol.forget_to))
 		refusal_forget(e, r);
-	if (!commit_walks(e) && (!(r->flags & F_REFUSED) || !token_take(e)))
+	if (!commit_walks(e) && (!(r->flags & F_REFUSED) || !patrol_token(e)))
 		return false;
 	return mirror_op(e, p, r, op);
+}
+
+static bool lift_op(struct engine *e, struct rec *r, struct engine_op *op)
+{
+	struct rec_timer t = rec_timer(e, r);
+
+	if (t.kind != FLOW_TIMER_LIVE) {
+		r->flags &= (uint16_t)~F_LIFT;
+		return false;
+	}
+	if (!patrol_token(e))
+		return false;
+	return patrol_make(op, OP_REFRESH, r, TABLE_LOCAL, TAG_LIFT, t.full_s, r->written_s);
 }
 
 static bool visit_own(struct engine *e, struct rec *r, struct engine_op *op)
@@ -375,17 +414,14 @@ static bool visit_own(struct engine *e, struct rec *r, struct engine_op *op)
 	struct peer *q;
 
 	if (sweep_missed(e, r->gen))
-		return op_make(op, OP_GET, r, TABLE_LOCAL,
-			       e->dump.lossy ? TAG_SWEEP_LOSSY : TAG_SWEEP, 0, 0);
+		return patrol_make(op, OP_GET, r, TABLE_LOCAL,
+				   e->dump.lossy ? TAG_SWEEP_LOSSY : TAG_SWEEP, 0, 0);
 	/* The kernel's word on what expired may come a minute late. A claim must not wait for it
 	 * now. */
 	if (round_has(e, e->patrol.adopt_to) && r->expire_s <= to_s(e->now) &&
 	    also_claimed(e, NULL, r, &q))
-		return op_make(op, OP_GET, r, TABLE_LOCAL, TAG_SWEEP, 0, 0);
-	if (!(r->flags & F_LIFT) || !token_take(e))
-		return false;
-	return op_make(op, OP_REFRESH, r, TABLE_LOCAL, TAG_LIFT, rec_full_timeout(e, r),
-		       r->written_s);
+		return patrol_make(op, OP_GET, r, TABLE_LOCAL, TAG_SWEEP, 0, 0);
+	return r->flags & F_LIFT ? lift_op(e, r, op) : master_read_helped(e, r, op);
 }
 
 static bool visit(struct engine *e, unsigned int table, struct rec *r, struct engine_op *op,
@@ -549,7 +585,7 @@ bool patrol_op(struct engine *e, struct engine_op *op, usec_t now)
 		*op = (struct engine_op){ .type = OP_DUMP };
 		return true;
 	}
-	if (work_op(e, op))
+	if (work_op(e, op) || master_reread(e, op, now))
 		return true;
 	/* A dump marks records that the walk would question. */
 	if ((!e->dump.running || round_has(e, e->patrol.urgent_to)) && walk_op(e, op, now))
@@ -619,6 +655,13 @@ void patrol_tick(struct engine *e, usec_t now)
 	}
 }
 
+static usec_t patrol_pace(const struct engine *e, uint64_t flows)
+{
+	usec_t step_ms = flows > FEW_FLOWS ? STEP_MS : flows ? STEP_FEW_MS : 1000;
+
+	return e->ticked_at + step_ms * USEC_PER_MS;
+}
+
 usec_t patrol_deadline(const struct engine *e, usec_t now)
 {
 	uint64_t flows = cache_flows(e->local) + cache_flows(e->strays);
@@ -635,8 +678,5 @@ usec_t patrol_deadline(const struct engine *e, usec_t now)
 	}
 	if (e->dump.wanted && !e->dump.running)
 		return max_u64(e->dump.at, now);
-	return e->ticked_at + (flows > FEW_FLOWS ? STEP_MS
-			       : flows           ? STEP_FEW_MS
-						 : 1000) *
-				      USEC_PER_MS;
+	return min_u64(master_deadline(e), patrol_pace(e, flows));
 }

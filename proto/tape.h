@@ -17,16 +17,16 @@
 #include "seal.h"
 
 enum tape_door {
-	TAPE_KERN =
-		1, /* arg enum engine_kern_event, extra portid; payload struct flow or nothing */
-	TAPE_RECV, /* arg endpoint, extra length on the wire; payload the opened datagram */
-	TAPE_DROP, /* arg enum engine_drop: it was not opened */
+	TAPE_KERN = 1, /* arg enum engine_kern_event, extra portid; payload struct flow (flow_len)
+			  or nothing */
+	TAPE_RECV,     /* arg endpoint, extra length on the wire; payload the opened datagram */
+	TAPE_DROP,     /* arg enum engine_drop: it was not opened */
 	TAPE_TICK,
 	TAPE_CMD,    /* arg enum engine_cmd */
 	TAPE_RECONF, /* payload struct tape_conf */
 	TAPE_SEND,
 	TAPE_OP,
-	TAPE_RESULT, /* extra -err; payload struct flow or nothing */
+	TAPE_RESULT, /* extra -err; payload struct flow (flow_len) or nothing */
 	TAPE_NOTE,
 	TAPE_POLICY, /* payload a policy_conf, cut behind its last prefix */
 	TAPE_DOORS

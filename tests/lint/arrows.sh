@@ -12,7 +12,7 @@ rules() {
 	include/wire.h          flow.h util.h
 	include/engine.h        flow.h policy.h util.h wire.h
 	include/*               flow.h util.h
-	proto/flow*             flow.h util.h
+	proto/flow*             flow*.h util.h
 	proto/policy*           policy.h flow.h util.h
 	proto/wire*             wire.h flow.h util.h
 	proto/digest*           digest.h flow.h util.h

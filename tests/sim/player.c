@@ -30,6 +30,12 @@ const struct tape_entry *player_next(const struct engine_tape *t, uint64_t *at)
 
 /* ---- Text ---- */
 
+/* A flow is recorded without the part that it does not use. */
+static bool is_flow_len(uint32_t len)
+{
+	return len == FLOW_PLAIN_LEN || len == sizeof(struct flow);
+}
+
 static void tuple_text(char *buf, size_t len, uint8_t l3, const struct flow_tuple *t)
 {
 	char src[INET6_ADDRSTRLEN] = "", dst[INET6_ADDRSTRLEN] = "";
@@ -92,10 +98,10 @@ void player_print(FILE *f, const struct tape_entry *en, uint64_t step, usec_t st
 		(double)(en->now - start_at) / (double)USEC_PER_SEC, door_names[en->door]);
 	if (en->door == TAPE_KERN && en->arg < ARRAY_LEN(events))
 		fprintf(f, " %s", events[en->arg]);
-	if (en->len == sizeof(struct flow) && (en->door == TAPE_KERN || en->door == TAPE_RESULT)) {
+	if (is_flow_len(en->len) && (en->door == TAPE_KERN || en->door == TAPE_RESULT)) {
 		struct flow flow;
 
-		memcpy(&flow, payload, sizeof(flow));
+		memcpy(&flow, payload, en->len);
 		flow_text(text, sizeof(text), &flow);
 		fprintf(f, " %s", text);
 	}
@@ -183,7 +189,7 @@ static bool play_result(struct player *p, const struct tape_entry *en)
 	if (!p->op_count)
 		return false;
 	if (en->len)
-		memcpy(&got, en + 1, sizeof(got));
+		memcpy(&got, en + 1, en->len);
 	engine_result(p->e, &p->ops[p->op_at % PLAYER_OPS_MAX], -(int)en->extra,
 		      en->len ? &got : NULL, en->now);
 	p->op_at++;
@@ -205,7 +211,7 @@ static void play_kern(struct player *p, const struct tape_entry *en)
 	struct flow f;
 
 	if (en->len)
-		memcpy(&f, en + 1, sizeof(f));
+		memcpy(&f, en + 1, en->len);
 	engine_kern(p->e, en->arg, en->len ? &f : NULL, en->extra, en->now);
 }
 
@@ -215,7 +221,7 @@ static bool well_formed(const struct tape_entry *en)
 	switch (en->door) {
 	case TAPE_KERN:
 		return en->arg <= KERN_OVERRUN &&
-		       en->len == (en->arg <= KERN_DUMP ? sizeof(struct flow) : 0);
+		       (en->arg <= KERN_DUMP ? is_flow_len(en->len) : en->len == 0);
 	case TAPE_RECV:
 		return en->len >= WIRE_HEAD_LEN && en->len <= WIRE_DGRAM_MAX &&
 		       en->arg < ENGINE_ENDPOINTS_MAX;
@@ -226,7 +232,7 @@ static bool well_formed(const struct tape_entry *en)
 	case TAPE_POLICY:
 		return en->len <= sizeof(struct policy_conf);
 	case TAPE_RESULT:
-		return en->len == 0 || en->len == sizeof(struct flow);
+		return en->len == 0 || is_flow_len(en->len);
 	default:
 		return en->len == 0;
 	}
@@ -342,8 +348,8 @@ bool player_touches(const struct tape_entry *en, const uint8_t *key, size_t keyl
 
 	if (en->door == TAPE_RECV)
 		return datagram_touches(en, key, keylen);
-	if (en->len != sizeof(f) || (en->door != TAPE_KERN && en->door != TAPE_RESULT))
+	if (!is_flow_len(en->len) || (en->door != TAPE_KERN && en->door != TAPE_RESULT))
 		return false;
-	memcpy(&f, en + 1, sizeof(f));
+	memcpy(&f, en + 1, en->len);
 	return flow_key_pack(&f.key, packed) == keylen && !memcmp(packed, key, keylen);
 }

@@ -3,7 +3,7 @@
  * The packed form of flows and keys: golden dumps, round trips, every truncation, every form that
  * is not canonical; and the small questions about a flow (merge, inverse, timeouts, states).
  */
-#include "codec.h"
+#include "flow_bed.h"
 
 #define ROUNDS 20000
 
@@ -15,83 +15,6 @@
 #define UDP6_REPLY "20010db8000000000000000000000053 20010db80000000000000000000000ff 0035 0400"
 #define UDP6_MARK "deadbeef"
 #define ICMP4 "00 01 0a000001 0a000002 4711 0800"
-#define UDP4 "00 11 0a000001 0a000002 0001 0002"
-
-static int unpack_hex(const char *text, struct flow *f)
-{
-	uint8_t buf[HEX_MAX], *p;
-	size_t len = unhex(text, buf);
-	int err;
-
-	p = exactly(buf, len);
-	err = flow_unpack(p, len, f);
-	free(p);
-	return err;
-}
-
-/* The flow as its packed form knows it: complete, without what is this kernel's own. */
-static struct flow expected(const struct flow *f)
-{
-	struct flow e = { .has = FLOW_HAS_REPLY | FLOW_HAS_STATUS | FLOW_HAS_MARK, .key = f->key };
-
-	if (f->has & FLOW_HAS_REPLY)
-		e.reply = f->reply;
-	else
-		flow_inverse(&f->key, &e.reply);
-	if (f->has & FLOW_HAS_STATUS)
-		e.status = f->status & FLOW_STATUS_MASK;
-	if (f->has & FLOW_HAS_MARK)
-		e.mark = f->mark;
-	if (f->key.proto != IPPROTO_TCP)
-		return e;
-	e.has |= FLOW_HAS_TCP;
-	if (f->has & FLOW_HAS_TCP)
-		e.tcp = f->tcp;
-	return e;
-}
-
-static void assert_flow_equal(const struct flow *a, const struct flow *b)
-{
-	assert_int_equal(a->has, b->has);
-	assert_memory_equal(&a->key, &b->key, sizeof(a->key));
-	assert_memory_equal(&a->reply, &b->reply, sizeof(a->reply));
-	assert_int_equal(a->status, b->status);
-	assert_int_equal(a->timeout_s, b->timeout_s);
-	assert_int_equal(a->mark, b->mark);
-	assert_int_equal(a->id, b->id);
-	assert_memory_equal(&a->tcp, &b->tcp, sizeof(a->tcp));
-}
-
-/* Pack, compare, unpack, compare, pack again, compare; every shorter length and one byte more are
- * refused. */
-static void check(const struct flow *f, const char *golden)
-{
-	uint8_t out[FLOW_PACKED_MAX], again[FLOW_PACKED_MAX], key[FLOW_KEY_MAX];
-	size_t len = flow_pack(f, out), key_len = flow_key_pack(&f->key, key);
-	struct flow want = expected(f), got;
-
-	if (golden)
-		assert_golden(out, len, golden);
-	assert_in_range(len, key_len + 3, FLOW_PACKED_MAX);
-	assert_in_range(key_len, 14, FLOW_KEY_MAX);
-	assert_memory_equal(out, key, key_len);
-	assert_int_equal(flow_key_len(out, len), key_len);
-	assert_int_equal(flow_unpack(out, len, &got), 0);
-	assert_flow_equal(&got, &want);
-	assert_int_equal(flow_pack(&got, again), len);
-	assert_memory_equal(out, again, len);
-	for (size_t cut = 0; cut < len; cut++) {
-		uint8_t *p = exactly(out, cut);
-		struct flow_key k;
-
-		assert_int_equal(flow_unpack(p, cut, &got), -1);
-		assert_int_equal(flow_key_len(p, cut), cut < key_len ? 0 : key_len);
-		assert_int_equal(flow_key_unpack(p, cut, &k), cut < key_len ? 0 : key_len);
-		free(p);
-	}
-	out[len] = 0;
-	assert_int_equal(flow_unpack(out, len + 1, &got), -1);
-}
 
 static void test_golden(void **state)
 {
@@ -181,7 +104,7 @@ static void test_refused(void **state)
 		{ "mandatory attribute behind an optional one", UDP4 "04 0008 20 01 07 a1 00", -2 },
 		{ "shape bit 3", UDP4 "08 0008", -2 },
 		{ "shape bit 7", UDP4 "80 0008", -2 },
-		{ "key shape bit 2", "04 11 0a000001 0a000002 0001 0002 00 0008", -1 },
+		{ "key shape bit 3", "08 11 0a000001 0a000002 0001 0002 00 0008", -1 },
 		{ "key shape bit 7", "80 11 0a000001 0a000002 0001 0002 00 0008", -1 },
 		{ "zone of zero", "02 11 0a000001 0a000002 0001 0002 0000 00 00 0008", -1 },
 		{ "zone direction 3", "02 11 0a000001 0a000002 0001 0002 0001 03 00 0008", -1 },
@@ -212,7 +135,7 @@ static void test_unknown_attributes(void **state)
 	(void)state;
 	assert_int_equal(unpack_hex(UDP4 "06 000e 00000007", &f), -1);
 	assert_int_equal(unpack_hex(UDP4 "02 000e 00000007", &plain), 0);
-	assert_int_equal(unpack_hex(UDP4 "06 000e 00000007 01 00 20 02 aaaa 7f 01 bb", &f), 0);
+	assert_int_equal(unpack_hex(UDP4 "06 000e 00000007 0a 00 20 02 aaaa 7f 01 bb", &f), 0);
 	assert_flow_equal(&f, &plain);
 	assert_int_equal(f.mark, 7);
 	memset(big + len, 0, sizeof(big) - len);
@@ -361,6 +284,7 @@ static void test_merge(void **state)
 static void test_timeouts(void **state)
 {
 	static const uint32_t tcp[] = { 120, 120, 60, 432000, 120, 60, 30, 120, 10, 120, 120, 120 };
+	static const uint32_t sctp[] = { 10, 10, 3, 3, 210, 3, 3, 3, 30, 10 };
 	struct flow_timeouts t;
 	struct flow f = { .has = FLOW_HAS_TCP | FLOW_HAS_STATUS, .key = { .l3 = 4, .proto = 6 } };
 
@@ -385,14 +309,32 @@ static void test_timeouts(void **state)
 	assert_int_equal(flow_full_timeout(&t, &f), 31);
 	f.key.proto = IPPROTO_ICMPV6;
 	assert_int_equal(flow_full_timeout(&t, &f), 32);
+	f.key.proto = IPPROTO_GRE;
+	assert_int_equal(flow_full_timeout(&t, &f), 180);
+	assert_int_equal(flow_timer(&f), FLOW_TIMER_LOST);
+	f.status = 0xa;
+	assert_int_equal(flow_full_timeout(&t, &f), 30);
+	f.key.proto = IPPROTO_SCTP;
+	assert_int_equal(flow_full_timeout(&t, &f), 10); /* state unknown */
+	f.has |= FLOW_HAS_SCTP;
+	for (uint8_t i = 0; i < sizeof(sctp) / sizeof(sctp[0]); i++) {
+		f.ext.sctp.state = i;
+		assert_int_equal(flow_full_timeout(&t, &f), sctp[i]);
+	}
 	f.key.proto = IPPROTO_ESP;
 	assert_int_equal(flow_full_timeout(&t, &f), 600);
+	assert_int_equal(flow_timer(&f), FLOW_TIMER_LIVE);
 	f.key.proto = IPPROTO_TCP;
 	f.status |= 0x400;
 	assert_int_equal(flow_full_timeout(&t, &f), 600);
 	f.has |= FLOW_HAS_TIMEOUT;
 	f.timeout_s = 1234;
 	assert_int_equal(flow_full_timeout(&t, &f), 1234);
+	assert_int_equal(flow_timer(&f), FLOW_TIMER_GIVEN);
+	f.status = 0;
+	f.key.expect = 1;
+	assert_int_equal(flow_full_timeout(&t, &f), 1234);
+	assert_int_equal(flow_timer(&f), FLOW_TIMER_GIVEN);
 }
 
 static void test_states(void **state)
@@ -412,7 +354,15 @@ static void test_states(void **state)
 	f.tcp.state = 1;
 	assert_true(flow_is_injectable(&f));
 	f.key.proto = IPPROTO_SCTP;
-	assert_false(flow_is_injectable(&f));
+	for (uint8_t i = 0; i < 10; i++) {
+		f.has = FLOW_HAS_SCTP;
+		f.ext.sctp.state = i;
+		assert_int_equal(flow_is_closing(&f), "0100011100"[i] == '1');
+		assert_int_equal(flow_is_injectable(&f), "0011111110"[i] == '1');
+		f.has = 0; /* its tags are not known */
+		assert_false(flow_is_injectable(&f));
+		assert_false(flow_is_closing(&f));
+	}
 }
 
 int main(void)

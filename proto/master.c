@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Flows that hang on others: the children of a connection that has a helper (an FTP transfer, a
+ * call's media), and expectations. Their kernel entry names the master's, which has to be there
+ * first, or the tie cannot be made: ctnetlink sets it at the entry's birth alone. So a child whose
+ * master we hold and have not written yet waits behind it; one whose master we do not know waits
+ * until the stream has told what there is. If there is none the child goes without (kern_op.c).
+ *
+ * And the other way round: what a helper does to its connection (it shifts sequence numbers where
+ * it rewrote an address) sends no event but that of the expectation. So the master is read again
+ * shortly after each: shortly, because the expectation is announced a moment before the packet is
+ * changed. Rules R60 and R61 of PROTOCOL.md.
+ */
+#include "engine_priv.h"
+
+#include <assert.h>
+#include <string.h>
+
+#define REREAD_MS 10 /* from an expectation's event to the reading of its master */
+
+struct key {
+	uint8_t p[FLOW_KEY_MAX];
+	size_t len;
+	uint32_t hash;
+};
+
+static void key_of_master(const struct engine *e, const struct flow *f, struct key *k)
+{
+	struct flow_key key = f->key;
+
+	key.expect = 0;
+	key.proto = f->ext.master.proto;
+	key.orig = f->ext.master.orig;
+	k->len = flow_key_pack(&key, k->p);
+	k->hash = cache_hash(e->local, k->p, k->len);
+}
+
+static bool is_known(struct engine *e, const struct key *k)
+{
+	struct peer *p;
+
+	return own_find(e, k->p, k->len, k->hash) || stray_find(e, k->p, k->len, k->hash) ||
+	       mirror_find(e, k->p, k->len, k->hash, true, &p);
+}
+
+/* Must r, whose flow f has a master, wait for news of that? It then stands on a list. A node that
+ * takes over does not wait. */
+static bool is_awaited(struct engine *e, struct rec *r, const struct flow *f, unsigned int table)
+{
+	const struct peer *p = table < ENGINE_PEERS_MAX ? &e->peers[table] : NULL;
+	struct key k;
+
+	if (!p || e->role == ROLE_PRIMARY || e->commit.running)
+		return false;
+	key_of_master(e, f, &k);
+	if (is_known(e, &k))
+		return false;
+	if ((r->flags & F_AWAITED) && !p->resyncing && p->covered >= r->version)
+		return false;
+	r->flags |= F_AWAITED;
+	r->aux = to_s(e->now);
+	cache_list_add(p->mirror, r, CACHE_LIST_LATER);
+	return true;
+}
+
+/* Could it be written? Not what is there, on its way, or has failed already. */
+static bool is_waiting(const struct rec *m)
+{
+	struct flow f;
+
+	return !(m->flags & (F_KERN | F_FLIGHT | F_REFUSED | F_CHECK | F_STALE)) &&
+	       !flow_unpack(m->body, m->len, &f) && flow_is_injectable(&f);
+}
+
+/* The record of f's master if it can be put into our kernel and is not there; *table becomes its
+ * own. The child r then stands on the work list. NULL: none. */
+static struct rec *first(struct engine *e, const struct flow *f, unsigned int *table, struct rec *r)
+{
+	struct cache *children = *table == TABLE_STRAYS ? e->strays : e->peers[*table].mirror;
+	struct peer *p;
+	struct rec *m;
+	struct key k;
+
+	key_of_master(e, f, &k);
+	if (own_find(e, k.p, k.len, k.hash) || mirror_find(e, k.p, k.len, k.hash, false, &p))
+		return NULL;
+	m = stray_find(e, k.p, k.len, k.hash);
+	if (m) {
+		*table = TABLE_STRAYS;
+	} else {
+		m = mirror_find(e, k.p, k.len, k.hash, true, &p);
+		if (m)
+			*table = p->index;
+	}
+	if (!m || m == r || !is_waiting(m))
+		return NULL;
+	r->flags &= (uint16_t)~F_FLIGHT;
+	cache_list_add(children, r, CACHE_LIST_WORK);
+	cache_list_del(*table == TABLE_STRAYS ? e->strays : p->mirror, m);
+	return m;
+}
+
+static bool inject_make(struct engine *e, struct rec *r, unsigned int table, struct engine_op *op)
+{
+	struct rec_timer t = rec_timer(e, r);
+	bool backup = e->role == ROLE_BACKUP && table < ENGINE_PEERS_MAX;
+
+	return patrol_make(op, OP_INJECT, r, table, TAG_PLAIN, backup ? t.hold_s : t.write_s,
+			   UINT32_MAX);
+}
+
+bool master_inject(struct engine *e, struct rec *r, unsigned int table, struct engine_op *op)
+{
+	if (!inject_make(e, r, table, op))
+		return false;
+	if (!(op->flow.has & FLOW_HAS_MASTER))
+		return true;
+	if (is_awaited(e, r, &op->flow, table)) {
+		r->flags &= (uint16_t)~F_FLIGHT;
+		return false;
+	}
+	for (unsigned int depth = 0; depth < MASTERS_MAX; depth++) {
+		r = first(e, &op->flow, &table, r);
+		if (!r)
+			break;
+		(void)inject_make(e, r, table, op); /* master_first() has unpacked it */
+		if (!(op->flow.has & FLOW_HAS_MASTER))
+			break;
+	}
+	return true;
+}
+
+void master_look(struct rec *r)
+{
+	struct flow f;
+
+	if (!flow_unpack(r->body, r->len, &f) && (f.has & FLOW_HAS_HELPER))
+		r->flags |= F_HELPED;
+}
+
+void master_expects(struct engine *e, const struct flow *f, usec_t now)
+{
+	struct reread *last;
+	struct key k;
+
+	key_of_master(e, f, &k);
+	if (!own_find(e, k.p, k.len, k.hash))
+		return;
+	last = &e->rereads[(e->reread_at + e->reread_count + REREADS_MAX - 1) % REREADS_MAX];
+	if (e->reread_count && last->hash == k.hash && last->due > now)
+		last->due = now + REREAD_MS * USEC_PER_MS;
+	else if (e->reread_count < REREADS_MAX)
+		last = &e->rereads[(e->reread_at + e->reread_count++) % REREADS_MAX];
+	else
+		return; /* the patrol reads what has a helper */
+	*last = (struct reread){ .due = now + REREAD_MS * USEC_PER_MS,
+				 .hash = k.hash,
+				 .keylen = (uint8_t)k.len };
+	memcpy(last->key, k.p, k.len);
+}
+
+/* The next own flow that is to be read now, NULL if none. */
+static struct rec *due(struct engine *e, usec_t now)
+{
+	while (e->reread_count) {
+		const struct reread *d = &e->rereads[e->reread_at];
+		struct rec *r;
+
+		if (d->due > now)
+			return NULL;
+		r = own_find(e, d->key, d->keylen, d->hash);
+		e->reread_at = (e->reread_at + 1) % REREADS_MAX;
+		e->reread_count--;
+		if (r)
+			return r;
+	}
+	return NULL;
+}
+
+bool master_reread(struct engine *e, struct engine_op *op, usec_t now)
+{
+	struct rec *r;
+
+	while ((r = due(e, now)))
+		if (!(r->flags & F_FLIGHT))
+			return patrol_make(op, OP_GET, r, TABLE_LOCAL, TAG_REREAD, 0, 0);
+	return false;
+}
+
+bool master_read_helped(struct engine *e, struct rec *r, struct engine_op *op)
+{
+	if (!(r->flags & F_HELPED))
+		return false;
+	e->patrol.short_holds = true;
+	if (e->dump.running || !patrol_token(e))
+		return false;
+	return patrol_make(op, OP_GET, r, TABLE_LOCAL, TAG_REREAD, 0, 0);
+}
+
+usec_t master_deadline(const struct engine *e)
+{
+	return e->reread_count ? e->rereads[e->reread_at].due : UINT64_MAX;
+}
