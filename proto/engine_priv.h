@@ -447,6 +447,8 @@ struct rec *also_claimed(struct engine *e, const struct peer *p, const struct re
 /* The mirror record of key that is a copy, or any with the key when any is true. */
 struct rec *mirror_find(struct engine *e, const uint8_t *key, size_t keylen, uint32_t hash,
 			bool any, struct peer **p);
+/* Is this node primary, or a peer by its last word? */
+bool own_primary_known(const struct engine *e);
 /* Our kernel entry is older than the peer's claim: replace it after a while (failback). */
 void own_stale_later(struct engine *e, struct peer *p, struct rec *r, usec_t now);
 /* Timers of an entry of r's flow, seconds. */

@@ -271,7 +271,7 @@ static uint8_t end_type(const struct engine *e, const struct rec *r, const struc
 /* A peer's flow that our kernel lost while the mirror has it: bring it back (R43). */
 static void reinject(struct engine *e, struct peer *p, struct rec *r)
 {
-	if (own_injects(e) && r->list == CACHE_LIST_NONE)
+	if (own_injects(e) && (r->list == CACHE_LIST_NONE || r->list == CACHE_LIST_LATER))
 		cache_list_add(p->mirror, r, CACHE_LIST_WORK);
 }
 
@@ -550,6 +550,16 @@ void own_dump_end(struct engine *e, bool ok, usec_t now)
 
 /* ---- The mirrors ---- */
 
+bool own_primary_known(const struct engine *e)
+{
+	if (e->role == ROLE_PRIMARY)
+		return true;
+	for (unsigned int i = 0; i < ENGINE_PEERS_MAX; i++)
+		if (e->peers[i].used && e->peers[i].primary)
+			return true;
+	return false;
+}
+
 void own_stale_later(struct engine *e, struct peer *p, struct rec *r, usec_t now)
 {
 	if (e->role == ROLE_PRIMARY || r->list == CACHE_LIST_LATER ||
@@ -566,7 +576,7 @@ void own_mirror_set(struct engine *e, struct peer *p, struct rec *r, usec_t now)
 	struct flow f;
 
 	if (own_find(e, r->body, r->keylen, r->hash)) {
-		if (p->primary)
+		if (p->primary || !own_primary_known(e))
 			own_stale_later(e, p, r, now);
 		return;
 	}

@@ -272,16 +272,25 @@ static bool claim_stands(struct engine *e, const struct peer *p, const struct re
 	return unknown_find(e, r);
 }
 
+/* While nobody is primary a claim stays undecided: the address is on its way, and a promote of this
+ * node settles it. Dropped, our entry would be taken for current though packets passed elsewhere.
+ */
 static void claims_due(struct engine *e, struct peer *p, usec_t now)
 {
-	for (unsigned int i = 0; i < WAIT_BATCH; i++) {
-		struct rec *r = cache_list_first(p->mirror, CACHE_LIST_LATER);
+	uint64_t most = min_u64(WAIT_BATCH, cache_list_count(p->mirror, CACHE_LIST_LATER));
+	bool undecided = !own_primary_known(e);
 
-		if (!r || (r->aux + CLAIM_WAIT_S > to_s(now)))
+	for (uint64_t i = 0; i < most; i++) {
+		struct rec *r = cache_list_first(p->mirror, CACHE_LIST_LATER);
+		bool stands;
+
+		if (r->aux + CLAIM_WAIT_S > to_s(now))
 			return;
-		if (claim_stands(e, p, r))
+		stands = claim_stands(e, p, r);
+		if (stands)
 			r->flags |= F_STALE;
-		cache_list_add(p->mirror, r, CACHE_LIST_WORK);
+		cache_list_add(p->mirror, r,
+			       stands || !undecided ? CACHE_LIST_WORK : CACHE_LIST_LATER);
 	}
 }
 

@@ -251,6 +251,25 @@ static void test_failback(void **state)
 	bed_free(b);
 }
 
+/* The address returns before the claim has stood for long: what a promote finds is stale all the
+ * same. */
+static void test_failback_at_once(void **state)
+{
+	struct bed *b = bed_pair(true);
+
+	(void)state;
+	engine_cmd(b->n[0].e, CMD_DEMOTE, b->now);
+	engine_cmd(b->n[1].e, CMD_PROMOTE, b->now);
+	bed_run(b, 500);
+	engine_cmd(b->n[1].e, CMD_DEMOTE, b->now);
+	bed_run(b, 4000);
+	assert_int_equal(b->n[0].ops[OP_REPLACE], 0);
+	engine_cmd(b->n[0].e, CMD_PROMOTE, b->now);
+	bed_run(b, 100);
+	assert_int_equal(b->n[0].ops[OP_REPLACE], 3);
+	bed_free(b);
+}
+
 /* An entry through which packets pass stays ours, whoever claims it (R38, R39). */
 static void test_failback_touched(void **state)
 {
@@ -626,6 +645,7 @@ int main(void)
 		cmocka_unit_test(test_promote_refused),
 		cmocka_unit_test(test_demote),
 		cmocka_unit_test(test_failback),
+		cmocka_unit_test(test_failback_at_once),
 		cmocka_unit_test(test_failback_touched),
 		cmocka_unit_test(test_forced_revived),
 		cmocka_unit_test(test_forced_revived_from_cache),
