@@ -98,7 +98,8 @@ static int attach_filter(int fd, uint32_t own_port)
 
 static int join_groups(struct mnl_socket *nl)
 {
-	for (int group = NFNLGRP_CONNTRACK_NEW; group <= NFNLGRP_CONNTRACK_DESTROY; group++) {
+	/* Of flows, and behind them of expectations. */
+	for (int group = NFNLGRP_CONNTRACK_NEW; group <= NFNLGRP_CONNTRACK_EXP_DESTROY; group++) {
 		if (mnl_socket_setsockopt(nl, NETLINK_ADD_MEMBERSHIP, &group, sizeof(group)) < 0)
 			return -errno;
 	}

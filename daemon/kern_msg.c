@@ -312,7 +312,7 @@ static void put_sctp(struct out *o, const struct flow_sctp *sctp)
 
 static void put_name(struct out *o, uint16_t type, const char *name)
 {
-	put(o, type, name, (uint16_t)(strnlen(name, FLOW_NAME_LEN - 1) + 1));
+	put(o, type, name, (uint16_t)(strlen(name) + 1));
 }
 
 /* Three numbers in a nest, of the types 1 to 3. */

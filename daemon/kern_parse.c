@@ -328,11 +328,11 @@ static bool parse_protoinfo(const struct attr *nest, struct flow *f)
 /* ---- What few flows have ---- */
 
 /* A name with its NUL; longer ones than the kernel's are none of its. */
-static bool parse_name(const struct attr *a, char *name)
+static bool parse_name(const struct attr *a, char *name, size_t max)
 {
-	if (a->len == 0 || a->len > FLOW_NAME_LEN || a->data[a->len - 1] != '\0')
+	if (a->len == 0 || a->len > max || a->data[a->len - 1] != '\0')
 		return false;
-	memset(name, 0, FLOW_NAME_LEN);
+	memset(name, 0, max);
 	memcpy(name, a->data, a->len);
 	return true;
 }
@@ -347,7 +347,7 @@ static bool parse_help(const struct attr *nest, struct flow *f)
 		if (a.type != CTA_HELP_NAME)
 			continue;
 		flow_begin_ext(f);
-		if (!parse_name(&a, f->ext.helper))
+		if (!parse_name(&a, f->ext.helper, FLOW_NAME_LEN))
 			return false;
 		f->has |= FLOW_HAS_HELPER;
 	}
@@ -521,7 +521,7 @@ static bool parse_expect_one(const struct attr *a, struct flow *f)
 		return attr_u32(a, &f->id);
 	case CTA_EXPECT_HELP_NAME:
 		f->has |= FLOW_HAS_HELPER;
-		return parse_name(a, f->ext.helper);
+		return parse_name(a, f->ext.helper, FLOW_NAME_LEN);
 	case CTA_EXPECT_ZONE:
 		return attr_u16(a, &f->key.zone);
 	case CTA_EXPECT_FLAGS:
@@ -532,7 +532,7 @@ static bool parse_expect_one(const struct attr *a, struct flow *f)
 		return parse_expect_nat(a, f);
 	case CTA_EXPECT_FN:
 		f->has |= FLOW_HAS_EXPECT_FN;
-		return parse_name(a, f->ext.expect.fn);
+		return parse_name(a, f->ext.expect.fn, FLOW_FN_LEN);
 	default:
 		return true;
 	}

@@ -66,7 +66,8 @@ struct flow_tcp {
 };
 
 #define FLOW_LABELS_LEN 16
-#define FLOW_NAME_LEN 16 /* of a helper or an expectation's function, with its NUL */
+#define FLOW_NAME_LEN 16 /* of a helper, with its NUL */
+#define FLOW_FN_LEN 32   /* of an expectation's function, likewise: "nat-follow-master" */
 
 /* The flow that this one is RELATED to: its original tuple. Family and zone are the child's. */
 struct flow_master {
@@ -100,7 +101,7 @@ struct flow_expect {
 	uint8_t nat_dir;
 	uint8_t nat_addr[16];
 	uint16_t nat_port;
-	char fn[FLOW_NAME_LEN];
+	char fn[FLOW_FN_LEN];
 };
 
 /* What few flows have. A member means something only if its bit in flow.has is set. If any of these

@@ -153,6 +153,10 @@ void engine_kern(struct engine *e, enum engine_kern_event event, const struct fl
 					    .now = now },
 		      flow);
 	e->now = now;
+	if (flow && flow->key.expect) { /* not replicated; tells that a helper was at work */
+		master_expects(e, flow, now);
+		return;
+	}
 	switch (event) {
 	case KERN_NEW:
 		e->count.events_new++;

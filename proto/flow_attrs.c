@@ -57,28 +57,23 @@ static bool is_zero(const uint8_t *p, size_t len)
 
 /* ---- Names ---- */
 
-/* Length of a name, 0 if it is none that can travel. */
-static size_t name_len(const char *name)
+/* Length of a name in room for max bytes, 0 if it is none that can travel. */
+static size_t name_len(const char *name, size_t max)
 {
 	size_t len = 0;
 
-	while (len < FLOW_NAME_LEN && name[len] > ' ' && name[len] <= '~')
+	while (len < max && name[len] > ' ' && name[len] <= '~')
 		len++;
-	return len < FLOW_NAME_LEN && !name[len] ? len : 0;
+	return len < max && !name[len] ? len : 0;
 }
 
-static uint8_t *put_name(uint8_t *p, const char *name)
+static bool get_name(const uint8_t *p, size_t len, char *name, size_t max)
 {
-	return put(p, name, name_len(name));
-}
-
-static bool get_name(const uint8_t *p, size_t len, char *name)
-{
-	memset(name, 0, FLOW_NAME_LEN);
-	if (!len || len >= FLOW_NAME_LEN)
+	memset(name, 0, max);
+	if (!len || len >= max)
 		return false;
 	memcpy(name, p, len);
-	return name_len(name) == len;
+	return name_len(name, max) == len;
 }
 
 /* ---- One attribute each ---- */
@@ -103,12 +98,12 @@ static bool labels_get(const uint8_t *p, size_t len, struct flow *f)
 
 static uint8_t *helper_put(uint8_t *p, const struct flow *f)
 {
-	return put_name(p, f->ext.helper);
+	return put(p, f->ext.helper, name_len(f->ext.helper, FLOW_NAME_LEN));
 }
 
 static bool helper_get(const uint8_t *p, size_t len, struct flow *f)
 {
-	return get_name(p, len, f->ext.helper);
+	return get_name(p, len, f->ext.helper, FLOW_NAME_LEN);
 }
 
 static uint8_t *master_put(uint8_t *p, const struct flow *f)
@@ -249,12 +244,12 @@ static bool nat_get(const uint8_t *p, size_t len, struct flow *f)
 
 static uint8_t *fn_put(uint8_t *p, const struct flow *f)
 {
-	return put_name(p, f->ext.expect.fn);
+	return put(p, f->ext.expect.fn, name_len(f->ext.expect.fn, FLOW_FN_LEN));
 }
 
 static bool fn_get(const uint8_t *p, size_t len, struct flow *f)
 {
-	return get_name(p, len, f->ext.expect.fn);
+	return get_name(p, len, f->ext.expect.fn, FLOW_FN_LEN);
 }
 
 /* ---- All of them ---- */

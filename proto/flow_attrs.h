@@ -11,7 +11,7 @@
 
 /* Most bytes that the attributes of one flow, or of one expectation, take. */
 #define ATTRS_FLOW_MAX 125
-#define ATTRS_EXPECT_MAX 114
+#define ATTRS_EXPECT_MAX 130
 
 /* Writes the attributes that f has, in their one canonical form, at p. Returns what follows; p if
  * there are none (an attribute that says nothing is left out). */

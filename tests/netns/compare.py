@@ -41,10 +41,14 @@ NAMES = {1: "orig", 2: "reply", 3: "status", 4: "protoinfo", 5: "help", 8: "mark
 # EXPECTED, SEEN_REPLY, ASSURED, CONFIRMED, SRC_NAT, DST_NAT, FIXED_TIMEOUT, HELPER. Not the NAT_DONE bits: a kernel sets
 # them on a flow that met its NAT hooks and was left as it is, and lets nobody set them.
 STATUS_MASK = 0x243F
+# A GRE entry that came by netlink lives only if its timer is fixed: CTA_PROTO_NUM 47.
+GRE_TUPLE, FIXED_TIMEOUT = b"\x05\x00\x01\x00\x2f", 0x400
 # WINDOW_SCALE and SACK_PERM. The rest is a kernel's own view of the stream: BE_LIBERAL is what a copy needs to live.
 TCP_FLAGS_MASK = 0x03
 TCP_STATES = ["NONE", "SYN_SENT", "SYN_RECV", "ESTABLISHED", "FIN_WAIT", "CLOSE_WAIT", "LAST_ACK",
               "TIME_WAIT", "CLOSE", "SYN_SENT2"]
+SCTP_STATES = ["NONE", "CLOSED", "COOKIE_WAIT", "COOKIE_ECHOED", "ESTABLISHED", "SHUTDOWN_SENT", "SHUTDOWN_RECD",
+               "SHUTDOWN_ACK_SENT", "HEARTBEAT_SENT"]
 PROTO_NAMES = {1: "icmp", 6: "tcp", 17: "udp", 47: "gre", 58: "icmpv6", 132: "sctp", 136: "udplite"}
 
 
@@ -153,6 +157,8 @@ def raw_record(family, data, start, end):
             continue
         else:
             rest.append((kind, value))
+    if orig and GRE_TUPLE in orig:
+        rest = [(k, v & ~FIXED_TIMEOUT) if k == STATUS else (k, v) for k, v in rest]
     return (family, zone, orig), tuple(rest)
 
 
@@ -196,6 +202,8 @@ def text_of(key, rest):
     info = dict(attrs.get(PROTOINFO, ()))
     if orig[0] == 6 and "state" in info:
         words.append(TCP_STATES[info["state"]])
+    if orig[0] == 132 and 3 in info:
+        words += [SCTP_STATES[info[3][a]] for kind, a, _ in attributes(info[3], 0, len(info[3])) if kind == 1]
     status = attrs.get(STATUS, 0)
     flags = [] if status & 2 else ["[UNREPLIED]"]
     if status & 4:
@@ -210,7 +218,7 @@ def text_line(line):
     tokens = line.split()
     if len(tokens) < 5:
         raise ValueError("not a flow: " + line)
-    head = tokens[:2] + [t for t in tokens[2:5] if t in TCP_STATES]
+    head = tokens[:2] + [t for t in tokens[2:5] if t in TCP_STATES + SCTP_STATES]
     tuples, flags, mark, zone, this = [], [], 0, 0, None
     for token in tokens[2:]:
         name, equals, value = token.partition("=")

@@ -17,8 +17,9 @@
 #define SCTP_STATE "05 09 04 11223344 55667788"
 #define EXP4 "04 06 00000000 0a000002 0000 0014"
 #define EXP_MASK "07 06 00000000 0000"
+#define A16 "61616161616161616161616161616161"
 #define Z8 "00000000 00000000"
-#define EXP_REST "08 07 01 0a000001 1234 09 05 6e61742d66"
+#define EXP_REST "08 07 01 0a000001 1234 09 11 6e61742d666f6c6c6f772d6d6173746572"
 
 static struct flow sample_ext(uint8_t proto)
 {
@@ -113,7 +114,7 @@ static void test_expectation(void **state)
 	x->nat_dir = 1;
 	memcpy(x->nat_addr, (uint8_t[]){ 10, 0, 0, 1 }, 4);
 	x->nat_port = htons(0x1234);
-	memcpy(x->fn, "nat-f", 6);
+	memcpy(x->fn, "nat-follow-master", 18);
 	assert_int_equal(unpack_hex(EXP4 "04 03 05" HELPER MASTER4 EXP_MASK EXP_REST, &got), 0);
 	f.has &= ~(uint32_t)FLOW_HAS_TIMEOUT;
 	assert_int_equal(got.has, f.has);
@@ -160,6 +161,8 @@ static void test_refused(void **state)
 		  EXP4 "04 00 00" MASTER4 EXP_MASK "08 07 00 00000000 0000", -1 },
 		{ "an expectation's NAT, direction 2",
 		  EXP4 "04 00 00" MASTER4 EXP_MASK "08 07 02 0a000001 1234", -1 },
+		{ "an expectation's function, 32 bytes",
+		  EXP4 "04 00 00" MASTER4 EXP_MASK "09 20 " A16 A16, -1 },
 		{ "an expectation with a reply", EXP4 "05 00 00" MASTER4 EXP_MASK, -1 },
 		{ "an expectation without attributes", EXP4 "00 00 00", -1 },
 		{ "an expectation, shape bit 3", EXP4 "0c 00 00" MASTER4 EXP_MASK, -2 },
@@ -289,9 +292,9 @@ static void test_largest(void **state)
 	memset(f.ext.helper, 'a', sizeof(f.ext.helper) - 1);
 	assert_int_equal(flow_pack(&f, out), 41 + 3 + 36 + 4 + 18 + 17 + 39 + 26 + 11 + 14);
 	f.key.expect = 1;
-	memcpy(f.ext.expect.fn, f.ext.helper, sizeof(f.ext.helper));
+	memset(f.ext.expect.fn, 'a', sizeof(f.ext.expect.fn) - 1);
 	f.ext.expect.nat_port = 1;
-	assert_int_equal(flow_pack(&f, out), 41 + 3 + 17 + 39 + 20 + 21 + 17);
+	assert_int_equal(flow_pack(&f, out), 41 + 3 + 17 + 39 + 20 + 21 + 33);
 }
 
 static void test_merge(void **state)

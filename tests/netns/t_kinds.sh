@@ -1,0 +1,112 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# The rarer kinds of flows, made by real traffic where a client can: SCTP, GRE, UDP-Lite, protocols without ports, zones, labels,
+# hairpin NAT into a range of ports, NAT of IPv6, an FTP session that the firewall rewrites (helper, shifted sequence
+# numbers) with its transfer (master), a fixed timer. The active firewall dies; the other's kernel must hold the same,
+# attribute by attribute, and every one of them must go on under rules that let nothing new pass. FTP without losing or
+# doubling a byte.
+#
+# MODE=hot and MODE=cache; without it both, one after the other.
+
+# shellcheck source=tests/netns/lib.sh
+. "$(dirname "$0")/lib.sh"
+both_modes
+
+kinds_rules() { # on both: helper, labels, zones, hairpin
+	local n
+	for n in "$FW1" "$FW2"; do
+		in_ns "$n" nft -f - <<-'RULES' || die "rules of the kinds in $n"
+		table inet kinds {
+			ct helper ftp-std { type "ftp" protocol tcp; l3proto ip; }
+			chain zones {
+				type filter hook prerouting priority raw
+				udp dport 7005 ct zone set 5
+				udp sport 7005 ct zone set 5
+				udp dport 7006 ct original zone set 6
+			}
+			chain help {
+				type filter hook prerouting priority filter
+				tcp dport 21 ct helper set "ftp-std"
+				udp dport 7007 ct label 77 counter
+				udp dport 7007 ct label set 77
+			}
+		}
+		table ip hairpin {
+			chain pre {
+				type nat hook prerouting priority -110
+				iifname lan0 udp dport 8081 dnat to 10.1.0.1:5001
+			}
+			chain post {
+				type nat hook postrouting priority 90
+				iifname lan0 oifname lan0 ip protocol udp snat to 10.1.0.254:4000-4100
+			}
+		}
+		RULES
+	done
+}
+
+kinds_do() { # COMMAND TEXT: a check for each kind
+	local line
+	echo "$1" >&"$KIN"
+	while read -r -t 120 -u "$KOUT" line; do
+		[ "$line" != end ] || return 0
+		case $line in ok*) pass "$2: ${line#ok }" ;; *) fail "$2: $line" ;; esac
+	done
+	die "kinds.py does not answer: $(cat "$TMP/kinds.err")"
+}
+
+# Packets that met a label before the rule set it.
+labelled() { in_ns "$1" nft list chain inet kinds help | sed -n 's/.*ct label .*counter packets \([0-9]*\).*/\1/p'; }
+
+has() { grep -q -- "$1" "$TMP/held.txt"; } # PATTERN: of a line of the owner's table
+
+same_as_saved() { compare --skip-state SYN_SENT "dump:$TMP/owner" "kernel:$FW2"; }
+owner_is_known() { compare --skip-state SYN_SENT "kernel:$FW1" "kernel:$FW2"; }
+
+NAT6=snat
+net_make
+timeouts_long
+for ns in "$FW1" "$FW2"; do
+	sysctl_in "$ns" net.netfilter.nf_conntrack_{gre_timeout,gre_timeout_stream}=600
+done
+kinds_rules
+daemons_start
+mkfifo "$TMP/k.in" "$TMP/k.out"
+"$HERE/kinds.py" "$CL" "$SV" <"$TMP/k.in" >"$TMP/k.out" 2>"$TMP/kinds.err" &
+PIDS[kinds]=$!
+exec {KIN}>"$TMP/k.in" {KOUT}<"$TMP/k.out"
+kinds_do open "before"
+# The kernel here takes no UDP-Lite packet for valid; and nothing else makes a fixed timer.
+in_ns "$FW1" conntrack -I -p udplite -s 10.1.0.9 -d 10.2.0.9 --sport 3 --dport 4 -t 600 -u SEEN_REPLY,ASSURED \
+	>"$TMP/insert" 2>&1 || die "conntrack -I: $(cat "$TMP/insert")"
+in_ns "$FW1" conntrack -I -p udp -s 10.1.0.9 -d 10.2.0.9 --sport 1 --dport 2 -t 600 \
+	-u SEEN_REPLY,ASSURED,FIXED_TIMEOUT >"$TMP/insert" 2>&1 || die "conntrack -I: $(cat "$TMP/insert")"
+for_time 3 # UDP is a stream when it was seen for 2 s; its state is told then
+kinds_do check "before, again"
+
+# What the test is about must be there, or it would prove nothing.
+in_ns "$FW1" conntrack -L >"$TMP/held.txt" 2>/dev/null
+in_ns "$FW1" conntrack -L -f ipv6 >>"$TMP/held.txt" 2>/dev/null
+for what in '^sctp .*ESTABLISHED' '^udplite' '^gre' '^unknown  99' 'zone=5' 'zone-orig=6' 'helper=ftp' 'dport=40[0-9][0-9] '; do
+	check "fw1 holds $what" has "$what"
+done
+check_that "fw1 holds labels" "$(labelled "$FW1") > 0"
+check "fw2 learns them" poll 15 ready fw2
+[ "$MODE" != hot ] || check "both kernels hold the same, attribute by attribute" poll 15 owner_is_known
+check "fw2's cache holds them" poll 15 cache_equal fw1
+check_that "fw1 could read all that its kernel said" "$(counter fw1 parse_errors) == 0"
+rules_lock
+compare --save "$FW1" "$TMP/owner"
+daemon_kill fw1
+links_down fw1
+vip_add fw2
+check "promote" ctsync fw2 promote
+check "fw2's kernel holds what fw1's held, attribute by attribute" poll 5 same_as_saved
+kinds_do check "after"
+check_that "the first packets on fw2 met the labels" "$(labelled "$FW2") == 2"
+kinds_do check "after, again" # an entry may end with its first packet
+check_that "nothing was left out for want of a helper" "$(counter fw2 no_helper) == 0"
+check_that "every child has its master" "$(counter fw2 no_master) == 0"
+check_that "every label has room" "$(counter fw2 no_labels) == 0"
+finish
