@@ -515,6 +515,9 @@ static void check_whole(struct parse *p, const config_t *c)
 		     "%u is less than twice sync.heartbeat_ms (%u); allowed: %u or more",
 		     conf->dead_ms, conf->heartbeat_ms, 2 * conf->heartbeat_ms);
 	}
+	if (conf->active_active && !conf->hot)
+		fail(p, config_lookup(c, "active_active"), "active_active",
+		     "needs standby = \"hot\": flows have to be in every kernel at once");
 	if (conf->socket[0] != '/')
 		fail(p, config_lookup(c, "control.socket"), "control.socket",
 		     "\"%s\"; allowed: a path that starts with /", conf->socket);
@@ -623,6 +626,7 @@ void conf_engine(const struct conf *conf, struct engine_conf *out)
 	engine_conf_default(out);
 	memcpy(out->node, conf->node, sizeof(out->node));
 	out->hot = conf->hot;
+	out->active_active = conf->active_active;
 	out->heartbeat_ms = conf->heartbeat_ms;
 	out->dead_ms = conf->dead_ms;
 	out->hold_s = conf->hold_s;

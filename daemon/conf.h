@@ -19,6 +19,7 @@
 struct conf {
 	char node[WIRE_NAME_MAX + 1];
 	bool hot;
+	bool active_active; /* needs hot */
 	/* sync */
 	bool sealed; /* key_files given */
 	char key_files[ENGINE_KEYS_MAX][256];

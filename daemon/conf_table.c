@@ -55,6 +55,11 @@ static const struct conf_key table[] = {
 	  .help = "What a backup does with the flows that it receives: write them into its kernel "
 		  "as they arrive, or keep "
 		  "them in memory until a promote or commit." },
+	{ .path = "active_active",
+	  .type = CONF_BOOL,
+	  FIELD(active_active),
+	  .help = "Every node carries traffic, also the two directions of one flow on different "
+		  "nodes. The same on all nodes; needs standby = \"hot\"." },
 	{ .path = "user",
 	  .type = CONF_STR,
 	  FIELD(user),

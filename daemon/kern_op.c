@@ -220,6 +220,23 @@ static void add_replace(struct kern *k, uint8_t i, const struct flow *f)
 	add_inject(k, i, f);
 }
 
+/* What was read becomes what the entry is then. */
+static void add_join(struct kern *k, uint8_t i, const struct flow *theirs)
+{
+	struct flow *got = &k->step[i].got, joined;
+
+	if (!flow_join(got, theirs, &joined))
+		return;
+	add_update(k, i, &joined, kern_update_status(&joined, got->status));
+	if (!(joined.has & FLOW_HAS_TIMEOUT)) {
+		joined.timeout_s = got->timeout_s;
+		joined.has |= got->has & FLOW_HAS_TIMEOUT;
+	}
+	joined.mark = got->mark;
+	joined.has |= got->has & FLOW_HAS_MARK;
+	*got = joined;
+}
+
 static bool has_condition(const struct engine_op *op)
 {
 	switch (op->type) {
@@ -235,7 +252,8 @@ static bool has_condition(const struct engine_op *op)
 /* A refresh always reads: it must not lower a timer. */
 static bool reads_first(const struct engine_op *op)
 {
-	return op->type == OP_GET || op->type == OP_REFRESH || has_condition(op);
+	return op->type == OP_GET || op->type == OP_REFRESH || op->type == OP_JOIN ||
+	       has_condition(op);
 }
 
 /* An entry without a timeout is offloaded to a flowtable: packets flow. */
@@ -263,6 +281,9 @@ static void write_op(struct kern *k, uint8_t i, const struct engine_op *op)
 	case OP_REFRESH:
 		if (f->timeout_s > k->step[i].got.timeout_s)
 			add_timeout(k, i, f);
+		break;
+	case OP_JOIN:
+		add_join(k, i, f);
 		break;
 	case OP_DELETE:
 		add_delete(k, i, &f->key, false);
@@ -424,7 +445,8 @@ static void report(struct kern *k, struct engine *e, unsigned int i, const struc
 		   usec_t now)
 {
 	const struct kern_step *step = &k->step[i];
-	bool show = op->type == OP_GET || op->type == OP_REFRESH || step->err == -EBUSY;
+	bool show = op->type == OP_GET || op->type == OP_REFRESH || op->type == OP_JOIN ||
+		    step->err == -EBUSY;
 
 	engine_result(e, op, step->err, show && step->have ? &step->got : NULL, now);
 }

@@ -6,7 +6,7 @@
  * yet made up for.
  *
  * It fails closed: what cannot be known is a reason against it. A primary is ready: the flows are
- * its own.
+ * its own. Active-active it has its peers' to take over, as a backup has.
  */
 #include "ready.h"
 
@@ -90,7 +90,7 @@ void ready_of(const struct engine_stats *s, const struct ready_facts *f, struct 
 	(void)snprintf(out->reason, sizeof(out->reason), "%s", s->reason);
 	if (!s->ready)
 		return;
-	if (s->role == ROLE_PRIMARY)
+	if (s->role == ROLE_PRIMARY && !f->active_active)
 		out->ready = true;
 	else if (f->rereading)
 		(void)snprintf(out->reason, sizeof(out->reason),
@@ -116,6 +116,7 @@ void ready_of(const struct engine_stats *s, const struct ready_facts *f, struct 
 void ready_judge(const struct daemon *d, const struct engine_stats *s, struct ready *out)
 {
 	struct ready_facts f = { .hot = d->conf.hot,
+				 .active_active = d->conf.active_active,
 				 .rereading = s->count.overruns > d->overruns_over,
 				 .tracking = ready_tracks(&d->tracking, d->now) };
 

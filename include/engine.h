@@ -47,6 +47,7 @@ struct engine_conf {
 	char node[WIRE_NAME_MAX + 1];
 	uint64_t kernel_id;    /* hash of boot id and network namespace; never 0 */
 	bool hot;              /* standby = "hot": inject as flows arrive */
+	bool active_active;    /* every node carries traffic; needs hot */
 	enum engine_role role; /* role at start */
 	enum engine_origin origin;
 	uint8_t key[ENGINE_KEYS_MAX][32]; /* pre-shared keys; key_count 0 = unsealed */
@@ -167,6 +168,8 @@ enum engine_op_type {
 	OP_DELETE,  /* read; if untouched delete that incarnation (by CTA_ID) */
 	OP_REPLACE, /* read; if untouched delete that incarnation and create flow anew (forgets
 		       stale TCP windows) */
+	OP_JOIN,    /* read; what flow_join() finds new in flow is written, timeout_s with a new
+		       TCP state. The result carries the entry as it is then */
 	OP_GET,     /* read only: the result carries the entry */
 	OP_DUMP,    /* start a dump; answered by KERN_DUMP .. KERN_DUMP_END, not by a result */
 };
@@ -188,8 +191,8 @@ struct engine_op {
  * be answered by engine_result, in order, before the engine is ticked again. */
 bool engine_op(struct engine *e, struct engine_op *op, usec_t now);
 
-/* Result of op: err 0 or -errno. got: the entry as the kernel had it (OP_GET, OP_REFRESH, and
- * -EBUSY of conditional ones), else NULL. */
+/* Result of op: err 0 or -errno. got: the entry as the kernel had it (OP_GET, OP_JOIN, OP_REFRESH,
+ * and -EBUSY of conditional ones), else NULL. */
 void engine_result(struct engine *e, const struct engine_op *op, int err, const struct flow *got,
 		   usec_t now);
 
@@ -293,6 +296,7 @@ uint64_t engine_build(void);
 	X(refreshes, "kernel timers refreshed")                                                    \
 	X(deletes, "kernel entries deleted")                                                       \
 	X(replaces, "stale kernel entries replaced")                                               \
+	X(joins, "active-active: own entries told what a peer saw of them")                        \
 	X(refused, "kernel writes refused")                                                        \
 	X(touched, "copies found touched by traffic")                                              \
 	X(adopted, "flows adopted as ours")                                                        \

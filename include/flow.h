@@ -227,6 +227,10 @@ bool flow_is_partial(const struct flow *f);
  * and CLOSED)? */
 bool flow_is_closing(const struct flow *f);
 
+/* Active-active: what two nodes know of one flow of which each sees a part (PROTOCOL.md, R72).
+ * Writes into out what ours becomes with the news in theirs. Returns false if there are none. */
+bool flow_join(const struct flow *ours, const struct flow *theirs, struct flow *out);
+
 /* May a kernel entry made from f carry the flow on? False for TCP SYN_SENT and NONE, for SCTP
  * CLOSED and NONE or without its tags. */
 bool flow_is_injectable(const struct flow *f);

@@ -84,7 +84,7 @@ static void injected(struct engine *e, struct peer *p, struct rec *r, const stru
 	copy_set(e, p, r, deadline_of(op, now));
 	if (e->commit.running)
 		e->commit.committed++;
-	if (e->role == ROLE_PRIMARY && e->commit.running)
+	if (e->role == ROLE_PRIMARY && e->commit.running && active_takes_over(e, p))
 		own_adopt(e, r->body, r->len, r->keylen, r->hash, r->written_s, false, now);
 }
 
@@ -396,7 +396,10 @@ static void own_result(struct engine *e, const struct engine_op *op, struct rec 
 	}
 	if (!err) {
 		r->gen = e->dump.gen;
+		e->count.joins += op->type == OP_JOIN;
 		own_update(e, r, got, false, now);
+	} else if (op->type == OP_JOIN && err != -ENOENT) {
+		refused(e, NULL, err);
 	} else if (err == -ENOENT && op->tag != TAG_REREAD) { /* its DESTROY is on its way */
 		struct flow end = { .has = FLOW_HAS_TIMEOUT };
 

@@ -52,6 +52,7 @@ struct engine *engine_new(const struct engine_conf *conf, uint64_t epoch, const 
 	e->id = node_id(conf->node);
 	e->epoch = epoch;
 	e->role = conf->role;
+	e->syn_sent = conf->active_active;
 	e->now = e->started_at = e->hello_at = now;
 	memcpy(e->seed, seed, sizeof(e->seed));
 	seal_init(&e->seal, conf->key, conf->key_count);
@@ -91,6 +92,7 @@ void engine_reconf(struct engine *e, const struct engine_conf *conf, usec_t now)
 	e->conf = *conf;
 	memcpy(e->conf.node, old.node, sizeof(old.node));
 	e->conf.hot = old.hot;
+	e->conf.active_active = old.active_active;
 	e->conf.kernel_id = old.kernel_id;
 	e->conf.role = old.role;
 	e->conf.origin = old.origin;
@@ -568,6 +570,8 @@ bool engine_op(struct engine *e, struct engine_op *op, usec_t now)
 		return false;
 	tape_op(e->tape, op);
 	e->ops_out += op->type != OP_DUMP;
+	if (e->conf.active_active)
+		active_liberal(&op->flow);
 	return true;
 }
 

@@ -358,6 +358,8 @@ unsigned int arrive_stats(const struct peer *p, struct engine_path_stats *s, use
 
 /* peer.c: the receiver's side. Return 0 or -DROP_x. */
 struct peer *peer_find(struct engine *e, uint64_t id);
+/* Is this node primary, or a peer by its last word? */
+bool peer_primary_known(const struct engine *e);
 int peer_hack(struct engine *e, const struct wire_head *h, const struct wire_hack *m,
 	      unsigned int endpoint, usec_t now);
 int peer_data(struct engine *e, struct peer *p, uint8_t flags, struct wire_buf *b, usec_t now);
@@ -395,6 +397,20 @@ usec_t repair_report_at(const struct engine *e,
 			const struct peer *p); /* when the next REPORT is due */
 bool repair_lists_busy(const struct peer *p);
 bool repair_vector_wanted(const struct engine *e, const struct peer *p);
+
+/* active.c */
+bool active_injectable(const struct engine *e,
+		       const struct flow *f); /* could an entry carry it on? */
+void active_liberal(struct flow *f);          /* R71; nothing to what is not TCP */
+/* The same for a packed flow; returns liberal, which holds FLOW_PACKED_MAX, or body if there is
+ * nothing to unpack. */
+const uint8_t *active_liberal_body(const uint8_t *body, size_t len, uint8_t *liberal);
+/* May a promote make p's flows ours? Active-active: not while p is heard (R74). */
+bool active_takes_over(const struct engine *e, const struct peer *p);
+/* What r, p's, says of a key that we own goes into our entry (R72), or ours gives way to the new
+ * life of the tuple (R73). False: nothing to do. */
+bool active_op(struct engine *e, struct peer *p, struct rec *r, struct rec *own,
+	       struct engine_op *op);
 
 /* own.c: ownership. */
 void own_event(struct engine *e, enum engine_kern_event event, const struct flow *f,
@@ -447,8 +463,6 @@ struct rec *also_claimed(struct engine *e, const struct peer *p, const struct re
 /* The mirror record of key that is a copy, or any with the key when any is true. */
 struct rec *mirror_find(struct engine *e, const uint8_t *key, size_t keylen, uint32_t hash,
 			bool any, struct peer **p);
-/* Is this node primary, or a peer by its last word? */
-bool own_primary_known(const struct engine *e);
 /* Our kernel entry is older than the peer's claim: replace it after a while (failback). */
 void own_stale_later(struct engine *e, struct peer *p, struct rec *r, usec_t now);
 /* Timers of an entry of r's flow, seconds. */
@@ -493,6 +507,9 @@ bool scope_visit(struct engine *e, unsigned int table, struct rec *r);
  */
 bool patrol_make(struct engine_op *op, enum engine_op_type type, struct rec *r, unsigned int table,
 		 enum op_tag tag, uint32_t timeout_s, uint32_t limit_s);
+/* The entry that stands here, ours, is replaced by r's flow unless packets touched it. */
+bool patrol_replace(struct engine *e, struct peer *p, struct rec *r, const struct rec *ours,
+		    struct engine_op *op);
 bool patrol_token(struct engine *e); /* may a background write be made now? */
 struct cache *patrol_table(struct engine *e, unsigned int table);
 void patrol_adopt(struct engine *e, struct rec *r,

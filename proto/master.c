@@ -64,12 +64,12 @@ static bool is_awaited(struct engine *e, struct rec *r, const struct flow *f, un
 }
 
 /* Could it be written? Not what is there, on its way, or has failed already. */
-static bool is_waiting(const struct rec *m)
+static bool is_waiting(const struct engine *e, const struct rec *m)
 {
 	struct flow f;
 
 	return !(m->flags & (F_KERN | F_FLIGHT | F_REFUSED | F_CHECK | F_STALE)) &&
-	       !flow_unpack(m->body, m->len, &f) && flow_is_injectable(&f);
+	       !flow_unpack(m->body, m->len, &f) && active_injectable(e, &f);
 }
 
 /* The record of f's master if it can be put into our kernel and is not there; *table becomes its
@@ -92,7 +92,7 @@ static struct rec *first(struct engine *e, const struct flow *f, unsigned int *t
 		if (m)
 			*table = p->index;
 	}
-	if (!m || m == r || !is_waiting(m))
+	if (!m || m == r || !is_waiting(e, m))
 		return NULL;
 	r->flags &= (uint16_t)~F_FLIGHT;
 	cache_list_add(children, r, CACHE_LIST_WORK);

@@ -112,8 +112,11 @@ static struct rec *adopt(struct engine *e, const uint8_t *body, size_t len, cons
 {
 	struct rec *r = cache_find(e->local, k->p, k->len, k->hash);
 	uint16_t sent = r ? r->flags & F_SENT : 0;
+	uint8_t liberal[FLOW_PACKED_MAX];
 
 	assert(!r || r->tomb);
+	if (e->conf.active_active && deadline_s)
+		body = active_liberal_body(body, len, liberal);
 	if (others_clear(e, k->p, k->len, k->hash))
 		e->count.adopted++;
 	if (cache_flows(e->local) >= e->conf.flows_max) {
@@ -431,7 +434,8 @@ static void dump_unknown(struct engine *e, const struct flow *f, const struct ke
 		let_go(e, k);
 		return;
 	}
-	if (e->complete || e->conf.origin == ORIGIN_BOOT || e->role == ROLE_PRIMARY) {
+	if (e->complete || e->conf.origin == ORIGIN_BOOT ||
+	    (e->role == ROLE_PRIMARY && !e->conf.active_active)) {
 		r = adopt_included(e, f, k, 0, false, now);
 		if (!r)
 			return;
@@ -550,19 +554,9 @@ void own_dump_end(struct engine *e, bool ok, usec_t now)
 
 /* ---- The mirrors ---- */
 
-bool own_primary_known(const struct engine *e)
-{
-	if (e->role == ROLE_PRIMARY)
-		return true;
-	for (unsigned int i = 0; i < ENGINE_PEERS_MAX; i++)
-		if (e->peers[i].used && e->peers[i].primary)
-			return true;
-	return false;
-}
-
 void own_stale_later(struct engine *e, struct peer *p, struct rec *r, usec_t now)
 {
-	if (e->role == ROLE_PRIMARY || r->list == CACHE_LIST_LATER ||
+	if ((e->role == ROLE_PRIMARY && !e->conf.active_active) || r->list == CACHE_LIST_LATER ||
 	    (r->flags & (F_STALE | F_KERN)))
 		return;
 	r->aux = to_s(now);
@@ -576,7 +570,9 @@ void own_mirror_set(struct engine *e, struct peer *p, struct rec *r, usec_t now)
 	struct flow f;
 
 	if (own_find(e, r->body, r->keylen, r->hash)) {
-		if (p->primary || !own_primary_known(e))
+		if (e->conf.active_active)
+			cache_list_add(p->mirror, r, CACHE_LIST_WORK); /* R72 */
+		else if (p->primary || !peer_primary_known(e))
 			own_stale_later(e, p, r, now);
 		return;
 	}
@@ -595,7 +591,7 @@ void own_mirror_set(struct engine *e, struct peer *p, struct rec *r, usec_t now)
 	}
 	if (!own_injects(e) && !(r->flags & F_KERN))
 		return;
-	if (flow_unpack(r->body, r->len, &f) || (!(r->flags & F_KERN) && !flow_is_injectable(&f)))
+	if (flow_unpack(r->body, r->len, &f) || (!(r->flags & F_KERN) && !active_injectable(e, &f)))
 		return;
 	if (r->list == CACHE_LIST_NONE || r->list == CACHE_LIST_AGE)
 		cache_list_add(p->mirror, r, CACHE_LIST_WORK);
@@ -614,7 +610,7 @@ struct rec *also_claimed(struct engine *e, const struct peer *p, const struct re
 			continue;
 		other = cache_find((*q)->mirror, r->body, r->keylen, r->hash);
 		if (other && !other->tomb && !flow_unpack(other->body, other->len, &f) &&
-		    flow_is_injectable(&f))
+		    active_injectable(e, &f))
 			return other;
 	}
 	return NULL;

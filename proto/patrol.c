@@ -87,11 +87,11 @@ static bool op_delete(const struct engine *e, struct engine_op *op, struct rec *
 	return true;
 }
 
-static bool injectable(const struct rec *r)
+static bool injectable(const struct engine *e, const struct rec *r)
 {
 	struct flow f;
 
-	return !flow_unpack(r->body, r->len, &f) && flow_is_injectable(&f);
+	return !flow_unpack(r->body, r->len, &f) && active_injectable(e, &f);
 }
 
 static bool stray_op(struct engine *e, struct rec *r, struct engine_op *op)
@@ -100,7 +100,7 @@ static bool stray_op(struct engine *e, struct rec *r, struct engine_op *op)
 		return patrol_make(op, OP_GET, r, TABLE_STRAYS, TAG_PARTIAL, 0, 0);
 	if (r->flags & F_DOOM)
 		return op_delete(e, op, r, TABLE_STRAYS);
-	if (!(r->flags & F_KERN) && injectable(r))
+	if (!(r->flags & F_KERN) && injectable(e, r))
 		return master_inject(e, r, TABLE_STRAYS, op);
 	return false;
 }
@@ -127,7 +127,7 @@ static const struct rec *stale_find(struct engine *e, const struct peer *p, cons
 	const struct rec *other = also_claimed(e, p, r, &q);
 	const struct rec *ours = own_find(e, r->body, r->keylen, r->hash);
 
-	if (!injectable(r)) /* a new life, too young to be carried on: its next word counts */
+	if (!injectable(e, r)) /* a new life, too young to be carried on: its next word counts */
 		return NULL;
 	if (other && (other->flags & F_STALE) && (other->flags & F_FLIGHT))
 		return NULL;
@@ -138,8 +138,8 @@ static const struct rec *stale_find(struct engine *e, const struct peer *p, cons
  * claim. Its timer runs by the state that our kernel knows, which may be an older one. It is never
  * just deleted, for an idle connection of our own (a session with this very node) may live in it.
  */
-static bool stale_op(struct engine *e, struct peer *p, struct rec *r, const struct rec *ours,
-		     struct engine_op *op)
+bool patrol_replace(struct engine *e, struct peer *p, struct rec *r, const struct rec *ours,
+		    struct engine_op *op)
 {
 	bool refreshed = e->conf.hot && e->role == ROLE_BACKUP;
 	struct rec_timer t = rec_timer(e, r), old = rec_timer(e, ours);
@@ -170,6 +170,7 @@ static bool update_op(struct engine *e, struct peer *p, struct rec *r, struct en
 
 static bool mirror_op(struct engine *e, struct peer *p, struct rec *r, struct engine_op *op)
 {
+	struct rec *own = own_find(e, r->body, r->keylen, r->hash);
 	struct peer *other;
 
 	if (r->flags & F_CHECK)
@@ -178,12 +179,14 @@ static bool mirror_op(struct engine *e, struct peer *p, struct rec *r, struct en
 		const struct rec *ours = stale_find(e, p, r);
 
 		if (ours)
-			return stale_op(e, p, r, ours, op);
+			return patrol_replace(e, p, r, ours, op);
 		r->flags &= (uint16_t)~F_STALE;
 	}
-	if (own_find(e, r->body, r->keylen, r->hash) || unknown_find(e, r) || copy_is_not_ours(r))
+	if (own && e->conf.active_active)
+		return active_op(e, p, r, own, op);
+	if (own || unknown_find(e, r) || copy_is_not_ours(r))
 		return false;
-	if ((r->flags & F_KERN) && !injectable(r)) /* a new life, too young to be carried on */
+	if ((r->flags & F_KERN) && !injectable(e, r)) /* a new life, too young to be carried on */
 		return op_delete(e, op, r, p->index);
 	if (r->flags & F_REBORN)
 		return patrol_make(op, OP_REPLACE, r, p->index, TAG_PLAIN, rec_timer(e, r).hold_s,
@@ -192,7 +195,7 @@ static bool mirror_op(struct engine *e, struct peer *p, struct rec *r, struct en
 		return update_op(e, p, r, op);
 	if (mirror_find(e, r->body, r->keylen, r->hash, false, &other))
 		return false; /* another mirror's copy */
-	if ((!own_injects(e) && !e->commit.running && !(r->flags & F_REFUSED)) || !injectable(r))
+	if ((!own_injects(e) && !e->commit.running && !(r->flags & F_REFUSED)) || !injectable(e, r))
 		return false;
 	return master_inject(e, r, p->index, op);
 }
@@ -265,6 +268,8 @@ static void strays_due(struct engine *e, enum cache_list list, usec_t now)
 /* Ours yields to a primary alone; what nobody knows is the claimer's in any case. */
 static bool claim_stands(struct engine *e, const struct peer *p, const struct rec *r)
 {
+	if (e->conf.active_active)
+		return unknown_find(e, r);
 	if (e->role == ROLE_PRIMARY)
 		return false;
 	if (own_find(e, r->body, r->keylen, r->hash))
@@ -278,7 +283,7 @@ static bool claim_stands(struct engine *e, const struct peer *p, const struct re
 static void claims_due(struct engine *e, struct peer *p, usec_t now)
 {
 	uint64_t most = min_u64(WAIT_BATCH, cache_list_count(p->mirror, CACHE_LIST_LATER));
-	bool undecided = !own_primary_known(e);
+	bool undecided = !peer_primary_known(e);
 
 	for (uint64_t i = 0; i < most; i++) {
 		struct rec *r = cache_list_first(p->mirror, CACHE_LIST_LATER);
@@ -353,7 +358,7 @@ static bool visit_copy(struct engine *e, struct peer *p, struct rec *r, struct e
 
 	if (sweep_missed(e, r->aux))
 		return patrol_make(op, OP_GET, r, p->index, TAG_SWEEP, 0, 0);
-	if (round_has(e, e->patrol.adopt_to) && !copy_is_not_ours(r)) {
+	if (round_has(e, e->patrol.adopt_to) && active_takes_over(e, p) && !copy_is_not_ours(r)) {
 		patrol_adopt(e, r, now);
 		return false;
 	}
@@ -394,7 +399,7 @@ static bool visit_mirror(struct engine *e, struct peer *p, struct rec *r, struct
 		return false;
 	if (own_find(e, r->body, r->keylen, r->hash) || unknown_find(e, r)) {
 		refusal_forget(e, r);
-		if (p->primary || unknown_find(e, r))
+		if ((p->primary && !e->conf.active_active) || unknown_find(e, r))
 			own_stale_later(e, p, r, now);
 		return false;
 	}

@@ -621,3 +621,13 @@ void peer_forget(struct engine *e, struct peer *p, usec_t now)
 	peer_resync(e, p, now);
 	p->debt = 0;
 }
+
+bool peer_primary_known(const struct engine *e)
+{
+	if (e->role == ROLE_PRIMARY)
+		return true;
+	for (unsigned int i = 0; i < ENGINE_PEERS_MAX; i++)
+		if (e->peers[i].used && e->peers[i].primary)
+			return true;
+	return false;
+}

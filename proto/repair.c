@@ -86,15 +86,16 @@ static uint64_t list_sweep(struct engine *e, struct peer *p, const struct wire_l
 	for (uint32_t pos = m->lo, end;; pos = end + 1) {
 		while ((r = list_unnamed(p, m, pos, &end)) && room) {
 			bool old = r->gen != p->gen;
+			bool left = !(p->old_dead && p->primary) || e->conf.active_active;
 
 			/* Its end may lie between the prefix and the LIST: no divergence. */
 			repaired += !old && m->version == p->covered && r->version <= m->version;
 			e->count.list_removed++;
 			/* A restarted primary owns all that its kernel has; a backup leaves out
-			 * what it cannot tell from our injections, though it may live (R42). */
-			mirror_remove(e, p, r,
-				      old && !(p->old_dead && p->primary) ? GONE_OLD : GONE_DEAD,
-				      m->version, m->version > p->covered, now);
+			 * what it cannot tell from our injections, though it may live (R42), and
+			 * so does every node in active-active (R74). */
+			mirror_remove(e, p, r, old && left ? GONE_OLD : GONE_DEAD, m->version,
+				      m->version > p->covered, now);
 		}
 		for (r = cache_chain(p->mirror, pos, &end); r; r = cache_chain_next(p->mirror, r))
 			r->flags &= (uint16_t)~F_NAMED;

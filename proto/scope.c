@@ -79,7 +79,7 @@ bool engine_policy(struct engine *e, const struct policy_conf *conf, usec_t now)
 	policy_free(e->policy);
 	e->policy = p;
 	e->fluid = p && policy_is_fluid(p);
-	e->syn_sent = conf->syn_sent;
+	e->syn_sent = conf->syn_sent || e->conf.active_active; /* R70 */
 	e->now = now;
 	patrol_urgent(e, now);
 	e->patrol.policy_to = e->patrol.urgent_to;

@@ -157,7 +157,7 @@ static void ready_as_of(const struct engine *e, struct text *t, usec_t now)
 
 static bool ready(const struct engine *e, struct text *t, usec_t now)
 {
-	if (e->role == ROLE_PRIMARY) {
+	if (e->role == ROLE_PRIMARY && !e->conf.active_active) {
 		text_put(t, "primary");
 		return true;
 	}

@@ -187,7 +187,8 @@ for side in "in_net 10.99.0.1 10.66.0.1" "in_peer 10.99.0.2 10.77.0.1"; do
 done
 in_net sysctl -qw net.netfilter.nf_conntrack_events=1
 in_peer sysctl -qw net.netfilter.nf_conntrack_events=1
-in_peer "$build/ctsyncd" -c "$tmp/peer.conf" >"$tmp/peer.log" 2>&1 &
+# Not by in_peer: a function in the background is a shell of its own, and $! its pid.
+ip netns exec "$peer_ns" "$build/ctsyncd" -c "$tmp/peer.conf" >"$tmp/peer.log" 2>&1 &
 peer_pid=$!
 
 # --- Started -----------------------------------------------------------------------------------------------------

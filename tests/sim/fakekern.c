@@ -221,6 +221,23 @@ static int op_update(struct sim *s, int n, unsigned int i, const struct engine_o
 	return 0;
 }
 
+/* What flow_join() finds new in theirs; *got is the entry as it is then. */
+static int op_join(struct sim *s, int n, unsigned int i, const struct flow *theirs,
+		   struct flow *got)
+{
+	struct kent *t = &s->node[n].k.ent[i];
+	struct flow joined;
+
+	if (!flow_join(got, theirs, &joined))
+		return 0;
+	t->f.status |= joined.status & FLOW_STATUS_MASK;
+	t->f.tcp = joined.tcp;
+	if (joined.has & FLOW_HAS_TIMEOUT)
+		set_timer(s, t, joined.timeout_s);
+	fk_snapshot(s, n, i, got);
+	return 0;
+}
+
 static bool untouched(const struct sim *s, int n, unsigned int i, const struct engine_op *op)
 {
 	struct flow f;
@@ -254,7 +271,9 @@ static int op_one(struct sim *s, int n, const struct engine_op *op, struct flow 
 	if (op->type == OP_UPDATE)
 		return op_update(s, n, (unsigned int)i, op);
 	*got = f;
-	*has_got = op->type == OP_GET || op->type == OP_REFRESH;
+	*has_got = op->type == OP_GET || op->type == OP_REFRESH || op->type == OP_JOIN;
+	if (op->type == OP_JOIN)
+		return op_join(s, n, (unsigned int)i, &op->flow, got);
 	if (op->type == OP_GET)
 		return 0;
 	if (!untouched(s, n, (unsigned int)i, op)) {
@@ -283,7 +302,7 @@ static int op_one(struct sim *s, int n, const struct engine_op *op, struct flow 
 void fk_apply(struct sim *s, int n, const struct engine_op *ops, const unsigned int count)
 {
 	static const char *const names[] = { "inject",  "update", "refresh", "delete",
-					     "replace", "get",    "dump" };
+					     "replace", "join",   "get",     "dump" };
 	int err[OPS_BATCH] = { 0 };
 	struct flow got[OPS_BATCH];
 	bool has_got[OPS_BATCH] = { false };

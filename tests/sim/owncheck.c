@@ -179,9 +179,9 @@ void own_check_failover(struct sim *s, int n)
 			continue; /* an entry that never spoke, or was not heard: only the next dump
 				     tells that it is gone */
 		s->count.failover_flows++;
-		if (fk_alive(s, n, i) && !t->raced && s->now >= s->node[n].unheard_to &&
-		    !scope_excludes(s, n, &t->f) && !scope_is_fluid(s, n) &&
-		    !peek_local(s->node[n].e, &s->conn[i].key, &own)) {
+		if (!s->p.active_active && fk_alive(s, n, i) && !t->raced &&
+		    s->now >= s->node[n].unheard_to && !scope_excludes(s, n, &t->f) &&
+		    !scope_is_fluid(s, n) && !peek_local(s->node[n].e, &s->conn[i].key, &own)) {
 			sim_fail(s,
 				 "node %d: promoted, and flow %u, which is in its kernel, is not "
 				 "its own; %s (R36)",

@@ -50,6 +50,7 @@ void params_draw(struct sim *s)
 	p->cold = rng_chance(r, 7000) ? 8500 : 3000;
 	p->flash = rng_chance(r, 5000) ? (uint32_t)rng_range(r, 500, 9000) : 0;
 	p->asym = rng_chance(r, 1500) ? 1500 : 0;
+	p->active_active = p->hot && p->asym && rng_chance(r, 7000);
 	p->spread = rng_chance(r, 3000) ? 4000 : 0;
 	p->latency_us = (uint32_t)rng_range(r, 10, rng_chance(r, 2000) ? 5000 : 300);
 	p->active_us = rng_range(r, 10, 60) * USEC_PER_SEC;
@@ -94,6 +95,7 @@ void params_conf(struct sim *s, int n, struct engine_conf *c)
 	engine_conf_default(c);
 	(void)snprintf(c->node, sizeof(c->node), "fw%d", n + 1);
 	c->hot = s->p.hot;
+	c->active_active = s->p.active_active;
 	timeouts(&c->timeouts, &r);
 	c->hold_s = rng_chance(&r, 5000) ? (uint32_t)rng_range(&r, 20, 120) : 600;
 	c->dgram_max = rng_chance(&r, 5000) ? WIRE_DGRAM_MIN : 1452;

@@ -56,10 +56,10 @@ static void draw_rule(struct policy_conf *c, struct rng *r)
 		draw_prefix(c, r);
 }
 
-static void draw(struct policy_conf *c, struct rng *r)
+static void draw(const struct sim *s, struct policy_conf *c, struct rng *r)
 {
 	memset(c, 0, sizeof(*c));
-	c->syn_sent = rng_chance(r, 1500);
+	c->syn_sent = rng_chance(r, 1500) || s->p.active_active;
 	if (rng_chance(r, 2000))
 		return; /* nothing is left out */
 	for (unsigned int n = (unsigned int)rng_range(r, 1, 4); n; n--)
@@ -69,15 +69,17 @@ static void draw(struct policy_conf *c, struct rng *r)
 void scope_init(struct sim *s)
 {
 	s->policy_rng.s = s->seed * 0x9e6c63d0676a9a99ULL + 3;
+	for (unsigned int n = 0; n < s->p.nodes; n++)
+		s->node[n].policy.syn_sent = s->p.active_active;
 	if (!rng_chance(&s->policy_rng, 4000))
 		return;
 	s->policy_us = rng_range(&s->policy_rng, 1, 15) * USEC_PER_SEC;
 	s->alike = rng_chance(&s->policy_rng, 6000);
-	draw(&s->node[0].policy, &s->policy_rng);
+	draw(s, &s->node[0].policy, &s->policy_rng);
 	for (unsigned int n = 1; n < s->p.nodes; n++) {
 		s->node[n].policy = s->node[0].policy;
 		if (!s->alike)
-			draw(&s->node[n].policy, &s->policy_rng);
+			draw(s, &s->node[n].policy, &s->policy_rng);
 	}
 	world_act(s, ACT_POLICY, 0, 0, s->now + rng_below(&s->policy_rng, s->policy_us));
 }
@@ -201,7 +203,7 @@ void scope_reload(struct sim *s)
 	struct policy_conf c;
 	int only = (int)rng_below(&s->policy_rng, s->p.nodes);
 
-	draw(&c, &s->policy_rng);
+	draw(s, &c, &s->policy_rng);
 	for (int n = 0; n < (int)s->p.nodes; n++) {
 		if (n != only && !s->alike)
 			continue;

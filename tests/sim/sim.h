@@ -63,6 +63,8 @@
 	X(reply_clash, "kernel writes refused because the reply tuple is taken")                   \
 	X(dump_fails, "dumps broken off")                                                          \
 	X(asymmetric, "connections through two nodes at once")                                     \
+	X(active_active, "connections opened through two nodes at once")                           \
+	X(too_early, "packets that overtook the peer's news of the handshake")                     \
 	X(resyncs, "operator's resyncs")                                                           \
 	X(flushes, "operator's flushes of mirrors")                                                \
 	X(commits, "operator's commits")                                                           \
@@ -89,6 +91,7 @@ struct conn {
 	struct peek_key key;
 	bool open;      /* both ends believe in it */
 	bool doubled;   /* its packets pass through two nodes */
+	bool young;     /* its handshake is just over: nothing went through yet */
 	int8_t carrier; /* -1: whoever holds the address; else a fixed node */
 	uint64_t seq;   /* packets so far, on all nodes */
 	usec_t opened_at;
@@ -254,6 +257,7 @@ struct params {
 	usec_t active_us;
 	uint32_t inbox_len;
 	bool storm;
+	bool active_active;
 	bool chaos; /* chaos: role changes that do not match the carrier */
 };
 
@@ -315,7 +319,7 @@ void traffic_init(struct sim *s);
 void traffic_step(struct sim *s);
 void traffic_keepalive(struct sim *s);
 void traffic_flash_end(struct sim *s, unsigned int i, int n);
-void traffic_packet(struct sim *s, unsigned int i, int n);
+bool traffic_packet(struct sim *s, unsigned int i, int n);
 int traffic_carrier(const struct sim *s, unsigned int i);
 uint32_t traffic_timeout(const struct sim *s, unsigned int i);
 

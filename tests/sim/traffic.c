@@ -14,6 +14,7 @@
 #define ST_ASSURED 0x4u
 #define ST_CONFIRMED 0x8u
 #define ST_SNAT (0x10u | 0x80u)
+#define LIBERAL 0x8u
 
 enum {
 	TCP_SYN_SENT = 1,
@@ -126,9 +127,39 @@ static void lost(struct sim *s, unsigned int i, int n, const char *why)
 	s->conn[i].open = false;
 }
 
-static bool same_tcp(const struct flow *a, const struct flow *b)
+/* What packets make of an entry's TCP state. A liberal entry stays so. */
+static struct flow_tcp after_packet(const struct flow *entry, const struct flow *conn)
 {
-	return a->key.proto != 6 || !memcmp(&a->tcp, &b->tcp, sizeof(a->tcp));
+	struct flow_tcp tcp = conn->tcp;
+
+	for (unsigned int d = 0; d < 2; d++)
+		tcp.flags[d] |= entry->tcp.flags[d] & LIBERAL;
+	return tcp;
+}
+
+static bool same_tcp(const struct flow *entry, const struct flow *conn)
+{
+	struct flow_tcp tcp = after_packet(entry, conn);
+
+	return entry->key.proto != 6 || !memcmp(&entry->tcp, &tcp, sizeof(tcp));
+}
+
+/* Active-active: a packet of the handshake, or of what it opened, meets a node that has not heard
+ * of it yet. It is INVALID there and dropped; the sender sends it again. */
+static bool too_early(struct sim *s, unsigned int i, int n)
+{
+	const struct kent *t = &s->node[n].k.ent[i];
+	const struct conn *c = &s->conn[i];
+	bool handshake = c->flow.tcp.state == TCP_SYN_RECV ||
+			 (c->flow.tcp.state == TCP_ESTABLISHED && c->young);
+
+	if (!s->p.active_active || !c->doubled || c->flow.key.proto != 6)
+		return false;
+	if (t->present ? t->f.tcp.state != TCP_SYN_SENT || c->flow.tcp.state <= TCP_SYN_RECV
+		       : !handshake)
+		return false;
+	s->count.too_early++;
+	return true;
 }
 
 static void meet_entry(struct sim *s, unsigned int i, int n)
@@ -142,7 +173,7 @@ static void meet_entry(struct sim *s, unsigned int i, int n)
 
 	t->f.status |= c->flow.status;
 	t->f.mark = c->flow.mark;
-	t->f.tcp = c->flow.tcp;
+	t->f.tcp = after_packet(&t->f, &c->flow);
 	t->expire_at = s->now + flow_full_timeout(&s->node[n].conf.timeouts, &t->f) * USEC_PER_SEC;
 	t->seq = ++c->seq;
 	t->packet_at = s->now;
@@ -175,39 +206,43 @@ static void create(struct sim *s, unsigned int i, int n)
 	t->packet_at = s->now;
 }
 
-/* A packet of connection i passes through node n. */
-void traffic_packet(struct sim *s, unsigned int i, int n)
+/* A packet of connection i passes through node n. Returns false if it came too early and was
+ * dropped. */
+bool traffic_packet(struct sim *s, unsigned int i, int n)
 {
 	struct kent *t = &s->node[n].k.ent[i];
 	struct conn *c = &s->conn[i];
 
 	if (t->present && t->expire_at <= s->now)
 		fk_destroy(s, n, i, 0);
+	if (too_early(s, i, n))
+		return false;
 	if (!t->present) {
 		if (c->flow.key.proto == 6 && c->flow.tcp.state != TCP_SYN_SENT) {
 			s->count.conns_lost++;
 			lost(s, i, n, "no entry");
-			return;
+			return true;
 		}
 		if (!fresh(s, i, n)) {
 			lost(s, i, n, "no port");
-			return;
+			return true;
 		}
 		create(s, i, n);
-		return;
+		return true;
 	}
 	if (memcmp(&t->f.reply, &c->flow.reply, sizeof(t->f.reply)) != 0) {
 		s->count.conns_lost++;
 		lost(s, i, n, "translated otherwise");
-		return;
+		return true;
 	}
 	if (c->flow.key.proto == 6 && !c->doubled && t->seq && t->seq != c->seq) {
 		s->count.conns_stale++;
 		lost(s, i, n, "old window");
-		return;
+		return true;
 	}
 	s->count.asymmetric += c->doubled;
 	meet_entry(s, i, n);
+	return true;
 }
 
 /* A connection of milliseconds ends: its node destroys the entry at once. */
@@ -270,7 +305,7 @@ static void close_tcp(struct sim *s, struct conn *c)
 static void advance(struct sim *s, unsigned int i, int n)
 {
 	struct conn *c = &s->conn[i];
-	struct flow *f = &c->flow;
+	struct flow *f = &c->flow, was = *f;
 
 	if (f->key.proto != 6) {
 		if (!(f->status & ST_SEEN_REPLY))
@@ -287,13 +322,18 @@ static void advance(struct sim *s, unsigned int i, int n)
 	} else if (f->tcp.state == TCP_SYN_RECV) {
 		f->tcp.state = TCP_ESTABLISHED;
 		f->status |= ST_ASSURED;
+		c->young = true;
 	} else if (f->tcp.state == TCP_ESTABLISHED && rng_chance(&s->rng, 3000)) {
 		f->mark = (uint32_t)rng_below(&s->rng, 4);
 	} else {
 		close_tcp(s, c);
 	}
-	if (c->open)
-		traffic_packet(s, i, n);
+	if (c->open && !traffic_packet(s, i, n))
+		*f = was;
+	else if (was.tcp.state == TCP_SYN_RECV)
+		s->count.active_active += s->p.active_active && c->doubled && c->open;
+	if (was.tcp.state == TCP_ESTABLISHED)
+		c->young = false;
 	if (f->key.proto == 6 && f->tcp.state >= TCP_TIME_WAIT)
 		c->open = false;
 }
@@ -319,7 +359,7 @@ void traffic_step(struct sim *s)
 	 * cold one. */
 	if (c->flow.key.proto == 6 && c->flow.tcp.state != TCP_SYN_SENT &&
 	    c->flow.tcp.state != TCP_SYN_RECV && rng_chance(&s->rng, s->p.cold))
-		traffic_packet(s, i, n);
+		(void)traffic_packet(s, i, n);
 	else
 		advance(s, i, n);
 }
@@ -335,6 +375,6 @@ void traffic_keepalive(struct sim *s)
 		if (!c->open || n < 0 || !(c->flow.status & ST_ASSURED) ||
 		    !rng_chance(&s->rng, i % 4 ? 1500 : 100))
 			continue;
-		traffic_packet(s, i, n);
+		(void)traffic_packet(s, i, n); /* dropped or not: the next one comes */
 	}
 }

@@ -158,7 +158,8 @@ static void test_multicast(void **state)
 	assert_int_equal(c.links[0].ttl, 1);
 }
 
-static const char allowed_top[] = "node, standby, user, sync, kernel, state, control, log";
+static const char allowed_top[] =
+	"node, standby, active_active, user, sync, kernel, state, control, log";
 
 static void test_unknown_keys(void **state)
 {

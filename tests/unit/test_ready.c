@@ -73,6 +73,8 @@ static void test_primary(void **state)
 	s.role = ROLE_PRIMARY;
 	f = (struct ready_facts){ .count = -1, .max = 1, .buckets = 0, .rereading = true };
 	expect(&s, &f, true, "in sync");
+	f.active_active = true; /* its peers' flows are to be taken over, too */
+	expect(&s, &f, false, "the kernel lost events, its table is being read again");
 }
 
 static void test_unknown(void **state)
