@@ -52,6 +52,20 @@ int kern_read_dump(struct kern *k, struct engine *e, usec_t now);
 void kern_apply(struct kern *k, struct engine *e, const struct engine_op *ops, size_t count,
 		usec_t now);
 
+/* What became of one operation. */
+struct kern_step {
+	int err;
+	bool have;        /* got was read: OP_GET and what reads first */
+	uint32_t without; /* FLOW_HAS_x that this kernel would not take */
+	struct flow got;
+};
+typedef void (*kern_step_fn)(void *arg, const struct engine_op *op, const struct kern_step *step,
+			     usec_t now);
+
+/* kern_apply for who is no engine. */
+void kern_carry_out(struct kern *k, const struct engine_op *ops, size_t count, usec_t now,
+		    kern_step_fn fn, void *arg);
+
 /* This kernel's timeouts from /proc/sys/net/netfilter; what cannot be read keeps the default. */
 void kern_timeouts(struct flow_timeouts *t);
 /* Entries now and at most, this namespace; -1 unknown. */

@@ -26,14 +26,6 @@
 #define KERN_SAID_MAX 16    /* helpers whose absence is told; beyond that it is only counted */
 #define KERN_DUMP_LEN 32768 /* the kernel builds no larger slice */
 
-/* What became of one operation while kern_apply works on it. */
-struct kern_step {
-	int err;
-	bool have;        /* got was read */
-	uint32_t without; /* FLOW_HAS_x that this kernel would not take */
-	struct flow got;
-};
-
 /* A message that is on its way. */
 struct kern_sent {
 	uint8_t op;      /* index of the operation */

@@ -441,16 +441,6 @@ static void retry_updates(struct kern *k, const struct engine_op *ops, unsigned 
 	batch_send(k);
 }
 
-static void report(struct kern *k, struct engine *e, unsigned int i, const struct engine_op *op,
-		   usec_t now)
-{
-	const struct kern_step *step = &k->step[i];
-	bool show = op->type == OP_GET || op->type == OP_REFRESH || op->type == OP_JOIN ||
-		    step->err == -EBUSY;
-
-	engine_result(e, op, step->err, show && step->have ? &step->got : NULL, now);
-}
-
 usec_t kern_clock_us(void)
 {
 	struct timespec t;
@@ -462,10 +452,10 @@ usec_t kern_clock_us(void)
 /* begin_us: the clock at `now`. A machine that stalls in here must not make us take its sleep for
  * traffic: what is read is judged by the time before the read, and what is written ran from a time
  * before the one that the engine is told, so its deadline lies at or behind the kernel's. */
-static void apply_round(struct kern *k, struct engine *e, const struct engine_op *ops,
-			unsigned int count, usec_t now, usec_t begin_us)
+static void apply_round(struct kern *k, const struct engine_op *ops, unsigned int count, usec_t now,
+			usec_t begin_us)
 {
-	usec_t read_at = now + (kern_clock_us() - begin_us), wrote_at;
+	usec_t read_at = now + (kern_clock_us() - begin_us);
 
 	for (uint8_t i = 0; i < count; i++) {
 		k->step[i].err = 0;
@@ -480,9 +470,6 @@ static void apply_round(struct kern *k, struct engine *e, const struct engine_op
 	batch_send(k);
 	retry_creates(k, ops, count);
 	retry_updates(k, ops, count);
-	wrote_at = now + (kern_clock_us() - begin_us);
-	for (unsigned int i = 0; i < count; i++)
-		report(k, e, i, &ops[i], wrote_at);
 }
 
 static uint32_t key_hash(const struct flow_key *key)
@@ -510,17 +497,34 @@ static unsigned int round_len(const struct engine_op *ops, unsigned int count)
 	return count;
 }
 
-void kern_apply(struct kern *k, struct engine *e, const struct engine_op *ops, size_t count,
-		usec_t now)
+void kern_carry_out(struct kern *k, const struct engine_op *ops, size_t count, usec_t now,
+		    kern_step_fn fn, void *arg)
 {
-	usec_t begin_us = kern_clock_us();
+	usec_t begin_us = kern_clock_us(), wrote_at;
 	unsigned int len;
 
 	assert(count <= KERN_BATCH_MAX);
 	while (count > 0) {
 		len = round_len(ops, (unsigned int)count);
-		apply_round(k, e, ops, len, now, begin_us);
+		apply_round(k, ops, len, now, begin_us);
+		wrote_at = now + (kern_clock_us() - begin_us);
+		for (unsigned int i = 0; i < len; i++)
+			fn(arg, &ops[i], &k->step[i], wrote_at);
 		ops += len;
 		count -= len;
 	}
+}
+
+static void report(void *arg, const struct engine_op *op, const struct kern_step *step, usec_t now)
+{
+	bool show = op->type == OP_GET || op->type == OP_REFRESH || op->type == OP_JOIN ||
+		    step->err == -EBUSY;
+
+	engine_result(arg, op, step->err, show && step->have ? &step->got : NULL, now);
+}
+
+void kern_apply(struct kern *k, struct engine *e, const struct engine_op *ops, size_t count,
+		usec_t now)
+{
+	kern_carry_out(k, ops, count, now, report, e);
 }

@@ -45,11 +45,12 @@ struct verbs {
 	unsigned int count;
 };
 
-enum walk_of { WALK_LOCAL, WALK_REMOTE, WALK_KERNEL };
+enum walk_of { WALK_LOCAL, WALK_REMOTE, WALK_ORPHANS, WALK_KERNEL };
 
 struct walk { /* a client's listing of flows */
 	enum walk_of of;
 	bool begun;
+	bool all;                       /* rehearse: one half after the other, packed */
 	uint64_t pos;                   /* of engine_each */
 	struct kern_snapshot *snapshot; /* WALK_KERNEL */
 };
@@ -342,16 +343,46 @@ static void walk_free(struct walk *w)
 /* The next slice. Returns how many flows; 0 at the end, -EAGAIN for nothing just now, or -errno. */
 static int walk_next(struct daemon *d, struct walk *w, struct flow *out, size_t max)
 {
-	enum engine_half half = w->of == WALK_LOCAL ? HALF_LOCAL : HALF_REMOTE;
+	static const enum engine_half half[] = { [WALK_LOCAL] = HALF_LOCAL,
+						 [WALK_REMOTE] = HALF_REMOTE,
+						 [WALK_ORPHANS] = HALF_ORPHANS };
 	size_t count;
 
 	if (w->of == WALK_KERNEL)
 		return kern_snapshot_read(w->snapshot, out, max);
-	if (w->begun && w->pos == 0)
-		return 0;
-	count = engine_each(d->engine, half, &w->pos, out, max, d->now);
+	if (w->begun && w->pos == 0) {
+		if (!w->all || w->of == WALK_ORPHANS)
+			return 0;
+		w->of++;
+	}
+	count = engine_each(d->engine, half[w->of], &w->pos, out, max, d->now);
 	w->begun = true;
-	return count == 0 && w->pos != 0 ? -EAGAIN : (int)count;
+	if (count == 0 && (w->pos != 0 || (w->all && w->of != WALK_ORPHANS)))
+		return -EAGAIN;
+	return (int)count;
+}
+
+/* As the wire has it: half and flow. Nothing of it is for people. */
+static void put_packed(struct ctl_client *c, enum walk_of of, const struct flow *f)
+{
+	uint8_t body[FLOW_PACKED_MAX];
+	size_t len = flow_pack(f, body);
+	char line[4 + 2 * FLOW_PACKED_MAX];
+	int at = snprintf(line, sizeof(line), "%c ", of == WALK_LOCAL ? 'l' : 'r');
+
+	for (size_t i = 0; i < len; i++)
+		at += snprintf(line + at, sizeof(line) - (size_t)at, "%02x", body[i]);
+	ctl_put_line(c, line);
+}
+
+static void put_flow(struct ctl_client *c, const struct walk *w, const struct flow *f)
+{
+	char line[CTL_LINE_MAX];
+
+	if (w->all)
+		put_packed(c, w->of, f);
+	else if (kern_format(line, sizeof(line), f) > 0)
+		ctl_put_line(c, line);
 }
 
 static void walk_end(struct ctl_client *c, struct walk *w, int err)
@@ -367,14 +398,12 @@ void verbs_more(void *arg, struct ctl_client *c)
 	struct walk *w = ctl_stream_get(c);
 	struct flow flows[SLICE_FLOWS];
 	struct daemon *d = arg;
-	char line[CTL_LINE_MAX];
 	int count = walk_next(d, w, flows, ARRAY_LEN(flows));
 
 	if (count == -EAGAIN)
 		return;
 	for (int i = 0; i < count; i++)
-		if (kern_format(line, sizeof(line), &flows[i]) > 0)
-			ctl_put_line(c, line);
+		put_flow(c, w, &flows[i]);
 	if (count <= 0)
 		walk_end(c, w, count);
 }
@@ -423,6 +452,24 @@ static void do_flows(struct daemon *d, struct ctl_client *c, int argc, char **ar
 		return;
 	}
 	w->of = of;
+	ctl_stream_set(c, w);
+}
+
+/* What the CLI rehearses with (cli/rehearse.c). */
+static void do_rehearse(struct daemon *d, struct ctl_client *c, int argc, char **argv)
+{
+	struct walk *w = calloc(1, sizeof(*w));
+
+	(void)d;
+	(void)argc;
+	(void)argv;
+	if (!w) {
+		ctl_put_err(c, "rehearse: out of memory");
+		ctl_end(c, CTL_EXIT_FAILED);
+		return;
+	}
+	w->of = WALK_LOCAL;
+	w->all = true;
 	ctl_stream_set(c, w);
 }
 

@@ -45,6 +45,8 @@ enum ctl_exit {
 	  "take the primary role; returns when every flow is in the kernel")                       \
 	X(demote, 1, "", "give the role up; removes nothing")                                      \
 	X(commit, 1, "", "write the remote half into the kernel, role unchanged")                  \
+	X(rehearse, 0, "",                                                                         \
+	  "would this kernel take every flow that a promote writes? Tried beside it, as root")     \
 	X(resync, 1, "", "fetch every peer's flows again")                                         \
 	X(flush, 1, "local|remote", "forget a half of the cache and learn it anew")                \
 	X(config, 0, "", "print the configuration in force")                                       \

@@ -374,7 +374,8 @@ void engine_stats(const struct engine *e, struct engine_stats *s, usec_t now);
 /* The last or running commit alone, cheap. */
 const struct engine_commit *engine_commit(const struct engine *e);
 
-enum engine_half { HALF_LOCAL, HALF_REMOTE };
+/* HALF_ORPHANS: flows of nobody that is heard, of which a promote makes entries too. */
+enum engine_half { HALF_LOCAL, HALF_REMOTE, HALF_ORPHANS };
 
 /* Walks a half in slices: start with *pos = 0; fills out with up to max flows and advances *pos.
  * Returns how many; the walk is over when *pos is 0 again on return. Flows that come or go

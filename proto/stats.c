@@ -222,8 +222,8 @@ const struct engine_commit *engine_commit(const struct engine *e)
 
 static const struct cache *each_table(const struct engine *e, enum engine_half half, unsigned int i)
 {
-	if (half == HALF_LOCAL)
-		return i == 0 ? e->local : NULL;
+	if (half != HALF_REMOTE)
+		return i > 0 ? NULL : half == HALF_LOCAL ? e->local : e->strays;
 	return i < ENGINE_PEERS_MAX ? e->peers[i].mirror : NULL;
 }
 
@@ -255,7 +255,7 @@ size_t engine_each(const struct engine *e, enum engine_half half, uint64_t *pos,
 	uint32_t at = (uint32_t)*pos;
 	size_t n = 0;
 
-	while (table < (half == HALF_LOCAL ? 1U : ENGINE_PEERS_MAX)) {
+	while (table < (half != HALF_REMOTE ? 1U : ENGINE_PEERS_MAX)) {
 		const struct cache *c = each_table(e, half, table);
 		uint32_t end = UINT32_MAX;
 
@@ -273,7 +273,7 @@ size_t engine_each(const struct engine *e, enum engine_half half, uint64_t *pos,
 		at = end + 1;
 		if (n == max && (at || table)) {
 			*pos = (uint64_t)table << 32 | at;
-			if (table < (half == HALF_LOCAL ? 1U : ENGINE_PEERS_MAX))
+			if (table < (half != HALF_REMOTE ? 1U : ENGINE_PEERS_MAX))
 				return n;
 		}
 	}

@@ -50,6 +50,14 @@ void cli_close(struct cli *c)
 	*c = (struct cli){ .fd = -1 };
 }
 
+pid_t cli_peer(const struct cli *c)
+{
+	struct ucred u;
+	socklen_t len = sizeof(u);
+
+	return getsockopt(c->fd, SOL_SOCKET, SO_PEERCRED, &u, &len) == 0 ? u.pid : 0;
+}
+
 int cli_send(struct cli *c, int argc, char *const argv[])
 {
 	char line[CTL_REQUEST_MAX];

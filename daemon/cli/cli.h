@@ -5,6 +5,7 @@
 #define CTSYNCD_CLI_CLI_H
 
 #include <stddef.h>
+#include <sys/types.h>
 
 #define CLI_TIMEOUT_MS                                                                             \
 	10000              /* the daemon says something at least every second while it works       \
@@ -22,6 +23,9 @@ struct cli {
  * accept in time. */
 int cli_open(struct cli *c, const char *path, int timeout_ms);
 void cli_close(struct cli *c);
+
+/* The daemon's process, 0 if that cannot be told. */
+pid_t cli_peer(const struct cli *c);
 
 /* Sends the words as a request line. Returns 0 or -errno; -E2BIG when the line would be too long.
  */

@@ -18,6 +18,7 @@
 #include "../words.h"
 #include "cli.h"
 #include "keygen.h"
+#include "rehearse.h"
 #include "render.h"
 
 #ifndef PACKAGE_VERSION
@@ -405,6 +406,8 @@ int main(int argc, char **argv)
 	status = check(&opt);
 	if (status)
 		return status;
+	if (strcmp(opt.argv[0], "rehearse") == 0)
+		return (int)rehearse(opt.socket, opt.timeout_ms, opt.json);
 	err = cli_open(&cli, opt.socket, opt.timeout_ms);
 	if (err < 0)
 		return open_failed(&opt, err);

@@ -36,7 +36,9 @@ rules() {
 	daemon/conf*            conf*.h link.h log.h engine.h policy.h ctl.h wire.h util.h
 	daemon/state.*          state.h conf.h engine.h util.h log.h
 	daemon/jsonl.*          jsonl.h ctl.h util.h
-	daemon/cli/*            cli.h keygen.h render.h ctl.h words.h util.h
+	daemon/cli/rehearse.*   rehearse.h scratch.h cli.h kern.h engine.h flow.h log.h ctl.h util.h
+	daemon/cli/scratch.*    scratch.h util.h
+	daemon/cli/*            cli.h keygen.h rehearse.h render.h ctl.h words.h util.h
 	END
 }
 

@@ -1,0 +1,100 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# A rehearsal tells what a promote would meet, and touches nothing: flows that are taken, one whose addresses another flow
+# has, one whose labels find no room, a ruleset that would not track or translate. In hot mode all are here already.
+
+# shellcheck source=tests/netns/lib.sh
+. "$(dirname "$0")/lib.sh"
+
+exits() { # STATUS COMMAND...
+	local want=$1 got
+	shift
+	"$@" >"$TMP/out" 2>"$TMP/err"
+	got=$?
+	[ $got -eq "$want" ] || { cat "$TMP/out" "$TMP/err"; echo "exit status $got"; return 1; }
+}
+said() { grep -qE -- "$1" "$TMP/out" "$TMP/err"; }
+figure() { python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))[sys.argv[2]])' "$TMP/out" "$1"; }
+insert() { # fw1 or fw2, words of conntrack -I
+	local fw=$1
+	shift
+	in_ns "$(fw_ns "$fw")" conntrack -I "$@" >"$TMP/insert" 2>&1 || die "conntrack -I $*: $(cat "$TMP/insert")"
+}
+live() { in_ns "$FW2" conntrack -L 2>/dev/null | sed 's/ [0-9]* / /' | sort; in_ns "$FW2" nft list ruleset; in_ns "$FW2" ip -o link; }
+labels_on() {
+	in_ns "$(fw_ns "$1")" nft -f - <<-'RULES'
+	table inet tagged { chain out {
+		type filter hook output priority 0;
+		ct label 77 counter
+		udp dport 7007 ct label set 77
+	}; }
+	RULES
+}
+# A node that lost its rules: nothing is tracked, nothing translated.
+no_rules() { in_ns "$FW2" nft flush ruleset; }
+
+MODE=cache NAT=masquerade NAT6=masquerade
+net_make
+check "no daemon: exit 3" exits 3 ctsync fw2 rehearse
+daemons_start
+check "nothing to take over: exit 0" exits 0 ctsync fw2 rehearse
+traffic_start
+tr_open tcp4 40 tcp6 40 udp4 10 udp6 10 icmp4 5
+check "3,000 flows, translated" flood fw1 create -n 3000 -S
+check "equal" poll 10 equal fw1
+live >"$TMP/before"
+check "all are taken: exit 0" exits 0 ctsync fw2 rehearse
+note "$(tail -1 "$TMP/out")"
+check_that "each" "$(sed -n 's/^\([0-9]*\) flows to take over: \1 taken, 0 are here.*/1/p' "$TMP/out") + 0 == 1"
+live >"$TMP/after"
+check "nothing live was touched" cmp "$TMP/before" "$TMP/after"
+
+# The reply direction of a flow of fw2's own is that of the translated flow 10.64.0.0:* of fw1's.
+flow=$(in_ns "$FW1" conntrack -L -p tcp -s 10.64.0.0/10 2>/dev/null | head -1)
+sport=$(sed 's/.*\[ASSURED\]//; s/.* sport=\([0-9]*\) dport=443 .*/\1/' <<<"${flow%%src=10.128*}")
+insert fw2 -p tcp -s 10.2.0.254 -d 10.128.0.1 --sport "$sport" --dport 443 --state ESTABLISHED -t 600 -u SEEN_REPLY,ASSURED
+check "fw2 has it" poll 5 eval '[ "$(ctsync fw2 flows local | grep -c "src=10.2.0.254 dst=10.128.0.1")" = 1 ]'
+check "a clash: exit 1" exits 1 ctsync fw2 rehearse
+check "it is named" said "^refused EEXIST \(another flow has the addresses of its reply direction\): tcp .*src=10\.64\..* sport=$sport "
+check "it is the only one" said ' 1 refused, 0 altered'
+check "as JSON: exit 1" exits 1 ctsync fw2 --json rehearse
+check_that "refused 1" "$(figure refused) == 1"
+check_that "the rest taken" "$(figure taken) == $(figure flows) - 1"
+in_ns "$FW2" conntrack -D -p tcp -s 10.2.0.254 >/dev/null 2>&1
+
+# Labels: fw2 has no rule that uses them.
+labels_on fw1
+in_ns "$FW1" python3 -c 'import socket; socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b"x", ("10.2.0.1", 7007))'
+check "a labelled flow came" poll 5 eval 'ctsync fw2 flows remote | grep -q dport=7007'
+check "labels: exit 1" exits 1 ctsync fw2 rehearse
+check "it is named" said '^altered \(without its labels: no rule here uses labels\): udp .*dport=7007'
+labels_on fw2
+check "with the same rules: exit 0" exits 0 ctsync fw2 rehearse
+
+no_rules
+check "no rules: exit 1" exits 1 ctsync fw2 rehearse
+check "not tracked" said 'packets would not be tracked'
+check "not translated" said 'no nat chain here'
+check "they are not there now either" test -z "$(in_ns "$FW2" nft list ruleset)"
+rules_load fw2
+labels_on fw2
+in_ns "$FW2" conntrack -D -p udp --dport 3780 >/dev/null 2>&1 # tracked meanwhile
+
+check "60,000 more" flood fw1 create -n 60000 -b 100000
+check "equal" poll 10 equal fw1
+check "killed in the middle" exits 137 timeout -s KILL 0.15 "$CTSYNC" -s "$(sock fw2)" rehearse
+check "and again: exit 0" exits 0 ctsync fw2 rehearse
+chmod 755 "$TMP" "$TMP/fw2"
+check "not root: exit 1" exits 1 setpriv --reuid 65534 --clear-groups "$CTSYNC" -s "$(sock fw2)" rehearse
+check "promote keeps the word" exits 0 ctsync fw2 promote --strict
+check "demote" exits 0 ctsync fw2 demote
+daemon_stop fw1
+daemon_stop fw2
+
+MODE=hot
+daemons_start
+check "equal" poll 10 kernels_equal
+check "hot: exit 0" exits 0 ctsync fw2 rehearse
+check "all are here already" said ' 0 taken|0 flows to take over|are here already, 0 refused'
+finish
