@@ -31,6 +31,7 @@ struct conf {
 	uint32_t socket_buffer_len; /* receive buffer of a link's socket, bytes */
 	/* kernel */
 	uint32_t event_buffer_len;
+	bool reliable_events;
 	/* state */
 	uint32_t hold_s, orphan_s, forced_wait_ms, unclaimed_ms;
 	uint32_t flows_max, tombstones_max, walk_rate;

@@ -189,6 +189,13 @@ static const struct conf_key table[] = {
 	  .help = "Receive buffer of the socket for kernel events, bytes. An event takes 640 of "
 		  "them." },
 
+	{ .path = "kernel.reliable_events",
+	  .type = CONF_BOOL,
+	  FIELD(reliable_events),
+	  .help = "The kernel keeps an ended flow until its end was told, instead of dropping "
+		  "the event when the buffer is full. See \"OVERLOAD\" in ctsyncd(8) for the "
+		  "price." },
+
 	{ .path = "state.hold_s",
 	  .type = CONF_NUM,
 	  FIELD(hold_s),

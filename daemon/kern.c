@@ -133,15 +133,19 @@ static int open_write(struct kern *k, const char **err_text)
 	return 0;
 }
 
-static int open_events(struct kern *k, uint32_t buffer_len, const char **err_text)
+static int open_events(struct kern *k, const struct kern_conf *conf, const char **err_text)
 {
-	int err;
+	int err, on = 1;
 
 	*err_text = "cannot open a netlink socket for events";
 	err = open_socket(&k->event_nl, &k->event_fd);
 	if (err < 0)
 		return err;
-	k->stats.event_buffer_len = set_buffer(k->event_fd, buffer_len);
+	k->stats.event_buffer_len = set_buffer(k->event_fd, conf->event_buffer_len);
+	*err_text = "cannot set NETLINK_BROADCAST_ERROR (kernel.reliable_events)";
+	if (conf->reliable &&
+	    mnl_socket_setsockopt(k->event_nl, NETLINK_BROADCAST_ERROR, &on, sizeof(on)) < 0)
+		return -errno;
 	*err_text = "cannot attach a filter to the event socket: out of net.core.optmem_max?";
 	err = attach_filter(k->event_fd, k->write_port);
 	if (err < 0)
@@ -156,7 +160,7 @@ static int open_all(struct kern *k, const struct kern_conf *conf, const char **e
 	int err = open_write(k, err_text);
 
 	if (err == 0)
-		err = open_events(k, conf->event_buffer_len, err_text);
+		err = open_events(k, conf, err_text);
 	if (err < 0)
 		return err;
 	*err_text = "cannot open a netlink socket for dumps";

@@ -24,6 +24,7 @@ struct kern_conf {
 	uint32_t event_buffer_len; /* SO_RCVBUFFORCE of the event socket, bytes as asked (the kernel
 				      doubles it) */
 	uint32_t linger_us;        /* after a full batch only */
+	bool reliable; /* the kernel keeps a DESTROY that found no room (NETLINK_BROADCAST_ERROR) */
 };
 
 /* Opens the sockets, subscribes and attaches the filter; keeps log. Returns 0 or -errno; *err_text

@@ -266,7 +266,8 @@ static void warn_kernel(struct daemon *d)
 static int start_kern(struct daemon *d)
 {
 	struct kern_conf kc = { .event_buffer_len = d->conf.event_buffer_len,
-				.linger_us = KERN_LINGER_US };
+				.linger_us = KERN_LINGER_US,
+				.reliable = d->conf.reliable_events };
 	const char *text = NULL;
 	int err = kern_open(&d->kern, &kc, d->log, &text);
 

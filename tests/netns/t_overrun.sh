@@ -3,6 +3,7 @@
 #
 # ENOBUFS: the event buffer is as small as it may be, and bursts run it over. It must be counted, and both nodes must be
 # equal within seconds, for creates and for deletes.
+# With reliable delivery the kernel tells every end, as soon as it is listened to.
 
 # shellcheck source=tests/netns/lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -35,4 +36,21 @@ kill -CONT "${PIDS[fw1]}"
 check "overrun again" poll 5 overran "$before"
 check "all go from fw2" poll 20 count_is fw2 remote 0
 check "equal after the deletes" poll 10 quick_equal fw1
+daemon_stop fw1
+daemon_stop fw2
+
+# Reliable: the kernel keeps what ended until its end was told, and no end needs a dump.
+EXTRA='kernel = { event_buffer = 65536; reliable_events = true; };'
+daemons_start
+told() { [ $(($(counter fw1 events_destroy) - before)) -ge 20000 ]; }
+check "reliable: 20,000 flows" flood fw1 create -n 20000
+check "reliable: equal" poll 10 quick_equal fw1
+before=$(counter fw1 events_destroy)
+kill -STOP "${PIDS[fw1]}"
+check "reliable: deletes while the daemon sleeps" flood fw1 delete -n 20000
+check_that "reliable: most wait to be told" "$(in_ns "$FW1" conntrack -C) > 10000"
+kill -CONT "${PIDS[fw1]}"
+check "reliable: every end was told" poll 15 told
+check "reliable: none waits any more" poll 10 eval '[ "$(in_ns "$FW1" conntrack -C)" = 0 ]'
+check "reliable: equal again" poll 10 quick_equal fw1
 finish

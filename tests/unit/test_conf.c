@@ -365,7 +365,7 @@ static void test_round_trip(void **state)
 			 "\"fe80::3\" ]; port = 1; },"
 			 "{ interface = \"s1\"; local = \"192.0.2.1\"; group = \"225.0.0.50\"; ttl "
 			 "= 255; } ); };"
-			 "kernel = { event_buffer = 65536; };"
+			 "kernel = { event_buffer = 65536; reliable_events = true; };"
 			 "state = { hold_s = 10; orphan_s = 0; forced_wait_ms = 0; unclaimed_ms = "
 			 "1000; flows_max = 1024;"
 			 " tombstones_max = 1024; walk_rate = 100; };"
