@@ -84,6 +84,7 @@ check() {
 	build WERROR_CFLAGS=-Werror
 	results=$top/build/test-results
 	: >"$results"
+	rm -f "$results.failed"
 	suite "build of the tests" -C build -j "$jobs" WERROR_CFLAGS=-Werror check-build
 	suite "unit tests" -C build check-unit
 	suite "corpora of the fuzzers" -C build check-fuzz
@@ -95,6 +96,7 @@ check() {
 	suite "corpora of the fuzzers under ASan and UBSan" -C build-asan check-fuzz
 	suite "simulator under ASan and UBSan" -C build-asan check-sim
 	suite "real kernel" -C build check-netns
+	[ ! -e "$results.failed" ] || { echo "== failed"; cat "$results.failed"; }
 	echo "== sum"
 	awk '{ printf "%-12s %5d passed %5d failed %5d skipped\n", $1, $2, $3, $4 }' "$results"
 	awk '{ p += $2; f += $3 } END { printf "%d passed, %d failed\n", p, f; exit f > 0 || p == 0 }' "$results"

@@ -14,7 +14,7 @@
 # Exit status 77 means "cannot run here": skipped, but a failure where CI=true, so that nothing is lost unseen.
 #
 # Environment: LOG_DIR keeps each test's whole output. RESULTS names a file to which "SUITE PASSED FAILED SKIPPED" is
-# appended. TEST_TIMEOUT_SCALE multiplies SECONDS (sanitizers, slow machines).
+# appended, and with .failed behind it one for what failed. TEST_TIMEOUT_SCALE multiplies SECONDS (sanitizers, slow machines).
 
 set -u
 
@@ -90,6 +90,11 @@ run_one() { # command
 	else
 		echo "FAIL $suite/$name: $ok passed, $bad failed, $took s${why:+ ($why)}; the end of $log:"
 		tail -n 60 "$log" | sed 's/^/     | /'
+		# Of long logs a reader may see a part: what failed comes once more at the end.
+		[ -z "${RESULTS:-}" ] || {
+			echo "$suite/$name: $bad failed${why:+ ($why)}"
+			grep -E -A 6 '^FAIL |^\[  FAILED  \] [a-z]|ERROR: |^\[   LINE' "$log" | head -n 40 | sed 's/^/  | /'
+		} >>"$RESULTS.failed"
 	fi
 }
 
