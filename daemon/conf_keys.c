@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Reads the files that hold the sealing keys. A key is 32 bytes, or 64 hexadecimal digits and
- * perhaps a newline. A file that others may read or write is refused, and one of a foreign owner,
- * who may: a key that everybody on the machine can copy or exchange proves nothing. Root's file for
- * the daemon's group (0640) is good, and the daemon's own (0400). Keys never reach a log.
+ * perhaps a newline. A file that others may read or write is refused, one that a foreign group may
+ * read, and one of a foreign owner, who may do anything: a key that somebody else on the machine
+ * can copy or exchange proves nothing. Root's file for the daemon's group (0640) is good, and the
+ * daemon's own (0400). Keys never reach a log.
  */
 #include "conf.h"
 
@@ -16,6 +17,7 @@
 
 #define KEY_LEN 32
 
+#define KEY_GROUP "ctsyncd"
 #define REMEDY "make one with: ctsync keygen"
 
 static int hex_digit(uint8_t c)
@@ -58,6 +60,17 @@ static bool is_ours(uid_t uid, const char *user)
 	return pw && pw->pw_uid == uid;
 }
 
+/* May a group read a key: root's, ours, or that of whom we become? */
+static bool is_our_group(gid_t gid, const char *user)
+{
+	const struct passwd *pw;
+
+	if (gid == 0 || gid == getegid())
+		return true;
+	pw = getpwnam(user);
+	return pw && pw->pw_gid == gid;
+}
+
 /* A key file: its path, where that is written (file:line and the key), the user we become. */
 struct key_file {
 	const char *path, *where, *user;
@@ -83,6 +96,14 @@ static int check_file(int fd, const struct key_file *k, FILE *err)
 			      "%s: others may read or change it (mode %04o); if they did, " REMEDY
 			      " FILE; if not: chmod 0640 %s\n",
 			      k->where, (unsigned int)(st.st_mode & 07777), k->path);
+		return -EPERM;
+	}
+	if ((st.st_mode & S_IRGRP) && !is_our_group(st.st_gid, k->user)) {
+		(void)fprintf(err,
+			      "%s: group %u may read it; allowed: the group of the daemon's user; "
+			      "if it was read by anybody, " REMEDY " FILE; if not: chgrp " KEY_GROUP
+			      " %s\n",
+			      k->where, (unsigned int)st.st_gid, k->path);
 		return -EPERM;
 	}
 	if (!is_ours(st.st_uid, k->user)) {

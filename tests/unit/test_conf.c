@@ -456,7 +456,8 @@ static void test_keys(void **state)
 	free(said);
 }
 
-/* A file of another user, whatever its mode; of the user that the daemon becomes it is good. */
+/* A file of another user, whatever its mode, or that another group may read; of the user that the
+ * daemon becomes, and of its group, it is good. */
 static void test_key_owner(void **state)
 {
 	struct conf conf = { .sealed = true, .key_count = 1, .user = "nobody" };
@@ -476,9 +477,17 @@ static void test_key_owner(void **state)
 	assert_int_equal(conf_keys(&conf, keys, err), 0);
 	assert_int_equal(chown(path, pw->pw_uid - 1, (gid_t)-1), 0);
 	assert_int_equal(conf_keys(&conf, keys, err), -EPERM);
-	assert_int_equal(chown(path, 0, (gid_t)-1), 0);
+	assert_int_equal(chown(path, 0, pw->pw_gid), 0);
+	assert_int_equal(chmod(path, 0640), 0);
+	assert_int_equal(conf_keys(&conf, keys, err), 0);
+	assert_int_equal(chown(path, 0, pw->pw_gid - 1), 0);
+	assert_int_equal(conf_keys(&conf, keys, err), -EPERM);
+	assert_int_equal(chmod(path, 0600), 0);
+	assert_int_equal(conf_keys(&conf, keys, err), 0);
+	assert_int_equal(chown(path, 0, 0), 0);
 	assert_int_equal(fclose(err), 0);
 	assert_non_null(strstr(said, ", who may change it; allowed: root or the daemon's user"));
+	assert_non_null(strstr(said, "may read it; allowed: the group of the daemon's user"));
 	free(said);
 }
 
