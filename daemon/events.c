@@ -195,7 +195,7 @@ static const struct shape shapes[] = {
 	[NOTE_COMMIT_DONE] = { .event = "commit", .put = put_commit },
 	[NOTE_LIMIT] = { .event = "limit", .put = put_limit },
 	[NOTE_NAME_CLASH] = { .event = "name-clash" },
-	[NOTE_TABLES] = { .event = "other-tables" },
+	[NOTE_TABLES] = { "other-tables", "taken", NULL, NULL },
 	[NOTE_MUTE] = { "mute", "entries", NULL, NULL },
 };
 

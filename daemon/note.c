@@ -145,10 +145,14 @@ static void note_peer(struct daemon *d, const struct engine_note *n)
 			*n->peer ? n->peer : d->conf.node);
 		break;
 	case NOTE_TABLES:
-		log_err(d->log,
-			"peer %s: the sealing key was exchanged since one of us started, tables "
-			"cannot be compared; restart the daemon that runs longer",
-			n->peer);
+		if (n->arg0)
+			log_info(d->log, "peer %s: its hash keys of the tables taken over",
+				 n->peer);
+		else
+			log_warn(d->log,
+				 "peer %s: its tables are hashed with other keys and cannot be "
+				 "compared; it should take over ours",
+				 n->peer);
 		break;
 	default:
 		break;

@@ -52,6 +52,8 @@ struct engine_conf {
 	enum engine_origin origin;
 	uint8_t key[ENGINE_KEYS_MAX][32]; /* pre-shared keys; key_count 0 = unsealed */
 	uint8_t key_count;
+	uint64_t dgrams_max; /* sent in one epoch, and thus sealed by one key: then a new one begins
+			      */
 	uint16_t dgram_max;  /* largest datagram to send, bytes of UDP payload */
 	uint32_t window_len; /* receive window to announce, bytes */
 	uint32_t flows_max;  /* per cache half */
@@ -219,7 +221,8 @@ enum engine_note_type {
 	NOTE_COMMIT_DONE, /* figures in engine_stats()->commit */
 	NOTE_LIMIT,       /* arg0 = engine_drop or 0, a limit was reached */
 	NOTE_NAME_CLASH,  /* another node uses our name */
-	NOTE_TABLES,      /* the peer's tables are hashed with other keys than ours */
+	NOTE_TABLES,      /* the peer's tables are hashed with other keys than ours; arg0 = 1: we
+			     took them over */
 	NOTE_MUTE,        /* arg0 = entries that may be mute */
 };
 struct engine_note {
@@ -291,6 +294,8 @@ uint64_t engine_build(void);
 	X(tombstones_dropped, "tombstones dropped at the cap")                                     \
 	X(cancelled, "flows made and destroyed before they were sent")                             \
 	X(epochs_adopted, "peer epochs agreed")                                                    \
+	X(epochs_renewed, "own epochs begun without a restart")                                    \
+	X(tables_taken, "times that a peer's hash keys of the tables were taken over")             \
 	X(injects, "kernel entries created")                                                       \
 	X(updates, "kernel entries updated")                                                       \
 	X(refreshes, "kernel timers refreshed")                                                    \

@@ -17,8 +17,10 @@
 #define WIRE_DGRAM_MAX 9000
 #define WIRE_DGRAM_MIN 508 /* payload that every MTU carries */
 #define WIRE_NAME_MAX 31
-#define WIRE_GAPS_MAX 24  /* gaps in one REPORT */
-#define WIRE_BUCKETS 1024 /* digest buckets: the top 10 bits of the key hash */
+#define WIRE_GAPS_MAX 24   /* gaps in one REPORT */
+#define WIRE_BUCKETS 1024  /* digest buckets: the top 10 bits of the key hash */
+#define WIRE_TABLES_LEN 32 /* the two hash keys of the tables, in HACK */
+#define WIRE_HELLO_LEN 160 /* body of a HELLO, filled up: no answer is longer than its question */
 
 /* Clear header: magic u16, version u8, key id u8 (0 = unsealed), sender u64, epoch u64, counter
  * u64. */
@@ -49,6 +51,7 @@ enum wire_flag {                          /* second byte of every body */
 		 WIRE_F_LAST = 1 << 3,    /* DATA: last datagram of an answer to a REPORT */
 		 WIRE_F_WHOSE = 0xf << 4, /* with LAST: whose; a bit for each node that it may be,
 					     none = of all who hear it */
+		 WIRE_F_SETTLED = 1 << 4, /* HACK: the sender's tables are there to stay */
 };
 
 /* The bit of WIRE_F_WHOSE that stands for a node (and for every fourth other). */
@@ -126,7 +129,7 @@ struct wire_hack {
 	uint64_t kernel_id;
 	uint32_t caps;
 	char name[WIRE_NAME_MAX + 1];
-	uint64_t tables; /* which hash keys the sender's tables have: seal_tables() */
+	uint8_t tables[WIRE_TABLES_LEN]; /* the hash keys of the sender's tables */
 };
 
 struct wire_data { /* followed by records */

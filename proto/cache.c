@@ -254,28 +254,34 @@ static void shrink(struct cache *c)
 		table_shrink(&c->table, &c->slab);
 }
 
+static void chain_in(struct cache *c, uint32_t at, struct rec *r)
+{
+	uint32_t *link = table_head(&c->table, r->hash);
+
+	while (*link != CACHE_NONE && cache_rec(c, *link)->hash <= r->hash)
+		link = &cache_rec(c, *link)->hnext;
+	r->hnext = *link;
+	*link = at;
+}
+
 static uint32_t insert(struct cache *c, const uint8_t *body, size_t len, size_t keylen,
 		       uint32_t hash)
 {
-	uint32_t at = slab_alloc(&c->slab, BODY_AT + len), *link;
+	uint32_t at = slab_alloc(&c->slab, BODY_AT + len);
 	struct rec *r;
 
 	if (at == CACHE_NONE)
 		return CACHE_NONE;
 	grow(c);
 	r = cache_rec(c, at);
-	link = table_head(&c->table, hash);
-	while (*link != CACHE_NONE && cache_rec(c, *link)->hash <= hash)
-		link = &cache_rec(c, *link)->hnext;
 	memset(r, 0, BODY_AT);
-	r->hnext = *link;
 	r->prev = CACHE_NONE;
 	r->next = CACHE_NONE;
 	r->hash = hash;
 	r->len = (uint8_t)len;
 	r->keylen = (uint8_t)keylen;
 	memcpy(r->body, body, len);
-	*link = at;
+	chain_in(c, at, r);
 	return at;
 }
 
@@ -550,6 +556,54 @@ void cache_clear(struct cache *c)
 	marks_fini(&c->marks);
 	slab_fini(&c->slab);
 	init(c);
+}
+
+/* Takes all records off their chains, onto one. */
+static uint32_t unchain(struct cache *c)
+{
+	uint32_t all = CACHE_NONE;
+
+	for (uint32_t pos = 0, end;; pos = end + 1) {
+		uint32_t at = *table_head(&c->table, pos);
+
+		end = table_last(&c->table, pos);
+		while (at != CACHE_NONE) {
+			struct rec *r = cache_rec(c, at);
+			uint32_t next = r->hnext;
+
+			r->hnext = all;
+			all = at;
+			at = next;
+		}
+		if (end == UINT32_MAX)
+			return all;
+	}
+}
+
+void cache_rehash(struct cache *c, const uint8_t *hash_key, const uint8_t *digest_key)
+{
+	uint32_t at = unchain(c), next;
+	uint64_t last = 0;
+
+	table_clear(&c->table);
+	memcpy(c->hash_key, hash_key, DIGEST_KEY_LEN);
+	memcpy(c->digest_key, digest_key, DIGEST_KEY_LEN);
+	c->open = CACHE_NONE;
+	c->total = 0;
+	for (unsigned int i = 0; i < WIRE_BUCKETS; i++)
+		last = c->sums[i].last > last ? c->sums[i].last : last;
+	for (unsigned int i = 0; i < WIRE_BUCKETS; i++)
+		c->sums[i] = (struct cache_sum){ .last = last };
+	for (; at != CACHE_NONE; at = next) {
+		struct rec *r = cache_rec(c, at);
+
+		next = r->hnext;
+		grow(c);
+		r->hash = cache_hash(c, r->body, r->keylen);
+		chain_in(c, at, r);
+		if (!r->tomb)
+			sums_add(c, r);
+	}
 }
 
 uint32_t cache_flows(const struct cache *c)

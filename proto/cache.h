@@ -94,6 +94,10 @@ void cache_del(struct cache *c, struct rec *r);
 /* Removes everything; as after cache_new, bucket_last included. */
 void cache_clear(struct cache *c);
 
+/* Hashes everything anew, under other keys. Records do not move, lists and versions stay; of every
+ * bucket the last change counts as the newest of all. Takes as long as the table is large. */
+void cache_rehash(struct cache *c, const uint8_t *hash_key, const uint8_t *digest_key);
+
 /* Gives r the version (> every version on the list) and moves it to the tail of the version list.
  */
 void cache_stamp(struct cache *c, struct rec *r, uint64_t version);

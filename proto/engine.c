@@ -18,6 +18,7 @@ void engine_conf_default(struct engine_conf *conf)
 {
 	*conf = (struct engine_conf){
 		.hot = true,
+		.dgrams_max = SEAL_COUNTER_MAX,
 		.dgram_max = 1472,
 		.window_len = 512 << 10,
 		.flows_max = 8 << 20,
@@ -282,7 +283,7 @@ static int recv_body(struct engine *e, struct peer *p, const struct wire_head *h
 			return rc;
 	}
 	if (type == WIRE_HACK)
-		return hello_hack(e, h, &b, endpoint, now);
+		return hello_hack(e, h, flags, &b, endpoint);
 	if (!p || p->epoch != h->epoch) {
 		rc = hello_unknown(e, now);
 		return type == WIRE_HELLO ? hello_recv(e, h, &b, 1U << endpoint) : rc;
@@ -528,7 +529,7 @@ static bool put_peer(struct engine *e, struct wire_buf *b, uint32_t *to, usec_t 
 
 size_t engine_send(struct engine *e, uint8_t *pkt, uint32_t *to, usec_t now)
 {
-	struct wire_head h = { .version = WIRE_VERSION, .sender = e->id, .epoch = e->epoch };
+	struct wire_head h = { .version = WIRE_VERSION, .sender = e->id };
 	struct wire_buf b, head;
 	size_t len;
 
@@ -536,6 +537,8 @@ size_t engine_send(struct engine *e, uint8_t *pkt, uint32_t *to, usec_t now)
 	e->now = now;
 	if (e->gone)
 		return 0;
+	if (e->counter >= e->conf.dgrams_max)
+		epoch_renew(e);
 	*to = ENGINE_TO_ALL;
 	wire_init(&b, pkt, stream_dgram_max(e) - seal_tag_len(&e->seal));
 	b.at = WIRE_HEAD_LEN;
@@ -548,6 +551,7 @@ size_t engine_send(struct engine *e, uint8_t *pkt, uint32_t *to, usec_t now)
 		return 0;
 	for (unsigned int i = 0; i < ENGINE_PEERS_MAX; i++)
 		e->peers[i].sent_count += (e->peers[i].endpoints & *to) != 0;
+	h.epoch = e->epoch;
 	h.counter = ++e->counter;
 	h.key_id = e->seal.count ? e->seal.id[0] : 0;
 	wire_init(&head, pkt, WIRE_HEAD_LEN);

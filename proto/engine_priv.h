@@ -27,11 +27,13 @@
 #define TOMB_STEP_MAX 4096   /* list entries passed in one search for tombstones to drop */
 #define CHALLENGE_MS 2000    /* a challenge of ours may be answered for one to two of these */
 
-#define REPAIRS_MAX 16     /* repairs remembered, so that none is sent twice for two peers */
-#define MERGE_MS 10        /* for so long; shorter than REPORT_RETRY_MS */
-#define RECKON_SKIP 3      /* REPORTs until a stretch was heard from its beginning */
-#define PATH_NEW_SPAN 1024 /* a double may show us a new link if it is no older, in counters */
-#define FORGET_S 60        /* silence after which a peer that holds no flow may lose its place */
+#define REPAIRS_MAX 16        /* repairs remembered, so that none is sent twice for two peers */
+#define MERGE_MS 10           /* for so long; shorter than REPORT_RETRY_MS */
+#define RECKON_SKIP 3         /* REPORTs until a stretch was heard from its beginning */
+#define PATH_NEW_SPAN 1024    /* a double may show us a new link if it is no older, in counters */
+#define FORGET_S 60           /* silence after which a peer that holds no flow may lose its place */
+#define SETTLE_MS 10000       /* who has run for so long keeps its tables (epoch.c) */
+#define TABLES_PAUSE_MS 10000 /* of one who has settled, between two takeovers */
 
 #define HELLO_FAST_MS 1000 /* while a peer is missing */
 #define HELLO_SLOW_MS 10000
@@ -158,6 +160,8 @@ struct peer {
 	usec_t progress_at; /* when nothing was missing, or P advanced, for the last time */
 	bool primary, complete, bye, up, one_way;
 	bool other_tables; /* hashed with other keys than ours: nothing can be compared */
+	bool tables_noted;
+	uint8_t tables[WIRE_TABLES_LEN]; /* of its present epoch */
 
 	/* Receiver: our mirror of its stream. */
 	struct cache *mirror;
@@ -250,6 +254,9 @@ struct engine {
 	uint64_t id, epoch;
 	struct seal seal;
 	uint8_t seed[32];
+	uint64_t epoch_count; /* of renewals */
+	bool agreed;          /* a settled peer has our tables */
+	usec_t tables_at;     /* no takeover of others before */
 	uint64_t challenge_count, challenge, challenge_old;
 	usec_t challenge_at;
 	enum engine_role role;
@@ -328,10 +335,16 @@ bool peer_hears(const struct engine *e, const struct peer *p); /* we hear it */
 int hello_recv(struct engine *e, const struct wire_head *h, struct wire_buf *b,
 	       uint32_t endpoints);              /* a HELLO that came by these */
 int hello_unknown(struct engine *e, usec_t now); /* a datagram of an epoch not agreed */
-int hello_hack(struct engine *e, const struct wire_head *h, struct wire_buf *b,
-	       unsigned int endpoint, usec_t now);
+int hello_hack(struct engine *e, const struct wire_head *h, uint8_t flags, struct wire_buf *b,
+	       unsigned int endpoint);
 bool hello_put(struct engine *e, struct wire_buf *b, usec_t now);
 bool hello_put_hack(struct engine *e, struct wire_buf *b, uint32_t *to);
+
+/* epoch.c */
+void epoch_renew(struct engine *e); /* a new epoch, with all that we have */
+bool tables_settled(const struct engine *e);
+/* What a HACK tells of p's tables; may take them over, and renew our epoch for it. */
+void tables_look(struct engine *e, struct peer *p, const struct wire_hack *m, bool settled);
 
 /* stream.c: the owner's side. */
 void stream_changed(struct engine *e, struct rec *r); /* own flow changed: next version */

@@ -7,7 +7,6 @@
  */
 #include "engine_priv.h"
 
-#include <assert.h>
 #include <string.h>
 
 static uint64_t make_challenge(struct engine *e)
@@ -54,12 +53,9 @@ int hello_unknown(struct engine *e, usec_t now)
 	return -DROP_EPOCH;
 }
 
-/* Tables keep their hash keys for a whole run, so one look an epoch is enough. */
-int hello_hack(struct engine *e, const struct wire_head *h, struct wire_buf *b,
-	       unsigned int endpoint, usec_t now)
+int hello_hack(struct engine *e, const struct wire_head *h, uint8_t flags, struct wire_buf *b,
+	       unsigned int endpoint)
 {
-	struct peer *p = peer_find(e, h->sender);
-	bool known = p && p->epoch == h->epoch;
 	struct wire_hack m;
 	int rc;
 
@@ -68,15 +64,10 @@ int hello_hack(struct engine *e, const struct wire_head *h, struct wire_buf *b,
 		return mirror_drop_of(b->err);
 	if (m.your_epoch != e->epoch)
 		return 0; /* the answer to another node, or to an earlier run of ours */
-	rc = peer_hack(e, h, &m, endpoint, now);
-	if (rc || known)
-		return rc;
-	p = peer_find(e, h->sender);
-	assert(p);
-	p->other_tables = m.tables != seal_tables(&e->seal);
-	if (p->other_tables)
-		note_put(e, NOTE_TABLES, p, 0, 0);
-	return 0;
+	rc = peer_hack(e, h, &m, endpoint, e->now);
+	if (!rc)
+		tables_look(e, peer_find(e, h->sender), &m, flags & WIRE_F_SETTLED);
+	return rc;
 }
 
 /* ---- Out ---- */
@@ -94,10 +85,10 @@ bool hello_put_hack(struct engine *e, struct wire_buf *b, uint32_t *to)
 					.challenge = k->challenge,
 					.head = e->head,
 					.dropped = e->dropped,
-					.kernel_id = e->conf.kernel_id,
-					.tables = seal_tables(&e->seal) };
+					.kernel_id = e->conf.kernel_id };
 		memcpy(m.name, e->conf.node, sizeof(m.name));
-		wire_put_hack(b, 0, &m);
+		seal_tables(&e->seal, m.tables);
+		wire_put_hack(b, tables_settled(e) ? WIRE_F_SETTLED : 0, &m);
 		*to = k->endpoints;
 		return true;
 	}
@@ -112,7 +103,7 @@ static bool peer_lacking(const struct engine *e)
 		if (!e->peers[i].used)
 			continue;
 		any = true;
-		if (!peer_is_up(e, &e->peers[i]))
+		if (!peer_is_up(e, &e->peers[i]) || e->peers[i].other_tables)
 			return true;
 	}
 	return !any;

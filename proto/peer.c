@@ -273,7 +273,7 @@ static void epoch_adopt(struct engine *e, struct peer *p, const struct wire_head
 	p->answer.count = 0;
 	p->ask_count = 0;
 	p->report_now = true;
-	p->complete = false;
+	p->complete = p->other_tables = p->tables_noted = false;
 	e->count.epochs_adopted++;
 	note_put(e, NOTE_RESYNC, p, p->maxhead, 0);
 }

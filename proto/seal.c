@@ -26,6 +26,7 @@
 
 _Static_assert(sizeof(((struct seal_key *)0)->key) == crypto_aead_chacha20poly1305_ietf_KEYBYTES,
 	       "AEAD key");
+_Static_assert(WIRE_TABLES_LEN == 2 * DIGEST_KEY_LEN, "two hash keys");
 _Static_assert(WIRE_TAG_MAX == crypto_aead_chacha20poly1305_ietf_ABYTES, "AEAD tag");
 
 static const uint8_t public_psk[32]; /* all zero: stands in where no key is configured */
@@ -77,9 +78,16 @@ void seal_rekey(struct seal *s, const uint8_t (*psk)[32], unsigned int count)
 	load(s, psk, count);
 }
 
-uint64_t seal_tables(const struct seal *s)
+void seal_tables(const struct seal *s, uint8_t tables[WIRE_TABLES_LEN])
 {
-	return digest_hash(s->group, s->digest, sizeof(s->digest));
+	memcpy(tables, s->group, sizeof(s->group));
+	memcpy(tables + sizeof(s->group), s->digest, sizeof(s->digest));
+}
+
+void seal_tables_set(struct seal *s, const uint8_t tables[WIRE_TABLES_LEN])
+{
+	memcpy(s->group, tables, sizeof(s->group));
+	memcpy(s->digest, tables + sizeof(s->group), sizeof(s->digest));
 }
 
 void seal_hide(struct seal *s)

@@ -45,9 +45,10 @@ void seal_init(struct seal *s, const uint8_t (*psk)[32], unsigned int count);
 /* Replaces the pre-shared keys; group and digest stay (the tables were built with them). */
 void seal_rekey(struct seal *s, const uint8_t (*psk)[32], unsigned int count);
 
-/* A number for the hash keys of the tables, to compare with a peer's: ranges, buckets and digests
- * mean the same on two nodes only if it is equal. */
-uint64_t seal_tables(const struct seal *s);
+/* The hash keys of the tables, to compare with a peer's: ranges, buckets and digests mean the same
+ * on two nodes only if they are equal. And those of a peer, to go on with. */
+void seal_tables(const struct seal *s, uint8_t tables[WIRE_TABLES_LEN]);
+void seal_tables_set(struct seal *s, const uint8_t tables[WIRE_TABLES_LEN]);
 
 /* Wipes what seals and opens; the keys of tables and digests and the ids stay. */
 void seal_hide(struct seal *s);
@@ -66,6 +67,10 @@ size_t seal_close(struct seal *s, const struct wire_head *h, uint8_t *pkt, size_
  * Returns the length of header and body without the tag, or -DROP_KEY, -DROP_AUTH, -DROP_SHORT. */
 int seal_open(const struct seal *s, struct seal_key *cache, const struct wire_head *h, uint8_t *pkt,
 	      size_t len);
+
+/* So many datagrams are sealed in one epoch, at most, unless engine_conf says fewer: then a new one
+ * is begun (epoch.c). */
+#define SEAL_COUNTER_MAX (1ULL << 48)
 
 /* Replay window over packet counters, checked after authentication. */
 #define SEAL_WINDOW_BITS 4096

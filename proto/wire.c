@@ -236,15 +236,23 @@ static void get_name(struct wire_buf *b, char name[WIRE_NAME_MAX + 1])
 
 void wire_put_hello(struct wire_buf *b, uint8_t flags, const struct wire_hello *m)
 {
+	static const uint8_t zero[WIRE_HELLO_LEN];
+	size_t start = b->at, len;
+
 	put_type(b, WIRE_HELLO, flags);
 	wire_put_u64(b, m->challenge);
 	wire_put_u64(b, m->kernel_id);
 	wire_put_u32(b, m->caps);
 	put_name(b, m->name);
+	len = b->at - start;
+	wire_put_bytes(b, zero, len < WIRE_HELLO_LEN ? WIRE_HELLO_LEN - len : 0);
 }
 
+/* b stands behind type and flags. */
 void wire_get_hello(struct wire_buf *b, struct wire_hello *m)
 {
+	if (wire_left(b) < WIRE_HELLO_LEN - 2)
+		fail(b, WIRE_ESHORT);
 	m->challenge = wire_get_u64(b);
 	m->kernel_id = wire_get_u64(b);
 	m->caps = wire_get_u32(b);
@@ -261,11 +269,13 @@ void wire_put_hack(struct wire_buf *b, uint8_t flags, const struct wire_hack *m)
 	wire_put_u64(b, m->kernel_id);
 	wire_put_u32(b, m->caps);
 	put_name(b, m->name);
-	wire_put_u64(b, m->tables);
+	wire_put_bytes(b, m->tables, sizeof(m->tables));
 }
 
 void wire_get_hack(struct wire_buf *b, struct wire_hack *m)
 {
+	const uint8_t *tables;
+
 	m->your_epoch = wire_get_u64(b);
 	m->challenge = wire_get_u64(b);
 	m->head = wire_get_u64(b);
@@ -273,7 +283,9 @@ void wire_get_hack(struct wire_buf *b, struct wire_hack *m)
 	m->kernel_id = wire_get_u64(b);
 	m->caps = wire_get_u32(b);
 	get_name(b, m->name);
-	m->tables = wire_get_u64(b);
+	tables = wire_get_bytes(b, sizeof(m->tables));
+	if (tables)
+		memcpy(m->tables, tables, sizeof(m->tables));
 	if (m->dropped > m->head)
 		fail(b, WIRE_EVALUE);
 }

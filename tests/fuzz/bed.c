@@ -131,6 +131,7 @@ void bed_hack(struct bed *b, unsigned int i, uint64_t challenge)
 	struct wire_buf w;
 
 	memcpy(m.name, b->pen[i].name, sizeof(m.name));
+	seal_tables(&b->e->seal, m.tables);
 	bed_head(b, i, &w, pkt);
 	wire_put_hack(&w, 0, &m);
 	(void)bed_give(b, i, &w); /* taken or not: the judgement is bed_check's */

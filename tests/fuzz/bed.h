@@ -55,7 +55,7 @@ struct bed {
 	struct pen pen[BED_PENS];
 	usec_t now;
 	uint64_t challenge, challenge_old; /* of the last two different HELLOs */
-	uint64_t counter;                  /* of the last datagram that the engine sent */
+	uint64_t epoch, counter;           /* of the last datagram that the engine sent */
 	bool dumping;
 	unsigned int dump_at;
 	struct bed_entry entry[BED_ENTRIES];

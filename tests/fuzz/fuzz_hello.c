@@ -27,6 +27,7 @@ struct known { /* what we know of the engine's knowledge of a pen */
 struct party {
 	struct bed bed;
 	struct known known[BED_PENS];
+	uint64_t own_epoch; /* the engine's, when it was given the last datagram */
 };
 
 static const struct peer *peer_of(const struct party *v, unsigned int pen)
@@ -48,13 +49,19 @@ static void judge(struct party *v, unsigned int pen, bool answer, uint64_t your_
 		assert(p ? p->epoch != 0 : !k->epoch); /* a peer is never forgotten */
 		if (!p || p->epoch == k->epoch)
 			continue;
-		assert(i == pen && answer && your_epoch == v->bed.e->epoch);
+		assert(i == pen && answer && your_epoch == v->own_epoch);
 		assert(challenge &&
 		       (challenge == v->bed.challenge || challenge == v->bed.challenge_old));
 		assert(challenge != k->challenge);
 		assert(p->epoch == v->bed.pen[i].head.epoch);
 		*k = (struct known){ p->epoch, challenge };
 	}
+}
+
+static void give(struct party *v, unsigned int pen, struct wire_buf *w)
+{
+	v->own_epoch = v->bed.e->epoch;
+	(void)bed_give(&v->bed, pen, w); /* taken or dropped: judge looks */
 }
 
 static void name_of(struct party *v, unsigned int pen, char name[WIRE_NAME_MAX + 1])
@@ -71,7 +78,7 @@ static void hello(struct party *v, unsigned int pen)
 	name_of(v, pen, m.name);
 	bed_head(&v->bed, pen, &w, pkt);
 	wire_put_hello(&w, in_u8(&v->bed.in), &m);
-	(void)bed_give(&v->bed, pen, &w); /* taken or dropped: judge looks */
+	give(v, pen, &w);
 	judge(v, pen, false, 0, 0);
 }
 
@@ -95,7 +102,8 @@ static void hack(struct party *v, unsigned int pen)
 	struct wire_hack m = { .your_epoch = v->bed.e->epoch,
 			       .challenge = some_challenge(v, which, pen),
 			       .head = in_u8(&v->bed.in),
-			       .kernel_id = which & 8 ? 1 : 7 };
+			       .kernel_id = which & 8 ? 1 : 7,
+			       .tables = { which & 16 } };
 	uint8_t pkt[BED_PKT_MAX];
 	struct wire_buf w;
 
@@ -104,7 +112,7 @@ static void hack(struct party *v, unsigned int pen)
 	m.your_epoch += (which & 0xf0) == 0xf0;
 	bed_head(&v->bed, pen, &w, pkt);
 	wire_put_hack(&w, 0, &m);
-	(void)bed_give(&v->bed, pen, &w); /* likewise */
+	give(v, pen, &w);
 	judge(v, pen, true, m.your_epoch, m.challenge);
 }
 
@@ -123,7 +131,7 @@ static void own_bytes(struct party *v, unsigned int pen)
 	wire_init(&again, pkt, w.at);
 	again.at = WIRE_HEAD_LEN + 2;
 	wire_get_hack(&again, &m);
-	(void)bed_give(&v->bed, pen, &w); /* likewise */
+	give(v, pen, &w);
 	judge(v, pen, what & 1, m.your_epoch, m.challenge);
 }
 

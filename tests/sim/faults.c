@@ -178,27 +178,56 @@ static void meddle(struct sim *s, int n)
 	fk_event(s, n, KERN_UPDATE, &msg, msg.has, FOREIGN_PORT);
 }
 
-static void rekey(struct sim *s)
+/* One node, one step: the new key as the second one, then as the first, then alone. No node goes
+ * on before all have done the step before. Then the next exchange begins. */
+static void rekey_step(struct sim *s)
 {
-	if (!s->p.sealed || s->node[0].conf.key_count > 1)
+	unsigned int phase = s->rekey_step / s->p.nodes, n = s->rekey_step % s->p.nodes;
+	struct engine_conf *c = &s->node[n].conf;
+
+	memset(c->key, 0, sizeof(c->key));
+	memcpy(c->key[phase == 0], s->psk[1], sizeof(s->psk[1]));
+	if (phase < 2)
+		memcpy(c->key[phase == 1], s->psk[0], sizeof(s->psk[0]));
+	c->key_count = phase < 2 ? 2 : 1;
+	if (s->node[n].e)
+		engine_reconf(s->node[n].e, c, s->now);
+	sim_trace(s, "node %u: keys, step %u", n, phase + 1);
+	if (++s->rekey_step < 3 * s->p.nodes)
 		return;
 	s->count.rekeys++;
-	for (int n = 0; n < (int)s->p.nodes; n++) {
-		struct node *node = &s->node[n];
+	s->rekey_step = 0;
+	memcpy(s->psk[0], s->psk[1], sizeof(s->psk[0]));
+	for (unsigned int k = 0; k < 32; k++)
+		s->psk[1][k] = (uint8_t)rng_next(&s->rng);
+}
 
-		memcpy(node->conf.key[1], s->psk[0], sizeof(s->psk[0]));
-		memcpy(node->conf.key[0], s->psk[1], sizeof(s->psk[1]));
-		node->conf.key_count = 2;
-		if (node->e)
-			engine_reconf(node->e, &node->conf, s->now);
-	}
+static void rekey(struct sim *s)
+{
+	if (!s->p.sealed)
+		return;
+	for (uint64_t steps = rng_below(&s->rng, 3 * s->p.nodes) + 1; steps; steps--)
+		rekey_step(s);
+}
+
+/* The nonces of an epoch come to their end, at once or in the midst of what comes. */
+static void wear(struct sim *s, int n)
+{
+	uint64_t left = rng_below(&s->rng, rng_below(&s->rng, 2) ? 3 : 300);
+	struct peek_owner o;
+
+	s->count.worn++;
+	peek_owner(s->node[n].e, &o);
+	s->node[n].conf.dgrams_max = o.counter + left + (o.counter < 1000 ? 1000 : 0);
+	engine_reconf(s->node[n].e, &s->node[n].conf, s->now);
+	world_kick(s, n);
 }
 
 static void operate(struct sim *s, int n)
 {
 	if (!s->node[n].e)
 		return;
-	switch (rng_below(&s->rng, 8)) {
+	switch (rng_below(&s->rng, 14)) {
 	case 0:
 		s->count.flushes++;
 		for (unsigned int i = 0; i < ENGINE_PEERS_MAX; i++)
@@ -216,7 +245,11 @@ static void operate(struct sim *s, int n)
 		engine_reconf(s->node[n].e, &s->node[n].conf, s->now);
 		break;
 	case 4:
+	case 5:
 		rekey(s);
+		break;
+	case 6:
+		wear(s, n);
 		break;
 	default:
 		s->count.resyncs++;

@@ -33,6 +33,7 @@ void peek_key(const struct engine *e, const struct flow_key *key, struct peek_ke
 {
 	*out = (struct peek_key){ 0 };
 	out->len = (uint8_t)flow_key_pack(key, out->body);
+	memcpy(out->hash_key, e->seal.group, sizeof(out->hash_key));
 	out->hash = cache_hash(e->local, out->body, out->len);
 }
 
@@ -50,6 +51,7 @@ void peek_owner(const struct engine *e, struct peek_owner *o)
 		.epoch = e->epoch,
 		.head = e->head,
 		.dropped = e->dropped,
+		.counter = e->counter,
 		.flows = cache_flows(e->local),
 		.tombs = cache_tombs(e->local),
 		.strays = cache_flows(e->strays),
@@ -58,9 +60,14 @@ void peek_owner(const struct engine *e, struct peek_owner *o)
 	};
 }
 
-static const struct rec *find(struct cache *c, const struct peek_key *key)
+/* After an exchange of the sealing key nodes hash differently for a while. */
+static const struct rec *find(const struct engine *e, struct cache *c, const struct peek_key *key)
 {
-	return cache_find(c, key->body, key->len, key->hash);
+	uint32_t hash = key->hash;
+
+	if (memcmp(key->hash_key, e->seal.group, sizeof(key->hash_key)) != 0)
+		hash = cache_hash(c, key->body, key->len);
+	return cache_find(c, key->body, key->len, hash);
 }
 
 static bool look(const struct rec *r, bool current, struct peek_rec *out)
@@ -86,12 +93,12 @@ uint64_t peek_sum(const struct peek_rec *r)
 
 bool peek_local(const struct engine *e, const struct peek_key *key, struct peek_rec *r)
 {
-	return look(find(e->local, key), true, r);
+	return look(find(e, e->local, key), true, r);
 }
 
 bool peek_stray(const struct engine *e, const struct peek_key *key, struct peek_rec *r)
 {
-	return look(find(e->strays, key), true, r);
+	return look(find(e, e->strays, key), true, r);
 }
 
 bool peek_peer(const struct engine *e, unsigned int i, struct peek_peer *out)
@@ -127,7 +134,7 @@ bool peek_mirror(const struct engine *e, unsigned int i, const struct peek_key *
 		 struct peek_rec *r)
 {
 	const struct peer *p = &e->peers[i];
-	const struct rec *rec = p->used ? find(p->mirror, key) : NULL;
+	const struct rec *rec = p->used ? find(e, p->mirror, key) : NULL;
 
 	return rec && !rec->tomb && look(rec, rec->gen == p->gen, r);
 }
@@ -165,7 +172,7 @@ uint64_t peek_kinds_print(const struct engine *e)
 
 uint64_t peek_fingerprint(const struct engine *e)
 {
-	uint64_t h = cache_digest(e->local) ^ e->head * 0x9e3779b97f4a7c15ULL;
+	uint64_t h = cache_digest(e->local) ^ e->head * 0x9e3779b97f4a7c15ULL ^ e->epoch;
 
 	for (unsigned int i = 0; i < ENGINE_PEERS_MAX; i++) {
 		const struct peer *p = &e->peers[i];
@@ -184,22 +191,22 @@ uint64_t peek_fingerprint(const struct engine *e)
 	return h;
 }
 
-static bool in_kernel(struct cache *c, const struct peek_key *key)
+static bool in_kernel(const struct engine *e, struct cache *c, const struct peek_key *key)
 {
-	const struct rec *r = find(c, key);
+	const struct rec *r = find(e, c, key);
 
 	return r && !r->tomb && (r->flags & F_KERN);
 }
 
 unsigned int peek_kinds(const struct engine *e, const struct peek_key *key)
 {
-	const struct rec *own = find(e->local, key);
+	const struct rec *own = find(e, e->local, key);
 	unsigned int kinds = own && !own->tomb;
 
 	if (cache_flows(e->strays))
-		kinds += in_kernel(e->strays, key);
+		kinds += in_kernel(e, e->strays, key);
 	for (unsigned int i = 0; i < ENGINE_PEERS_MAX; i++)
 		if (e->peers[i].used && e->peers[i].copies)
-			kinds += in_kernel(e->peers[i].mirror, key);
+			kinds += in_kernel(e, e->peers[i].mirror, key);
 	return kinds;
 }

@@ -12,9 +12,10 @@
 
 #include "engine.h"
 
-struct peek_key { /* a packed key and its hash under the group's key */
+struct peek_key { /* a packed key and its hash under the hash key of some node's tables */
 	uint8_t body[FLOW_KEY_MAX];
 	uint8_t len;
+	uint8_t hash_key[16];
 	uint32_t hash;
 };
 
@@ -43,7 +44,7 @@ struct peek_peer {
 };
 
 struct peek_owner {
-	uint64_t id, epoch, head, dropped;
+	uint64_t id, epoch, head, dropped, counter;
 	uint32_t flows, tombs, strays;
 	bool complete;
 	enum engine_role role;
@@ -69,5 +70,4 @@ uint64_t peek_kinds_print(const struct engine *e);
 /* Of how many kinds is the key at once: own, copy (of each mirror), stray in the kernel? More than
  * one is a bug. */
 unsigned int peek_kinds(const struct engine *e, const struct peek_key *key);
-
 #endif

@@ -72,6 +72,7 @@
 	X(policies, "policies changed")                                                            \
 	X(withheld, "events that the kernel's filter withheld")                                    \
 	X(rekeys, "key rotations")                                                                 \
+	X(worn, "epochs whose packet counter came to its end")                                     \
 	X(failover_flows, "flows checked after a failover")                                        \
 	X(conns_lost, "connections that met no entry")                                             \
 	X(conns_stale, "connections that met an old window")                                       \
@@ -287,7 +288,8 @@ struct sim {
 	unsigned int stream_count;
 	struct view view[NODES_MAX][ENGINE_PEERS_MAX];
 	uint64_t epoch_count;
-	uint8_t psk[2][32];
+	uint8_t psk[2][32]; /* the key in use, and the one that it is being exchanged for */
+	unsigned int rekey_step;
 	struct sim_counters count;
 	struct engine_counters total; /* over all engines that ran */
 	bool failed;

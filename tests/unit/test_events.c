@@ -432,7 +432,8 @@ static const struct {
 	{ { NOTE_LIMIT, "", DROP_PEERS, 0 }, "limit", "\"limit\":\"peers\"" },
 	{ { NOTE_LIMIT, "fw2", 0, 0 }, "limit", "\"peer\":\"fw2\",\"limit\":\"flows\"" },
 	{ { NOTE_NAME_CLASH, "fw2", 0, 0 }, "name-clash", "\"peer\":\"fw2\"" },
-	{ { NOTE_TABLES, "fw2", 0, 0 }, "other-tables", "\"peer\":\"fw2\"" },
+	{ { NOTE_TABLES, "fw2", 0, 0 }, "other-tables", "\"peer\":\"fw2\",\"taken\":0" },
+	{ { NOTE_TABLES, "fw2", 1, 0 }, "other-tables", "\"peer\":\"fw2\",\"taken\":1" },
 	{ { 31, "", 1, 2 }, "note", "\"arg0\":1,\"arg1\":2" },
 	{ { NOTE_MUTE, "", 12, 0 }, "mute", "\"entries\":12" },
 };
