@@ -179,4 +179,5 @@ traffic_alive 5000 "fw2 gave way"
 gap_note "fw2 gave way"
 tr_do bytes
 note "payload verified: ${TR[0]}"
+[ "$failed" = 0 ] || tail -n 40 "$TMP"/fw?/keepalived.log "$TMP"/fw?/notify.log
 finish
