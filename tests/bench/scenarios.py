@@ -113,6 +113,9 @@ def percentile(ordered, share):
     return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
 
 
+LATE_US = (200, 500, 1000, 5000)  # round trips: an answer that is faster finds no entry (active-active)
+
+
 def lag(side, rate, burst, count, figures):
     """From the moment that a's kernel made a flow to the moment that b's kernel made it."""
     # Packets are not preempted by daemons, so neither is who stands for them, whatever class a daemon has.
@@ -126,6 +129,9 @@ def lag(side, rate, burst, count, figures):
     lags = sorted((made["b"][key] - at) / 1000 for key, at in made["a"].items())
     for share, name in ((0.5, "p50"), (0.99, "p99")):
         figures["lag %s, %s, us" % (name, pace_name(rate, burst))] = percentile(lags, share)
+    for limit in LATE_US if burst == 1 else ():
+        late = sum(1 for us in lags if us > limit)
+        figures["later than %g ms, %s, %% of flows" % (limit / 1000, pace_name(rate, burst))] = 100 * late / len(lags)
 
 
 def pace_name(rate, burst):
@@ -151,7 +157,7 @@ def start_hot(make_side, room):
 
 def lags(_, make_side, __):
     figures = {}
-    for rate, burst, seconds in ((1000, 1, 5), (50000, 64, 4)):
+    for rate, burst, seconds in ((1000, 1, 5), (10000, 1, 5), (50000, 64, 4)):
         side = None
         try:
             side = start_hot(make_side, rate * seconds)
