@@ -111,6 +111,13 @@ adverts() { # namespace, interface, seconds
 	print(int(longest * 1000), count)
 	PY
 }
+hears() { # fw1 or fw2
+	local ns longest lan wan
+	ns=$(fw_ns "$1")
+	read -r longest lan < <(adverts "$ns" lan0 1.2)
+	read -r longest wan < <(adverts "$ns" wan0 1.2)
+	[ "$lan" -gt 0 ] && [ "$wan" -gt 0 ]
+}
 # Creates and deletes without a pause until the file stop is there. Packets, which stand behind events in life, take no
 # process's time, so the flood gives way to all others.
 storm() {
@@ -132,8 +139,8 @@ daemon_start fw2
 for fw in fw1 fw2; do renice -n -5 -p "${PIDS[$fw]}" >/dev/null || die "renice"; done
 check "the peers are up" poll 10 peers_up
 keepalived_start fw1 100
-keepalived_start fw2 90
 check "fw1 becomes MASTER" poll 15 said fw1 MASTER
+keepalived_start fw2 90 # not before: who is first stays master (nopreempt)
 check "fw2 becomes BACKUP" poll 15 said fw2 BACKUP
 check "and primary" poll 5 role_is fw1 primary
 traffic_start
@@ -153,7 +160,8 @@ check_that "there was a storm" "$(counter fw1 events_new) - $events > 100000"
 check_that "adverts stay on time" "$count > 15 && $longest < 2 * $ADVERT_MS"
 check "fw1 stayed MASTER" said fw1 MASTER
 check "fw2 stayed BACKUP" said fw2 BACKUP
-check "equal" poll 20 equal fw1
+# Not all that fw1 holds is its own: fw2 speaks as well, and owns that.
+check "the kernels are equal" poll 10 kernels_equal
 
 tr_do hold
 tr_do gap
@@ -165,6 +173,8 @@ gap_note "fw1 died"
 
 links_up fw1
 daemon_start fw1
+# A bridge forwards on a port some time after its link came up; a keepalived that hears nobody takes over.
+check "adverts reach fw1 again" poll 10 hears fw1
 keepalived_start fw1 100
 check "fw1 is back as BACKUP" poll 10 said fw1 BACKUP
 check "fw1 is ready" poll 20 ready fw1
