@@ -304,20 +304,20 @@ static inline uint32_t to_s(usec_t at)
 	return (uint32_t)(at / USEC_PER_SEC);
 }
 
-/* Does the policy include f? (R49) */
+/* Does the policy include f? (R62) */
 static inline bool scope_includes(const struct engine *e, const struct flow *f)
 {
 	return !e->policy || policy_includes(e->policy, f);
 }
 
-/* And may it become ours as it is now? (R52) */
+/* And may it become ours as it is now? (R65) */
 static inline bool scope_wants(const struct engine *e, const struct flow *f)
 {
 	return (!policy_is_early(f) || e->syn_sent) && scope_includes(e, f);
 }
 
 /* Is f, the own flow r as it is now, one that we do not want any more? What may be mute stays in
- * any TCP state: no event would tell of its next (R52). */
+ * any TCP state: no event would tell of its next (R65). */
 static inline bool scope_lost(const struct engine *e, const struct rec *r, const struct flow *f)
 {
 	if (policy_is_early(f) && !e->syn_sent && !(r->flags & F_MUTE))
@@ -511,7 +511,7 @@ usec_t master_deadline(const struct engine *e);
 /* scope.c: what is left out. */
 bool scope_ignores(const struct engine *e, const struct flow *f);
 bool scope_wants_body(const struct engine *e, const uint8_t *body, size_t len);
-void scope_withdraw(struct engine *e, struct rec *r); /* an own flow that is excluded: R50 */
+void scope_withdraw(struct engine *e, struct rec *r); /* an own flow that is excluded: R63 */
 /* The patrol is at a flow after a new policy. Returns true if the flow went. */
 bool scope_visit(struct engine *e, unsigned int table, struct rec *r);
 

@@ -139,7 +139,7 @@ static struct rec *adopt(struct engine *e, const uint8_t *body, size_t len, cons
 	return r;
 }
 
-/* What the policy excludes does not become ours (R49). If a peer announces it, the entry stands for
+/* What the policy excludes does not become ours (R62). If a peer announces it, the entry stands for
  * that peer's copy, of which we wrote nothing: never deleted nor written to, but missed when it
  * goes. */
 static void let_go(struct engine *e, const struct key *k)
@@ -157,7 +157,7 @@ static void let_go(struct engine *e, const struct key *k)
 		copy_set(e, p, r, 0);
 }
 
-/* What may be mute, for nobody knows where it comes from, may become ours in any TCP state (R52).
+/* What may be mute, for nobody knows where it comes from, may become ours in any TCP state (R65).
  */
 static bool wants(struct engine *e, const struct flow *f, const struct key *k)
 {
@@ -645,7 +645,7 @@ static void copy_left(struct engine *e, struct peer *p, struct rec *r, enum gone
 		s = stray_put(e, r, F_KERN | F_DOOM | F_FORCED, deadline_s);
 		stray_wait(e, s, CACHE_LIST_LATER, now + e->conf.forced_wait_ms * USEC_PER_MS);
 	} else if (scope_wants_body(e, r->body,
-				    r->len)) { /* else no event may tell of its end (R53) */
+				    r->len)) { /* else no event may tell of its end (R66) */
 		stray_put(e, r, F_KERN, deadline_s);
 	}
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * What of our kernel's table is left out: loopback and the sync links' own flows for good, and what
- * the node's policy excludes (PROTOCOL.md, R49 to R53). Whatever makes a flow our own asks
+ * the node's policy excludes (PROTOCOL.md, R62 to R66). Whatever makes a flow our own asks
  * scope_wants first, so that excluded ones never come in; here is also how they leave when the
  * policy changes under them. policy.c judges, and knows nothing of the engine.
  */

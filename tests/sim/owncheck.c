@@ -105,7 +105,7 @@ void own_arm_failover(struct sim *s, int from, int to)
 		    traffic_carrier(s, i) != from || s->conn[i].carrier >= 0)
 			continue;
 		if (!s->alike && scope_excludes(s, to, &now))
-			continue; /* a filter may keep the end of its copy from it (R53) */
+			continue; /* a filter may keep the end of its copy from it (R66) */
 		if (!st->cur[i] || st->log[st->cur[i]].dead || !oracle_covered(&p, st->cur[i]) ||
 		    !peek_mirror(s->node[to].e, k, &s->conn[i].key, &r) ||
 		    r.version != st->cur[i] || peek_sum(&r) != peek_flow_sum(&now))

@@ -2,7 +2,7 @@
 /*
  * Policies: what the nodes of a run leave out. Drawn from a sequence of their own, so that a seed
  * without a policy runs as if there were none. The oracle judges a flow rule by rule and bit by
- * bit, and the kernel's filter here withholds all that PROTOCOL.md allows it to (R53), which is
+ * bit, and the kernel's filter here withholds all that PROTOCOL.md allows it to (R66), which is
  * more than the real one does.
  */
 #include <string.h>

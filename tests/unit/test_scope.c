@@ -2,7 +2,7 @@
 /*
  * A policy over two nodes: what it leaves out is not announced, whichever way it came; what a new
  * policy excludes leaves the peers, what it includes is found; and an entry that packets pass
- * through is not deleted for it (PROTOCOL.md, R49 to R53).
+ * through is not deleted for it (PROTOCOL.md, R62 to R66).
  */
 #include "engine_bed.h"
 
