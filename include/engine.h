@@ -184,7 +184,7 @@ struct engine_op {
 	struct flow flow; /* complete for INJECT, UPDATE, REPLACE; key alone otherwise */
 	uint32_t limit_s; /* seconds of the monotonic clock */
 	bool exact;       /* "untouched" also means: no more than ENGINE_EXACT_S below limit_s. A
-			     packet may have shortened the timer, and no event tells (R66) */
+			     packet may have shortened the timer, unheard (R35) */
 	uint8_t peer;     /* engine's own: whose mirror asked */
 	uint8_t tag;      /* engine's own */
 };

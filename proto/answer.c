@@ -56,24 +56,26 @@ static uint32_t deadline_of(const struct engine_op *op, usec_t now)
 	return to_s(now) + op->flow.timeout_s;
 }
 
+/* What neither we wrote nor an event showed (event_partial) may never send one. */
 static void adopt_got(struct engine *e, const struct rec *r, const struct flow *got, bool touched,
 		      usec_t now)
 {
+	bool told = r->written_s || (r->flags & (F_KERN | F_CHECK)) == (F_KERN | F_CHECK);
 	uint8_t body[FLOW_PACKED_MAX];
-	size_t len;
+	size_t len = got ? flow_pack(got, body) : 0;
 	struct rec *own;
 
 	e->count.touched += touched;
-	if (!got) {
-		own = own_adopt(e, r->body, r->len, r->keylen, r->hash, r->written_s, touched, now);
-		return;
-	}
-	len = flow_pack(got, body);
-	own = own_adopt(e, body, len, r->keylen, r->hash, r->written_s, touched, now);
+	own = own_adopt(e, got ? body : r->body, got ? len : r->len, r->keylen, r->hash,
+			r->written_s, touched, now);
 	if (!own)
 		return;
-	own->aux = got->id;
-	own->expire_s = to_s(now) + got->timeout_s;
+	if (got) {
+		own->aux = got->id;
+		own->expire_s = to_s(now) + got->timeout_s;
+	}
+	if (!told)
+		own_maybe_mute(e, own);
 }
 
 static void injected(struct engine *e, struct peer *p, struct rec *r, const struct engine_op *op,
@@ -128,9 +130,6 @@ static void check_result(struct engine *e, struct peer *p, struct rec *r, int er
 		return;
 	if (e->role == ROLE_PRIMARY) {
 		adopt_got(e, r, got, false, now);
-		s = own_find(e, r->body, r->keylen, r->hash);
-		if (s)
-			own_maybe_mute(e, s);
 		return;
 	}
 	s = stray_put(e, r, F_KERN | F_UNKNOWN, to_s(now) + got->timeout_s);
@@ -222,9 +221,9 @@ static void stale_result(struct engine *e, struct peer *p, struct rec *r,
 			patrol_adopt(e, s, now);
 		return;
 	}
-	own_dump_forget(e, r->body, r->keylen, r->hash, 0);
 	if (s)
 		stray_del(e, s);
+	own_dump_forget(e, r->body, r->keylen, r->hash, 0);
 	if (own && (e->role == ROLE_BACKUP || (err && err != -ENOENT)))
 		own_yield(e, own);   /* with an error it was deleted and could not be made again */
 	if (err && err != -ENOENT) { /* what is kept in memory alone waits for a promote */

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Copies and strays: the entries of our kernel that are not ours to announce (own.c says which they
- * are and why). A key is a copy of one mirror at most; when another node's mirror takes it over,
- * the copy moves there with the timer that we wrote. A copy whose key lives on translated otherwise
- * (F_REBORN) has to be replaced, because ctnetlink changes no tuple of an existing entry.
+ * are and why), and what a peer's word on a flow, or its silence, makes of them. A key is a copy of
+ * one mirror at most; when another node's mirror takes it over, the copy moves there with the timer
+ * that we wrote. A copy whose key lives on translated otherwise (F_REBORN) has to be replaced,
+ * because ctnetlink changes no tuple of an existing entry.
  */
 #include "engine_priv.h"
 
@@ -151,4 +152,153 @@ void own_dump_forget(struct engine *e, const uint8_t *key, size_t keylen, uint32
 		return;
 	s->aux = id;
 	cache_list_add(e->strays, s, CACHE_LIST_TOMB);
+}
+
+/* ---- What peers announce and withdraw ---- */
+
+void own_stale_later(struct engine *e, struct peer *p, struct rec *r, usec_t now)
+{
+	if ((e->role == ROLE_PRIMARY && !e->conf.active_active) || r->list == CACHE_LIST_LATER ||
+	    (r->flags & (F_STALE | F_KERN)))
+		return;
+	r->aux = to_s(now);
+	cache_list_add(p->mirror, r, CACHE_LIST_LATER);
+}
+
+/* What left with its address, in memory alone, waits for a promote, whatever other nodes say that
+ * cannot take its place. */
+static bool is_awaited_still(const struct engine *e, const struct rec *stray, const struct rec *r)
+{
+	struct flow f;
+
+	return (stray->flags & (F_FORCED | F_KERN)) == F_FORCED &&
+	       !flow_unpack(r->body, r->len, &f) && !active_injectable(e, &f);
+}
+
+void own_mirror_set(struct engine *e, struct peer *p, struct rec *r, usec_t now)
+{
+	struct rec *other;
+	struct peer *q;
+	struct flow f;
+
+	if (own_find(e, r->body, r->keylen, r->hash)) {
+		if (e->conf.active_active)
+			cache_list_add(p->mirror, r, CACHE_LIST_WORK); /* R72 */
+		else if (p->primary || !peer_primary_known(e))
+			own_stale_later(e, p, r, now);
+		return;
+	}
+	other = stray_find(e, r->body, r->keylen, r->hash);
+	if (other && (other->flags & F_UNKNOWN)) {
+		other->flags &= (uint16_t)~F_DOOM;
+		cache_list_del(e->strays, other);
+		own_stale_later(e, p, r, now);
+		return;
+	}
+	if (other && !is_awaited_still(e, other, r)) {
+		if (other->flags & F_KERN && !(other->flags & F_CHECK))
+			copy_move(e, p, r, other);
+		stray_del(e, other);
+	} else if (!(r->flags & F_KERN) &&
+		   (other = mirror_find(e, r->body, r->keylen, r->hash, false, &q))) {
+		copy_move(e, p, r, other);
+	}
+	if (!own_injects(e) && !(r->flags & F_KERN))
+		return;
+	if (flow_unpack(r->body, r->len, &f) || (!(r->flags & F_KERN) && !active_injectable(e, &f)))
+		return;
+	if (r->list == CACHE_LIST_NONE || r->list == CACHE_LIST_AGE)
+		cache_list_add(p->mirror, r, CACHE_LIST_WORK);
+}
+
+/* The other peer whose mirror has the key too, in a state that can be carried on. */
+struct rec *also_claimed(struct engine *e, const struct peer *p, const struct rec *r,
+			 struct peer **q)
+{
+	for (unsigned int i = 0; i < ENGINE_PEERS_MAX; i++) {
+		struct rec *other;
+		struct flow f;
+
+		*q = &e->peers[i];
+		if (*q == p || !(*q)->used)
+			continue;
+		other = cache_find((*q)->mirror, r->body, r->keylen, r->hash);
+		if (other && !other->tomb && !flow_unpack(other->body, other->len, &f) &&
+		    active_injectable(e, &f))
+			return other;
+	}
+	return NULL;
+}
+
+static void copy_left(struct engine *e, struct peer *p, struct rec *r, enum gone_how how,
+		      usec_t now)
+{
+	uint32_t deadline_s = r->written_s;
+	struct rec *other, *s;
+	struct peer *q;
+
+	other = also_claimed(e, p, r, &q);
+	/* What an address that moves may need again is not turned into an earlier life of it. */
+	if (other && (how != GONE_FORCED || !copy_reborn(r, other->body, other->len))) {
+		copy_move(e, q, other, r);
+		return;
+	}
+	copy_clear(p, r);
+	if (!deadline_s) /* let_go: the kernel's own, and not as the peer said */
+		return;
+	if (e->role == ROLE_PRIMARY && (how == GONE_FORCED || how == GONE_OLD)) {
+		e->count.revived += how == GONE_FORCED;
+		s = own_adopt(e, r->body, r->len, r->keylen, r->hash, deadline_s, false, now);
+		if (s)
+			s->flags |= F_LIFT;
+	} else if (how == GONE_DEAD) {
+		s = stray_put(e, r, F_KERN | F_DOOM, deadline_s);
+		if (s)
+			cache_list_add(e->strays, s, CACHE_LIST_WORK);
+	} else if (how == GONE_FORCED) {
+		s = stray_put(e, r, F_KERN | F_DOOM | F_FORCED, deadline_s);
+		stray_wait(e, s, CACHE_LIST_LATER, now + e->conf.forced_wait_ms * USEC_PER_MS);
+	} else if (scope_wants_body(e, r->body,
+				    r->len)) { /* else no event may tell of its end (R66) */
+		stray_put(e, r, F_KERN, deadline_s);
+	}
+}
+
+/* An entry of unknown origin, whose claim was not settled yet: it goes when the claim would have
+ * been settled, if no packet shows until then that it is our own (R40). */
+static void unknown_dies(struct engine *e, const struct peer *p, const struct rec *r, usec_t now)
+{
+	struct rec *s = stray_find(e, r->body, r->keylen, r->hash);
+	struct peer *q;
+
+	if (!s || !(s->flags & F_UNKNOWN) || also_claimed(e, p, r, &q))
+		return;
+	s->flags |= F_DOOM;
+	stray_wait(e, s, CACHE_LIST_LATER, now + CLAIM_WAIT_S * USEC_PER_SEC);
+}
+
+void own_mirror_gone(struct engine *e, struct peer *p, struct rec *r, enum gone_how how, usec_t now)
+{
+	struct peer *q;
+	struct rec *s;
+
+	if (r->flags & F_REFUSED)
+		e->refused--;
+	r->flags &= (uint16_t)~F_REFUSED;
+	if (r->flags & F_KERN) {
+		copy_left(e, p, r, how, now);
+		return;
+	}
+	copy_wanted(e, p, r);
+	if (how == GONE_DEAD)
+		unknown_dies(e, p, r, now);
+	if (how == GONE_DEAD || own_find(e, r->body, r->keylen, r->hash) ||
+	    stray_find(e, r->body, r->keylen, r->hash) ||
+	    (how != GONE_FORCED && also_claimed(e, p, r, &q)))
+		return;
+	s = stray_put(e, r, how == GONE_FORCED ? F_FORCED : 0, 0);
+	if (how == GONE_FORCED)
+		stray_wait(e, s, CACHE_LIST_LATER, now + e->conf.forced_wait_ms * USEC_PER_MS);
+	else
+		stray_wait(e, s, CACHE_LIST_AGE, now + e->conf.orphan_s * USEC_PER_SEC);
 }

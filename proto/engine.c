@@ -390,14 +390,18 @@ static bool may_be_mute(const struct engine *e)
 	return e->mute || e->unclaimed;
 }
 
+/* By the size of the table, not by how long the last dump took: that may have been a machine that
+ * stood still. */
+static usec_t next_dump_at(const struct engine *e)
+{
+	return e->dump.ended_at +
+	       max_u64(MUTE_DUMP_MS * USEC_PER_MS, e->dump.entries * MUTE_DUMP_EACH_US);
+}
+
 static void dump_schedule(struct engine *e, usec_t now)
 {
-	usec_t pause;
-
-	if (e->dump.wanted || e->dump.running || e->dump.sweeping || !may_be_mute(e))
-		return;
-	pause = max_u64(MUTE_DUMP_MS * USEC_PER_MS, e->dump.took_us * MUTE_DUMP_SHARE);
-	if (now < e->dump.ended_at + pause)
+	if (e->dump.wanted || e->dump.running || e->dump.sweeping || !may_be_mute(e) ||
+	    now < next_dump_at(e))
 		return;
 	e->dump.wanted = true;
 	e->dump.at = now;
@@ -434,8 +438,7 @@ usec_t engine_deadline(const struct engine *e)
 			return e->now;
 	}
 	if (!e->dump.wanted && !e->dump.running && may_be_mute(e))
-		at = min_u64(at, e->dump.ended_at + max_u64(MUTE_DUMP_MS * USEC_PER_MS,
-							    e->dump.took_us * MUTE_DUMP_SHARE));
+		at = min_u64(at, next_dump_at(e));
 	return max_u64(at, e->now);
 }
 

@@ -44,11 +44,11 @@
 #define ACK_MS 20
 #define LIST_RETRY_MS 50
 #define VECTOR_RETRY_MS 200
-#define OVERRUN_WAIT_MS 100 /* from an overrun to its dump: lets the burst pass */
-#define CLAIM_WAIT_S 2      /* a claim must stand so long before a stale entry is replaced */
-#define RETRY_ROUND_S 10    /* refused kernel writes are tried again every so often */
-#define MUTE_DUMP_MS 5000   /* shortest pause between dumps made for mute entries */
-#define MUTE_DUMP_SHARE 100 /* and the pause is at least so many times the dump's own duration */
+#define OVERRUN_WAIT_MS 100   /* from an overrun to its dump: lets the burst pass */
+#define CLAIM_WAIT_S 2        /* a claim must stand so long before a stale entry is replaced */
+#define RETRY_ROUND_S 10      /* refused kernel writes are tried again every so often */
+#define MUTE_DUMP_MS 5000     /* shortest pause between dumps made for mute entries */
+#define MUTE_DUMP_EACH_US 100 /* and so long for each entry of the table: about 1 % of a core */
 
 /* rec.flags. "own" = local half, "stray" = strays, "mirror" = a peer's. */
 #define F_SENT 0x0001    /* own: some datagram carried it, so its end needs a tombstone */
@@ -212,7 +212,7 @@ struct dump {
 	bool wanted, running, sweeping;
 	bool overran; /* events were lost since the last dump began */
 	bool lossy;   /* made after an overrun: what it finds gone ended in any way */
-	usec_t at, started_at, took_us, ended_at;
+	usec_t at, started_at, ended_at;
 	uint64_t start_version;
 	uint64_t entries, gone;
 	uint8_t gen;

@@ -15,6 +15,7 @@
 #include <assert.h>
 #include <string.h>
 
+#define END_NEAR_S 3    /* two timers that end so near to each other are one */
 #define FORCED_LEFT_S 5 /* a flow that ends with more than this left did not expire */
 #define GC_LATE_S 62    /* the kernel's DESTROY may come so long after the expiry (kernel.md, 3) */
 
@@ -308,26 +309,14 @@ static void stray_gone(struct engine *e, struct rec *r)
 
 /* ---- Events ---- */
 
-static void event_end(struct engine *e, const struct flow *f, const struct key *k, uint32_t portid,
-		      usec_t now)
+/* We know no id of what we wrote. Did rather an entry end that expired before and was in our way,
+ * which is said only now? */
+static bool end_is_doubtful(const struct rec *r, const struct flow *f, usec_t now)
 {
-	struct rec *r = own_find(e, k->p, k->len, k->hash);
-	struct peer *p;
+	uint64_t end_s = to_s(now) + f->timeout_s;
 
-	if (r && (f->has & FLOW_HAS_ID) && r->aux && f->id != r->aux)
-		return; /* an earlier incarnation's late word */
-	if (r) {
-		own_gone(e, r, f, portid == 0, now);
-	} else if ((r = stray_find(e, k->p, k->len, k->hash))) {
-		if (r->flags & F_KERN)
-			stray_gone(e, r);
-	} else if ((r = mirror_find(e, k->p, k->len, k->hash, false, &p))) {
-		copy_clear(p, r);
-		reinject(e, p, r);
-	} else {
-		e->count.events_unknown++;
-	}
-	own_dump_forget(e, k->p, k->len, k->hash, f->has & FLOW_HAS_ID ? f->id : 0);
+	return !r->aux && (r->flags & F_ADOPTED) && (f->has & FLOW_HAS_TIMEOUT) &&
+	       end_s + END_NEAR_S < r->expire_s;
 }
 
 /* A flow that no message showed as a whole is read first. */
@@ -343,6 +332,39 @@ static void event_partial(struct engine *e, const struct flow *f, const struct k
 	s->flags = F_KERN | F_CHECK;
 	s->gen = e->dump.gen;
 	cache_list_add(e->strays, s, CACHE_LIST_WORK);
+}
+
+static void event_end_own(struct engine *e, struct rec *r, const struct flow *f,
+			  const struct key *k, uint32_t portid, usec_t now)
+{
+	bool doubtful = end_is_doubtful(r, f, now);
+	struct peer *p;
+
+	own_gone(e, r, f, portid == 0, now);
+	if (doubtful && !mirror_find(e, k->p, k->len, k->hash, true, &p)) /* else it is injected */
+		event_partial(e, f, k);
+}
+
+static void event_end(struct engine *e, const struct flow *f, const struct key *k, uint32_t portid,
+		      usec_t now)
+{
+	struct rec *r = own_find(e, k->p, k->len, k->hash);
+	struct peer *p;
+
+	if (r && (f->has & FLOW_HAS_ID) && r->aux && f->id != r->aux)
+		return; /* an earlier incarnation's late word */
+	if (r) {
+		event_end_own(e, r, f, k, portid, now);
+	} else if ((r = stray_find(e, k->p, k->len, k->hash))) {
+		if (r->flags & F_KERN)
+			stray_gone(e, r);
+	} else if ((r = mirror_find(e, k->p, k->len, k->hash, false, &p))) {
+		copy_clear(p, r);
+		reinject(e, p, r);
+	} else {
+		e->count.events_unknown++;
+	}
+	own_dump_forget(e, k->p, k->len, k->hash, f->has & FLOW_HAS_ID ? f->id : 0);
 }
 
 static void event_own(struct engine *e, enum engine_kern_event event, const struct flow *f,
@@ -377,7 +399,7 @@ static void event_set(struct engine *e, enum engine_kern_event event, const stru
 			flow_merge(&cur, f);
 		else
 			flow_copy(&cur, f);
-		adopt_flow(e, &cur, k, r->written_s, true, now);
+		adopt_flow(e, &cur, k, r->flags & F_UNKNOWN ? 0 : r->written_s, true, now);
 		return;
 	}
 	if (event == KERN_UPDATE && flow_is_partial(f)) {
@@ -532,7 +554,6 @@ void own_dump_end(struct engine *e, bool ok, usec_t now)
 
 	e->dump.running = false;
 	e->dump.ended_at = now;
-	e->dump.took_us = now - e->dump.started_at;
 	while ((r = cache_list_first(e->strays, CACHE_LIST_TOMB)))
 		cache_del(e->strays, r);
 	if (!ok) {
@@ -550,127 +571,6 @@ void own_dump_end(struct engine *e, bool ok, usec_t now)
 	e->dump.sweeping = true;
 	patrol_urgent(e, now);
 	e->patrol.sweep_to = e->patrol.urgent_to;
-}
-
-/* ---- The mirrors ---- */
-
-void own_stale_later(struct engine *e, struct peer *p, struct rec *r, usec_t now)
-{
-	if ((e->role == ROLE_PRIMARY && !e->conf.active_active) || r->list == CACHE_LIST_LATER ||
-	    (r->flags & (F_STALE | F_KERN)))
-		return;
-	r->aux = to_s(now);
-	cache_list_add(p->mirror, r, CACHE_LIST_LATER);
-}
-
-void own_mirror_set(struct engine *e, struct peer *p, struct rec *r, usec_t now)
-{
-	struct rec *other;
-	struct peer *q;
-	struct flow f;
-
-	if (own_find(e, r->body, r->keylen, r->hash)) {
-		if (e->conf.active_active)
-			cache_list_add(p->mirror, r, CACHE_LIST_WORK); /* R72 */
-		else if (p->primary || !peer_primary_known(e))
-			own_stale_later(e, p, r, now);
-		return;
-	}
-	other = stray_find(e, r->body, r->keylen, r->hash);
-	if (other && (other->flags & F_UNKNOWN)) {
-		own_stale_later(e, p, r, now);
-		return;
-	}
-	if (other) {
-		if (other->flags & F_KERN && !(other->flags & F_CHECK))
-			copy_move(e, p, r, other);
-		stray_del(e, other);
-	} else if (!(r->flags & F_KERN) &&
-		   (other = mirror_find(e, r->body, r->keylen, r->hash, false, &q))) {
-		copy_move(e, p, r, other);
-	}
-	if (!own_injects(e) && !(r->flags & F_KERN))
-		return;
-	if (flow_unpack(r->body, r->len, &f) || (!(r->flags & F_KERN) && !active_injectable(e, &f)))
-		return;
-	if (r->list == CACHE_LIST_NONE || r->list == CACHE_LIST_AGE)
-		cache_list_add(p->mirror, r, CACHE_LIST_WORK);
-}
-
-/* The other peer whose mirror has the key too, in a state that can be carried on. */
-struct rec *also_claimed(struct engine *e, const struct peer *p, const struct rec *r,
-			 struct peer **q)
-{
-	for (unsigned int i = 0; i < ENGINE_PEERS_MAX; i++) {
-		struct rec *other;
-		struct flow f;
-
-		*q = &e->peers[i];
-		if (*q == p || !(*q)->used)
-			continue;
-		other = cache_find((*q)->mirror, r->body, r->keylen, r->hash);
-		if (other && !other->tomb && !flow_unpack(other->body, other->len, &f) &&
-		    active_injectable(e, &f))
-			return other;
-	}
-	return NULL;
-}
-
-static void copy_left(struct engine *e, struct peer *p, struct rec *r, enum gone_how how,
-		      usec_t now)
-{
-	uint32_t deadline_s = r->written_s;
-	struct rec *other, *s;
-	struct peer *q;
-
-	other = also_claimed(e, p, r, &q);
-	/* What an address that moves may need again is not turned into an earlier life of it. */
-	if (other && (how != GONE_FORCED || !copy_reborn(r, other->body, other->len))) {
-		copy_move(e, q, other, r);
-		return;
-	}
-	copy_clear(p, r);
-	if (!deadline_s) /* let_go: the kernel's own, and not as the peer said */
-		return;
-	if (e->role == ROLE_PRIMARY && (how == GONE_FORCED || how == GONE_OLD)) {
-		e->count.revived += how == GONE_FORCED;
-		s = own_adopt(e, r->body, r->len, r->keylen, r->hash, deadline_s, false, now);
-		if (s)
-			s->flags |= F_LIFT;
-	} else if (how == GONE_DEAD) {
-		s = stray_put(e, r, F_KERN | F_DOOM, deadline_s);
-		if (s)
-			cache_list_add(e->strays, s, CACHE_LIST_WORK);
-	} else if (how == GONE_FORCED) {
-		s = stray_put(e, r, F_KERN | F_DOOM | F_FORCED, deadline_s);
-		stray_wait(e, s, CACHE_LIST_LATER, now + e->conf.forced_wait_ms * USEC_PER_MS);
-	} else if (scope_wants_body(e, r->body,
-				    r->len)) { /* else no event may tell of its end (R66) */
-		stray_put(e, r, F_KERN, deadline_s);
-	}
-}
-
-void own_mirror_gone(struct engine *e, struct peer *p, struct rec *r, enum gone_how how, usec_t now)
-{
-	struct peer *q;
-	struct rec *s;
-
-	if (r->flags & F_REFUSED)
-		e->refused--;
-	r->flags &= (uint16_t)~F_REFUSED;
-	if (r->flags & F_KERN) {
-		copy_left(e, p, r, how, now);
-		return;
-	}
-	copy_wanted(e, p, r);
-	if (how == GONE_DEAD || own_find(e, r->body, r->keylen, r->hash) ||
-	    stray_find(e, r->body, r->keylen, r->hash) || also_claimed(e, p, r, &q))
-		return;
-	s = stray_put(e, r, how == GONE_FORCED ? F_FORCED : 0, 0);
-	if (how == GONE_FORCED)
-		stray_wait(e, s, CACHE_LIST_LATER, now + e->conf.forced_wait_ms * USEC_PER_MS);
-	else
-		stray_wait(e, s, CACHE_LIST_AGE, now + e->conf.orphan_s * USEC_PER_SEC);
 }
 
 void own_claims(struct engine *e, usec_t now)

@@ -77,14 +77,12 @@ bool patrol_make(struct engine_op *op, enum engine_op_type type, struct rec *r, 
 	return true;
 }
 
-/* Of an entry that we wrote. */
-static bool op_delete(const struct engine *e, struct engine_op *op, struct rec *r,
-		      unsigned int table)
+/* On an entry that we wrote: its timer ends when we said, unless packets pass (R35). */
+static bool op_exact(struct engine_op *op, enum engine_op_type type, struct rec *r,
+		     unsigned int table, uint32_t timeout_s)
 {
-	if (!patrol_make(op, OP_DELETE, r, table, TAG_PLAIN, 0, r->written_s))
-		return false;
-	op->exact = !scope_wants(e, &op->flow);
-	return true;
+	op->exact = patrol_make(op, type, r, table, TAG_PLAIN, timeout_s, r->written_s);
+	return op->exact;
 }
 
 static bool injectable(const struct engine *e, const struct rec *r)
@@ -99,7 +97,7 @@ static bool stray_op(struct engine *e, struct rec *r, struct engine_op *op)
 	if (r->flags & F_CHECK)
 		return patrol_make(op, OP_GET, r, TABLE_STRAYS, TAG_PARTIAL, 0, 0);
 	if (r->flags & F_DOOM)
-		return op_delete(e, op, r, TABLE_STRAYS);
+		return op_exact(op, OP_DELETE, r, TABLE_STRAYS, 0);
 	if (!(r->flags & F_KERN) && injectable(e, r))
 		return master_inject(e, r, TABLE_STRAYS, op);
 	return false;
@@ -187,10 +185,9 @@ static bool mirror_op(struct engine *e, struct peer *p, struct rec *r, struct en
 	if (own || unknown_find(e, r) || copy_is_not_ours(r))
 		return false;
 	if ((r->flags & F_KERN) && !injectable(e, r)) /* a new life, too young to be carried on */
-		return op_delete(e, op, r, p->index);
+		return op_exact(op, OP_DELETE, r, p->index, 0);
 	if (r->flags & F_REBORN)
-		return patrol_make(op, OP_REPLACE, r, p->index, TAG_PLAIN, rec_timer(e, r).hold_s,
-				   r->written_s);
+		return op_exact(op, OP_REPLACE, r, p->index, rec_timer(e, r).hold_s);
 	if (r->flags & F_KERN)
 		return update_op(e, p, r, op);
 	if (mirror_find(e, r->body, r->keylen, r->hash, false, &other))
@@ -375,7 +372,7 @@ static bool visit_copy(struct engine *e, struct peer *p, struct rec *r, struct e
 		return false;
 	if (left + 1 >= hold || !patrol_token(e))
 		return false;
-	return patrol_make(op, OP_REFRESH, r, p->index, TAG_PLAIN, hold, r->written_s);
+	return op_exact(op, OP_REFRESH, r, p->index, hold);
 }
 
 static void refusal_forget(struct engine *e, struct rec *r)

@@ -286,7 +286,7 @@ static int op_one(struct sim *s, int n, const struct engine_op *op, struct flow 
 			set_timer(s, &s->node[n].k.ent[i], op->flow.timeout_s);
 		return 0;
 	case OP_DELETE:
-		if (!op->exact) /* else its timer alone says that it is untouched, and may lie */
+		if (!scope_excludes(s, n, &op->flow)) /* else its timer alone tells, and may lie */
 			own_check_removal(s, n, (unsigned int)i, "delete");
 		fk_destroy(s, n, (unsigned int)i, OWN_PORT);
 		return 0;

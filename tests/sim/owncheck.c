@@ -104,6 +104,8 @@ void own_arm_failover(struct sim *s, int from, int to)
 		    !flow_is_injectable(&t->f) || flow_is_closing(&t->f) ||
 		    traffic_carrier(s, i) != from || s->conn[i].carrier >= 0)
 			continue;
+		if (scope_excludes(s, from, &now))
+			continue; /* about to be withdrawn, by a daemon that stands still */
 		if (!s->alike && scope_excludes(s, to, &now))
 			continue; /* a filter may keep the end of its copy from it (R66) */
 		if (!st->cur[i] || st->log[st->cur[i]].dead || !oracle_covered(&p, st->cur[i]) ||
@@ -154,7 +156,19 @@ void own_untold(struct sim *s, int n)
 			s->node[i].failover.unheard = true;
 }
 
-/* After each turn of a daemon: is its promote done, and is all there? */
+/* Has node n still to carry out an operation for flow i? */
+static bool work_waits(const struct sim *s, int n, unsigned int i)
+{
+	struct peek_rec r;
+
+	for (unsigned int k = 0; k < s->p.nodes - 1; k++)
+		if (peek_mirror(s->node[n].e, k, &s->conn[i].key, &r) && r.work)
+			return true;
+	return false;
+}
+
+/* After each turn of a daemon: is its promote done, and is all there? What an event has undone
+ * since (the end of an earlier life, read late) is looked at when it is done again. */
 void own_check_failover(struct sim *s, int n)
 {
 	struct failover_check *f = &s->node[n].failover;
@@ -178,6 +192,10 @@ void own_check_failover(struct sim *s, int n)
 					 !own.tomb && (own.mute || s->now < s->node[n].unheard_to)))
 			continue; /* an entry that never spoke, or was not heard: only the next dump
 				     tells that it is gone */
+		if (work_waits(s, n, i)) {
+			f->armed = true;
+			return;
+		}
 		s->count.failover_flows++;
 		if (!s->p.active_active && fk_alive(s, n, i) && !t->raced &&
 		    s->now >= s->node[n].unheard_to && !scope_excludes(s, n, &t->f) &&

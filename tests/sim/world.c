@@ -219,16 +219,13 @@ static bool read_inbox(struct sim *s, int n)
 	return node->inbox_count > 0;
 }
 
+/* An overrun is told when the queue was read empty, as kern.c does it: the kernel drops all until
+ * then, and what is left in the queue is older than the loss. */
 static bool read_events(struct sim *s, int n)
 {
 	struct fakekern *k = &s->node[n].k;
 	unsigned int batch = (unsigned int)rng_range(&s->rng, 1, 64);
 
-	if (k->overrun) {
-		k->overrun = false;
-		sim_trace(s, "node %d: overrun", n);
-		engine_kern(s->node[n].e, KERN_OVERRUN, NULL, 0, s->now);
-	}
 	while (k->ev_count && batch--) {
 		struct kev *ev = &k->ev[k->ev_at];
 
@@ -239,7 +236,12 @@ static bool read_events(struct sim *s, int n)
 		engine_kern(s->node[n].e, ev->event, &ev->f, ev->portid, s->now);
 		oracle_owner(s, n);
 	}
-	return k->ev_count || k->overrun;
+	if (k->overrun && !k->ev_count) {
+		k->overrun = false;
+		sim_trace(s, "node %d: overrun", n);
+		engine_kern(s->node[n].e, KERN_OVERRUN, NULL, 0, s->now);
+	}
+	return k->ev_count;
 }
 
 /* Pulls one batch and carries it out. Returns true when more may wait. */
