@@ -241,12 +241,12 @@ struct patrol {
 };
 
 #define MASTERS_MAX 4   /* masters of masters that are put in front of a child */
-#define REREADS_MAX 256 /* masters waiting to be read again; beyond that the patrol finds them */
+#define REREADS_MAX 256 /* own flows waiting to be read again */
 
 struct reread {
 	usec_t due;
 	uint32_t hash;
-	uint8_t keylen, key[FLOW_KEY_MAX];
+	uint8_t tag, keylen, key[FLOW_KEY_MAX];
 };
 
 struct engine {
@@ -451,6 +451,9 @@ struct rec *stray_find(struct engine *e, const uint8_t *key, size_t keylen,
 struct rec *stray_put(struct engine *e, const struct rec *r, uint16_t flags, uint32_t deadline_s);
 void stray_del(struct engine *e, struct rec *r);
 void own_maybe_mute(struct engine *e, struct rec *r);
+/* What the policy excludes is not ours (R62). If a peer announces it, the entry stands for that
+ * peer's copy, of which we wrote nothing: never deleted nor written to, but missed when it goes. */
+void own_let_go(struct engine *e, const uint8_t *key, size_t keylen, uint32_t hash);
 void own_yield(struct engine *e, struct rec *r); /* the flow is another's now: RELEASE */
 /* An operation of ours ended an entry: a dump under way may still show it. */
 void own_dump_forget(struct engine *e, const uint8_t *key, size_t keylen, uint32_t hash,
@@ -502,11 +505,14 @@ static inline void master_note(struct rec *r)
 
 /* An event of an expectation: the master is read again, soon. */
 void master_expects(struct engine *e, const struct flow *f, usec_t now);
-/* Reads a master whose expectation's event was a moment ago: what its helper did is seen so. */
-bool master_reread(struct engine *e, struct engine_op *op, usec_t now);
 /* A helper's doings send no event of the flow: it is read in every round, and rounds are short. */
 bool master_read_helped(struct engine *e, struct rec *r, struct engine_op *op);
-usec_t master_deadline(const struct engine *e);
+
+/* reread.c: own flows that are read again because an event said too little. */
+/* Returns false when too many wait. tag: how the answer is to be taken. */
+bool reread_put(struct engine *e, const struct rec *r, enum op_tag tag, usec_t now);
+bool reread_op(struct engine *e, struct engine_op *op, usec_t now);
+usec_t reread_deadline(const struct engine *e);
 
 /* scope.c: what is left out. */
 bool scope_ignores(const struct engine *e, const struct flow *f);

@@ -16,8 +16,6 @@
 #include <assert.h>
 #include <string.h>
 
-#define REREAD_MS 10 /* from an expectation's event to the reading of its master */
-
 struct key {
 	uint8_t p[FLOW_KEY_MAX];
 	size_t len;
@@ -140,51 +138,14 @@ void master_look(struct rec *r)
 
 void master_expects(struct engine *e, const struct flow *f, usec_t now)
 {
-	struct reread *last;
+	const struct rec *r;
 	struct key k;
 
 	key_of_master(e, f, &k);
-	if (!own_find(e, k.p, k.len, k.hash))
-		return;
-	last = &e->rereads[(e->reread_at + e->reread_count + REREADS_MAX - 1) % REREADS_MAX];
-	if (e->reread_count && last->hash == k.hash && last->due > now)
-		last->due = now + REREAD_MS * USEC_PER_MS;
-	else if (e->reread_count < REREADS_MAX)
-		last = &e->rereads[(e->reread_at + e->reread_count++) % REREADS_MAX];
-	else
-		return; /* the patrol reads what has a helper */
-	*last = (struct reread){ .due = now + REREAD_MS * USEC_PER_MS,
-				 .hash = k.hash,
-				 .keylen = (uint8_t)k.len };
-	memcpy(last->key, k.p, k.len);
-}
-
-/* The next own flow that is to be read now, NULL if none. */
-static struct rec *due(struct engine *e, usec_t now)
-{
-	while (e->reread_count) {
-		const struct reread *d = &e->rereads[e->reread_at];
-		struct rec *r;
-
-		if (d->due > now)
-			return NULL;
-		r = own_find(e, d->key, d->keylen, d->hash);
-		e->reread_at = (e->reread_at + 1) % REREADS_MAX;
-		e->reread_count--;
-		if (r)
-			return r;
-	}
-	return NULL;
-}
-
-bool master_reread(struct engine *e, struct engine_op *op, usec_t now)
-{
-	struct rec *r;
-
-	while ((r = due(e, now)))
-		if (!(r->flags & F_FLIGHT))
-			return patrol_make(op, OP_GET, r, TABLE_LOCAL, TAG_REREAD, 0, 0);
-	return false;
+	r = own_find(e, k.p, k.len, k.hash);
+	if (r)
+		(void)reread_put(e, r, TAG_REREAD,
+				 now); /* else the patrol reads what has a helper */
 }
 
 bool master_read_helped(struct engine *e, struct rec *r, struct engine_op *op)
@@ -195,9 +156,4 @@ bool master_read_helped(struct engine *e, struct rec *r, struct engine_op *op)
 	if (e->dump.running || !patrol_token(e))
 		return false;
 	return patrol_make(op, OP_GET, r, TABLE_LOCAL, TAG_REREAD, 0, 0);
-}
-
-usec_t master_deadline(const struct engine *e)
-{
-	return e->reread_count ? e->rereads[e->reread_at].due : UINT64_MAX;
 }

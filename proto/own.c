@@ -140,22 +140,24 @@ static struct rec *adopt(struct engine *e, const uint8_t *body, size_t len, cons
 	return r;
 }
 
-/* What the policy excludes does not become ours (R62). If a peer announces it, the entry stands for
- * that peer's copy, of which we wrote nothing: never deleted nor written to, but missed when it
- * goes. */
-static void let_go(struct engine *e, const struct key *k)
+void own_let_go(struct engine *e, const uint8_t *key, size_t keylen, uint32_t hash)
 {
-	struct rec *r = stray_find(e, k->p, k->len, k->hash);
+	struct rec *r = stray_find(e, key, keylen, hash);
 	struct peer *p;
 
-	e->count.excluded++;
 	if (r)
 		stray_del(e, r);
-	r = mirror_find(e, k->p, k->len, k->hash, false, &p);
+	r = mirror_find(e, key, keylen, hash, false, &p);
 	if (!r && own_injects(e))
-		r = mirror_find(e, k->p, k->len, k->hash, true, &p);
+		r = mirror_find(e, key, keylen, hash, true, &p);
 	if (r)
 		copy_set(e, p, r, 0);
+}
+
+static void let_go(struct engine *e, const struct key *k)
+{
+	e->count.excluded++;
+	own_let_go(e, k->p, k->len, k->hash);
 }
 
 /* What may be mute, for nobody knows where it comes from, may become ours in any TCP state (R65).
@@ -309,14 +311,42 @@ static void stray_gone(struct engine *e, struct rec *r)
 
 /* ---- Events ---- */
 
-/* We know no id of what we wrote. Did rather an entry end that expired before and was in our way,
- * which is said only now? */
-static bool end_is_doubtful(const struct rec *r, const struct flow *f, usec_t now)
+/* May it be another incarnation that ended? Ids tell same from other, not older from newer: an
+ * event that was read after our own write speaks of what was there before. And of what we wrote we
+ * know no id: did rather an entry end that had expired and was in our way? */
+static bool end_is_doubtful(const struct rec *r, const struct flow *f, uint32_t portid, usec_t now)
 {
 	uint64_t end_s = to_s(now) + f->timeout_s;
 
-	return !r->aux && (r->flags & F_ADOPTED) && (f->has & FLOW_HAS_TIMEOUT) &&
+	if (!(f->has & FLOW_HAS_ID))
+		return false;
+	if (r->aux)
+		return f->id != r->aux;
+	return !portid && (r->flags & F_ADOPTED) && (f->has & FLOW_HAS_TIMEOUT) &&
 	       end_s + END_NEAR_S < r->expire_s;
+}
+
+static void event_end(struct engine *e, const struct flow *f, const struct key *k, uint32_t portid,
+		      usec_t now)
+{
+	struct rec *r = own_find(e, k->p, k->len, k->hash);
+	struct peer *p;
+
+	if (r && end_is_doubtful(r, f, portid, now)) {
+		if (!reread_put(e, r, TAG_SWEEP, now))
+			e->dump.wanted = true;
+	} else if (r) {
+		own_gone(e, r, f, portid == 0, now);
+	} else if ((r = stray_find(e, k->p, k->len, k->hash))) {
+		if (r->flags & F_KERN)
+			stray_gone(e, r);
+	} else if ((r = mirror_find(e, k->p, k->len, k->hash, false, &p))) {
+		copy_clear(p, r);
+		reinject(e, p, r);
+	} else {
+		e->count.events_unknown++;
+	}
+	own_dump_forget(e, k->p, k->len, k->hash, f->has & FLOW_HAS_ID ? f->id : 0);
 }
 
 /* A flow that no message showed as a whole is read first. */
@@ -332,39 +362,6 @@ static void event_partial(struct engine *e, const struct flow *f, const struct k
 	s->flags = F_KERN | F_CHECK;
 	s->gen = e->dump.gen;
 	cache_list_add(e->strays, s, CACHE_LIST_WORK);
-}
-
-static void event_end_own(struct engine *e, struct rec *r, const struct flow *f,
-			  const struct key *k, uint32_t portid, usec_t now)
-{
-	bool doubtful = end_is_doubtful(r, f, now);
-	struct peer *p;
-
-	own_gone(e, r, f, portid == 0, now);
-	if (doubtful && !mirror_find(e, k->p, k->len, k->hash, true, &p)) /* else it is injected */
-		event_partial(e, f, k);
-}
-
-static void event_end(struct engine *e, const struct flow *f, const struct key *k, uint32_t portid,
-		      usec_t now)
-{
-	struct rec *r = own_find(e, k->p, k->len, k->hash);
-	struct peer *p;
-
-	if (r && (f->has & FLOW_HAS_ID) && r->aux && f->id != r->aux)
-		return; /* an earlier incarnation's late word */
-	if (r) {
-		event_end_own(e, r, f, k, portid, now);
-	} else if ((r = stray_find(e, k->p, k->len, k->hash))) {
-		if (r->flags & F_KERN)
-			stray_gone(e, r);
-	} else if ((r = mirror_find(e, k->p, k->len, k->hash, false, &p))) {
-		copy_clear(p, r);
-		reinject(e, p, r);
-	} else {
-		e->count.events_unknown++;
-	}
-	own_dump_forget(e, k->p, k->len, k->hash, f->has & FLOW_HAS_ID ? f->id : 0);
 }
 
 static void event_own(struct engine *e, enum engine_kern_event event, const struct flow *f,

@@ -596,7 +596,7 @@ bool patrol_op(struct engine *e, struct engine_op *op, usec_t now)
 		*op = (struct engine_op){ .type = OP_DUMP };
 		return true;
 	}
-	if (work_op(e, op) || master_reread(e, op, now))
+	if (work_op(e, op) || reread_op(e, op, now))
 		return true;
 	/* A dump marks records that the walk would question. */
 	if ((!e->dump.running || round_has(e, e->patrol.urgent_to)) && walk_op(e, op, now))
@@ -689,5 +689,5 @@ usec_t patrol_deadline(const struct engine *e, usec_t now)
 	}
 	if (e->dump.wanted && !e->dump.running)
 		return max_u64(e->dump.at, now);
-	return min_u64(master_deadline(e), patrol_pace(e, flows));
+	return min_u64(reread_deadline(e), patrol_pace(e, flows));
 }

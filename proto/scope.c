@@ -43,9 +43,14 @@ bool scope_wants_body(const struct engine *e, const uint8_t *body, size_t len)
 void scope_withdraw(struct engine *e, struct rec *r)
 {
 	bool seen = !(r->flags & F_ADOPTED) || (r->flags & F_TOUCHED);
+	uint8_t key[FLOW_KEY_MAX];
+	size_t keylen = r->keylen;
+	uint32_t hash = r->hash;
 
+	memcpy(key, r->body, keylen);
 	e->count.withdrawn++;
 	stream_ended(e, r, seen ? WIRE_REC_DEAD : WIRE_REC_RELEASE);
+	own_let_go(e, key, keylen, hash);
 }
 
 bool scope_visit(struct engine *e, unsigned int table, struct rec *r)
