@@ -264,6 +264,16 @@ static void copy_left(struct engine *e, struct peer *p, struct rec *r, enum gone
 	}
 }
 
+/* Does its timer say that an earlier run of us wrote it, and that no packet came since? Packets
+ * bring the state's full timeout, which has to be longer than a hold to tell. */
+static bool looks_held(const struct engine *e, const struct rec *s, usec_t now)
+{
+	struct rec_timer t = rec_timer(e, s);
+
+	return t.kind == FLOW_TIMER_LIVE && t.full_s > t.hold_s &&
+	       s->written_s <= to_s(now) + t.hold_s + 1;
+}
+
 /* An entry of unknown origin, whose claim was not settled yet: it goes when the claim would have
  * been settled, if no packet shows until then that it is our own (R40). */
 static void unknown_dies(struct engine *e, const struct peer *p, const struct rec *r, usec_t now)
@@ -271,7 +281,7 @@ static void unknown_dies(struct engine *e, const struct peer *p, const struct re
 	struct rec *s = stray_find(e, r->body, r->keylen, r->hash);
 	struct peer *q;
 
-	if (!s || !(s->flags & F_UNKNOWN) || also_claimed(e, p, r, &q))
+	if (!s || !(s->flags & F_UNKNOWN) || !looks_held(e, s, now) || also_claimed(e, p, r, &q))
 		return;
 	s->flags |= F_DOOM;
 	stray_wait(e, s, CACHE_LIST_LATER, now + CLAIM_WAIT_S * USEC_PER_SEC);
