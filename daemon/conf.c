@@ -635,6 +635,7 @@ void conf_engine(const struct conf *conf, struct engine_conf *out)
 	out->unclaimed_ms = conf->unclaimed_ms;
 	out->flows_max = conf->flows_max;
 	out->tombstones_max = conf->tombstones_max;
+	out->scrub_s = conf->scrub_s;
 	out->walk_rate = conf->walk_rate;
 	for (unsigned int i = 0; i < conf->link_count; i++)
 		ignore_link(out, &conf->links[i]);

@@ -34,7 +34,7 @@ struct conf {
 	bool reliable_events;
 	/* state */
 	uint32_t hold_s, orphan_s, forced_wait_ms, unclaimed_ms;
-	uint32_t flows_max, tombstones_max, walk_rate;
+	uint32_t flows_max, tombstones_max, scrub_s, walk_rate;
 	/* control */
 	char socket[CONF_PATH_MAX];
 	char group[32]; /* may change things besides root; empty = root alone */

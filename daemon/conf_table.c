@@ -252,6 +252,15 @@ static const struct conf_key table[] = {
 	  .live = true,
 	  .help = "Most ended flows remembered for a peer that is away. Beyond it the peer "
 		  "compares tables when it comes back." },
+	{ .path = "state.scrub_s",
+	  .type = CONF_NUM,
+	  FIELD(scrub_s),
+	  .min = 5,
+	  .max = 600,
+	  .num = 300,
+	  .live = true,
+	  .help = "Within so long every bucket of the tables is computed anew from its flows, so "
+		  "that memory that flipped is found." },
 	{ .path = "state.walk_rate",
 	  .type = CONF_NUM,
 	  FIELD(walk_rate),

@@ -189,6 +189,7 @@ static const struct shape shapes[] = {
 	[NOTE_DEBT] = { "debt", "version", NULL, NULL },
 	[NOTE_DEBT_PAID] = { .event = "debt-paid" },
 	[NOTE_DIVERGENCE] = { "divergence", "bucket", "repaired", NULL },
+	[NOTE_FLIP] = { "flip", "bucket", "doubtful", NULL },
 	[NOTE_OVERRUN] = { "overrun", "overruns", NULL, NULL },
 	[NOTE_DUMP_END] = { "reread", "entries", "gone", NULL },
 	[NOTE_REFUSED] = { .event = "refused", .put = put_refused },

@@ -159,6 +159,22 @@ static void note_peer(struct daemon *d, const struct engine_note *n)
 	}
 }
 
+/* Which memory it was nobody can tell; twice is a machine to be looked at. */
+static void note_flip(struct daemon *d, const struct engine_note *n)
+{
+	if (*n->peer)
+		log_err(d->log,
+			"peer %s: memory flipped in bucket %" PRIu64
+			" of what is held of it; the bucket is fetched again; check this machine's "
+			"memory",
+			n->peer, n->arg0);
+	else
+		log_err(d->log,
+			"flows: memory flipped in bucket %" PRIu64 "; %" PRIu64
+			" flows are read again from the kernel; check this machine's memory",
+			n->arg0, n->arg1);
+}
+
 /* Where the sysctl is right there is nothing to mend: entries from before this run may speak or
  * not.
  */
@@ -202,6 +218,9 @@ static void note_one(struct daemon *d, const struct engine_note *n)
 		break;
 	case NOTE_LIMIT:
 		note_limit(d, n);
+		break;
+	case NOTE_FLIP:
+		note_flip(d, n);
 		break;
 	case NOTE_MUTE:
 		note_mute(d, n);

@@ -66,6 +66,7 @@ struct engine_conf {
 	uint32_t heartbeat_ms;
 	uint32_t dead_ms;   /* a direction with nothing heard for so long is down */
 	uint32_t walk_rate; /* flows a second in background walks (refresh, lift, adopt) */
+	uint32_t scrub_s;   /* every bucket is recomputed within so long; 0 = never */
 	struct flow_timeouts timeouts;
 	struct engine_ignore ignore[ENGINE_IGNORE_MAX]; /* loopback is ignored in any case */
 	unsigned int ignore_count;
@@ -214,6 +215,8 @@ enum engine_note_type {
 	NOTE_DEBT,      /* tombstones were lost up to version arg0: comparing buckets */
 	NOTE_DEBT_PAID,
 	NOTE_DIVERGENCE, /* bucket arg0, flows repaired arg1 */
+	NOTE_FLIP, /* bucket arg0 was not what its digest says; arg1 = flows that are in doubt and
+		      are read or fetched again. Empty peer: of our own half, else of its mirror */
 	NOTE_OVERRUN,
 	NOTE_DUMP_END, /* arg0 = entries, arg1 = found gone */
 	NOTE_REFUSED,  /* kernel refused a write: arg0 = errno, arg1 = how many since the last such
@@ -290,6 +293,12 @@ uint64_t engine_build(void);
 	X(vectors_compared, "VECTOR compared")                                                     \
 	X(buckets_unequal, "buckets found unequal")                                                \
 	X(divergences, "buckets that differed at rest")                                            \
+	X(scrubbed, "buckets recomputed from their flows")                                         \
+	X(scrub_rounds, "times that all buckets were")                                             \
+	X(flips, "buckets found not to be what their digest says: memory flipped")                 \
+	X(broken, "records thrown away because their key had changed in memory")                   \
+	X(reread, "own flows read again from the kernel because of it")                            \
+	X(healed, "of these, flows that had changed in memory")                                    \
 	X(debts, "times that tombstones were lost before a peer had them")                         \
 	X(tombstones_dropped, "tombstones dropped at the cap")                                     \
 	X(cancelled, "flows made and destroyed before they were sent")                             \

@@ -132,6 +132,10 @@ static void check_result(struct engine *e, struct peer *p, struct rec *r, int er
 		adopt_got(e, r, got, false, now);
 		return;
 	}
+	if (!scope_includes(e, got)) { /* perhaps our own once, before a policy */
+		own_let_go(e, r->body, r->keylen, r->hash);
+		return;
+	}
 	s = stray_put(e, r, F_KERN | F_UNKNOWN, to_s(now) + got->timeout_s);
 	if (!s)
 		return;
@@ -378,6 +382,10 @@ static struct rec *own_compare(struct engine *e, struct rec *r, const struct flo
 static void own_result(struct engine *e, const struct engine_op *op, struct rec *r, int err,
 		       const struct flow *got, usec_t now)
 {
+	if (op->tag == TAG_HEAL) {
+		scrub_result(e, r, err, got, now);
+		return;
+	}
 	if (op->tag == TAG_LIFT) {
 		if (got)
 			r = own_compare(e, r, got, now);

@@ -26,9 +26,10 @@
 #include "cache_priv.h"
 
 #define BODY_AT offsetof(struct rec, body)
-#define SHARE 2u      /* buckets for each record, so that most look-ups meet one record or none */
-#define SHARE_MAX 8u  /* shrink when there are more */
-#define GROW_STEPS 4u /* buckets split in one insert, at most */
+#define SHARE 2u        /* buckets for each record, so that most look-ups meet one record or none */
+#define SHARE_MAX 8u    /* shrink when there are more */
+#define BUCKET_SHIFT 22 /* bits of a hash below those that name the digest bucket */
+#define GROW_STEPS 4u   /* buckets split in one insert, at most */
 #define SHRINK_STEPS 16u /* buckets joined in one removal, at most */
 
 static_assert(BODY_AT + 21 <= SLAB_UNIT, "a plain TCP/IPv4 flow fits the smallest cell");
@@ -103,16 +104,24 @@ void cache_bucket_touch(struct cache *c, unsigned int bucket, uint64_t version)
 		c->sums[bucket].last = version;
 }
 
+static uint32_t bucket_first(unsigned int bucket)
+{
+	assert(bucket < WIRE_BUCKETS);
+	return (uint32_t)bucket << BUCKET_SHIFT;
+}
+
+static uint32_t bucket_end(unsigned int bucket)
+{
+	return bucket_first(bucket) | ((1u << BUCKET_SHIFT) - 1);
+}
+
 bool cache_scrub(struct cache *c, unsigned int bucket)
 {
-	uint32_t lo, hi, pos, end;
+	uint32_t hi = bucket_end(bucket), end;
 	uint64_t digest = 0, was;
 
-	assert(bucket < WIRE_BUCKETS);
 	close_open(c);
-	lo = (uint32_t)bucket << 22;
-	hi = lo | ((1u << 22) - 1);
-	for (pos = lo;; pos = end + 1) {
+	for (uint32_t pos = bucket_first(bucket);; pos = end + 1) {
 		for (struct rec *r = cache_chain(c, pos, &end); r; r = cache_chain_next(c, r))
 			if (!r->tomb && cache_bucket(r->hash) == bucket)
 				digest += item(c, r);
@@ -123,6 +132,37 @@ bool cache_scrub(struct cache *c, unsigned int bucket)
 	c->sums[bucket].digest = digest;
 	c->total += digest - was;
 	return digest == was;
+}
+
+static bool is_broken(const struct cache *c, uint32_t at, const struct rec *r)
+{
+	size_t room = SLAB_UNIT * (slab_class_of(&c->slab, at) + 1) - BODY_AT;
+
+	return r->len > room || r->len > FLOW_PACKED_MAX || !r->keylen || r->keylen > r->len ||
+	       (r->tomb && r->len != r->keylen) || cache_hash(c, r->body, r->keylen) != r->hash;
+}
+
+struct rec *cache_broken(struct cache *c, unsigned int bucket)
+{
+	uint32_t hi = bucket_end(bucket), end;
+
+	for (uint32_t pos = bucket_first(bucket);; pos = end + 1) {
+		uint32_t at = *table_head(&c->table, pos);
+
+		end = table_last(&c->table, pos);
+		for (; at != CACHE_NONE; at = cache_rec(c, at)->hnext) {
+			struct rec *r = cache_rec(c, at);
+
+			if (!is_broken(c, at, r))
+				continue;
+			r->hash = pos;
+			r->keylen = 1;
+			r->len = 1;
+			return r;
+		}
+		if (end >= hi)
+			return NULL;
+	}
 }
 
 /* ---- Lists ---- */
@@ -444,6 +484,25 @@ void cache_set_version(struct cache *c, struct rec *r, uint64_t version)
 	assert(r->list != CACHE_LIST_VERSION);
 	if (r->version != version)
 		change_version(c, *link_of(c, r), r, version);
+}
+
+bool cache_mend_version(struct cache *c, struct rec *r)
+{
+	uint32_t at = *link_of(c, r);
+	uint64_t low = r->prev != CACHE_NONE ? cache_rec(c, r->prev)->version : 0;
+	uint64_t version = r->mark ? marks_version_of(&c->marks, at) : r->version;
+
+	assert(r->list == CACHE_LIST_VERSION);
+	if (version <= low || (r->next != CACHE_NONE && version >= cache_rec(c, r->next)->version))
+		version = low + 1; /* it was there: else the two would not be neighbours */
+	if (version == r->version)
+		return false;
+	if (!r->tomb)
+		sums_del(c, at, r);
+	r->version = version;
+	if (!r->tomb)
+		sums_add(c, r);
+	return true;
 }
 
 /* ---- Walking ---- */

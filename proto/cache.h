@@ -150,6 +150,16 @@ void cache_save(const struct cache *c, struct blob *b);
  * content is not verified: see cache_check. */
 struct cache *cache_load(struct blob *b);
 
+/* The first record on the chains of the bucket that cannot be what was put there: its key does not
+ * hash to its place, or its lengths cannot be (memory flipped). NULL if all can. Its hash and
+ * lengths are mended as far as cache_del needs it: take it out before anything else is done with
+ * c, and let cache_scrub make the sums follow. */
+struct rec *cache_broken(struct cache *c, unsigned int bucket);
+
+/* Puts the version of r, which is on the version list, back into its order if it has left it.
+ * Returns whether it had. */
+bool cache_mend_version(struct cache *c, struct rec *r);
+
 /* Verifies every invariant by walking over everything: for tests and the simulator. NULL, or what
  * is wrong. */
 const char *cache_check(const struct cache *c);

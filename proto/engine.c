@@ -30,6 +30,7 @@ void engine_conf_default(struct engine_conf *conf)
 		.heartbeat_ms = 200,
 		.dead_ms = 1000,
 		.walk_rate = 20000,
+		.scrub_s = SCRUB_S,
 	};
 	flow_timeouts_default(&conf->timeouts);
 }
@@ -66,7 +67,7 @@ struct engine *engine_new(const struct engine_conf *conf, uint64_t epoch, const 
 	e->dump.wanted = true;
 	e->dump.at = now;
 	e->patrol.round_s = 10;
-	e->patrol.tokens_at = e->patrol.walked_at = now;
+	e->patrol.tokens_at = e->patrol.walked_at = e->scrub.at = now;
 	return e;
 }
 
@@ -418,13 +419,14 @@ void engine_tick(struct engine *e, usec_t now)
 	own_tick(e, now);
 	dump_schedule(e, now);
 	patrol_tick(e, now);
+	scrub_tick(e, now);
 }
 
 usec_t engine_deadline(const struct engine *e)
 {
 	usec_t at = min_u64(e->hello_at, patrol_deadline(e, e->now));
 
-	if (e->hello_now || e->note_count || stream_pending(e))
+	if (e->hello_now || e->note_count || stream_pending(e) || scrub_busy(e))
 		return e->now;
 	if (e->peer_count)
 		at = min_u64(at, e->beat_at);
@@ -456,6 +458,7 @@ static void flush_local(struct engine *e, usec_t now)
 {
 	cache_clear(e->local);
 	e->mute = 0;
+	e->scrub.doubts = 0;
 	e->dropped = ++e->head; /* who held any of it compares buckets */
 	e->tomb_at = e->head;
 	e->complete = false;

@@ -3,7 +3,8 @@
  * What the modules of the engine share: the engine's state, a peer's state, the flags of records.
  * Private to proto/. engine.c doors and timers; hello.c the handshake; arrive.c links; stream.c
  * the owner's side; peer.c and repair.c the receiver's side; own.c ownership and kernel events;
- * scope.c what is left out; patrol.c kernel operations, answer.c their results; stats.c figures.
+ * scope.c what is left out; patrol.c kernel operations, answer.c their results; scrub.c memory that
+ * flipped; stats.c figures.
  * The rules ("R12") are those of PROTOCOL.md, section 6.
  */
 #ifndef CTSYNCD_ENGINE_PRIV_H
@@ -44,11 +45,15 @@
 #define ACK_MS 20
 #define LIST_RETRY_MS 50
 #define VECTOR_RETRY_MS 200
-#define OVERRUN_WAIT_MS 100   /* from an overrun to its dump: lets the burst pass */
-#define CLAIM_WAIT_S 2        /* a claim must stand so long before a stale entry is replaced */
-#define RETRY_ROUND_S 10      /* refused kernel writes are tried again every so often */
-#define MUTE_DUMP_MS 5000     /* shortest pause between dumps made for mute entries */
-#define MUTE_DUMP_EACH_US 100 /* and so long for each entry of the table: about 1 % of a core */
+#define OVERRUN_WAIT_MS 100    /* from an overrun to its dump: lets the burst pass */
+#define CLAIM_WAIT_S 2         /* a claim must stand so long before a stale entry is replaced */
+#define RETRY_ROUND_S 10       /* refused kernel writes are tried again every so often */
+#define MUTE_DUMP_MS 5000      /* shortest pause between dumps made for mute entries */
+#define MUTE_DUMP_EACH_US 100  /* and so long for each entry of the table: about 1 % of a core */
+#define BUCKET_MASK 0x3fffffU  /* of the hashes in one bucket */
+#define SCRUB_S 300            /* default of conf.scrub_s */
+#define SCRUB_STEP_MAX 4096    /* records recomputed in one tick, but for the last bucket */
+#define SCRUB_BUCKETS_MAX 1024 /* and buckets */
 
 /* rec.flags. "own" = local half, "stray" = strays, "mirror" = a peer's. */
 #define F_SENT 0x0001    /* own: some datagram carried it, so its end needs a tombstone */
@@ -65,7 +70,9 @@
 #define F_STALE                                                                                    \
 	0x0080 /* mirror: the kernel has an entry of ours with an old window: replace it (aux =    \
 		  claim second) */
-#define F_CHECK 0x0100 /* mirror: the kernel said EEXIST: read what is there */
+#define F_CHECK                                                                                    \
+	0x0100 /* mirror: the kernel said EEXIST: read what is there. Own: its memory is in doubt, \
+		  likewise */
 #define F_REFUSED                                                                                  \
 	0x0200 /* mirror, stray: the last kernel write was refused; tried again by the patrol */
 #define F_FLIGHT 0x0400  /* an operation was handed out and not yet answered */
@@ -85,7 +92,8 @@ enum op_tag {
 	TAG_SWEEP_LOSSY,
 	TAG_LIFT,
 	TAG_PARTIAL,
-	TAG_REREAD
+	TAG_REREAD,
+	TAG_HEAL
 };
 
 /* engine_op.peer: whose table the record is in; below ENGINE_PEERS_MAX a mirror. */
@@ -249,6 +257,17 @@ struct reread {
 	uint8_t tag, keylen, key[FLOW_KEY_MAX];
 };
 
+/* The scrub: an endless round over the buckets of all tables. */
+struct scrub {
+	unsigned int table, bucket; /* the next one */
+	usec_t at;                  /* up to here its time has been used */
+	bool begun;                 /* the present round began at its beginning */
+	uint64_t all_to;            /* at full speed until so many rounds are over */
+	/* What the local half is healed of. While it is, nothing is compared with it. */
+	uint32_t doubts;                                          /* own flows with F_CHECK */
+	enum { REREAD_NO, REREAD_WANTED, REREAD_RUNNING } reread; /* of the whole kernel table */
+};
+
 struct engine {
 	struct engine_conf conf;
 	uint64_t id, epoch;
@@ -285,6 +304,7 @@ struct engine {
 
 	struct dump dump;
 	struct patrol patrol;
+	struct scrub scrub;
 	struct engine_commit commit;
 	struct reread rereads[REREADS_MAX];
 	unsigned int reread_at, reread_count;
@@ -356,6 +376,7 @@ size_t stream_send(struct engine *e, uint8_t *pkt, uint32_t *to,
 void stream_report(struct engine *e, struct peer *p, const struct wire_report *m, usec_t now);
 int stream_ask(struct engine *e, struct peer *p, const struct wire_ask *m);
 bool stream_pending(const struct engine *e);
+uint8_t stream_flags(const struct engine *e); /* PRIMARY, COMPLETE: of everything that says so */
 
 size_t stream_dgram_max(const struct engine *e); /* largest datagram that all who listen can take */
 
@@ -405,9 +426,22 @@ int mirror_rec_check(const struct wire_rec *w);    /* is the record well-formed?
 int mirror_drop_of(int wire_err);
 void mirror_debt_check(struct engine *e, struct peer *p); /* is the debt paid? (R23) */
 
+/* scrub.c: memory that flipped. */
+void scrub_tick(struct engine *e, usec_t now);
+bool scrub_busy(const struct engine *e);  /* it goes at full speed */
+bool scrub_heals(const struct engine *e); /* parts of the local half are in doubt */
+void scrub_local(struct engine *e, unsigned int bucket);
+/* Returns false if the bucket was not what its digest says; what is broken has left it then. */
+bool scrub_mirror(struct engine *e, struct peer *p, unsigned int bucket);
+void scrub_undoubt(struct engine *e, struct rec *r); /* r was read, or ends */
+/* Reads the entry of an own flow in doubt, of whose record the key alone can be believed. */
+bool scrub_op(struct rec *r, struct engine_op *op);
+void scrub_result(struct engine *e, struct rec *r, int err, const struct flow *got, usec_t now);
+
 /* repair.c: what a mirror asks for. */
 usec_t repair_report_at(const struct engine *e,
-			const struct peer *p); /* when the next REPORT is due */
+			const struct peer *p);              /* when the next REPORT is due */
+void repair_list_want(struct peer *p, unsigned int bucket); /* ask for it */
 bool repair_lists_busy(const struct peer *p);
 bool repair_vector_wanted(const struct engine *e, const struct peer *p);
 
@@ -459,6 +493,9 @@ void own_yield(struct engine *e, struct rec *r); /* the flow is another's now: R
 void own_dump_forget(struct engine *e, const uint8_t *key, size_t keylen, uint32_t hash,
 		     uint32_t id);
 void own_update(struct engine *e, struct rec *r, const struct flow *f, bool fresh, usec_t now);
+/* The kernel's whole word on an own flow whose record cannot be believed. Returns whether it
+ * differed. The record may move. */
+bool own_reread(struct engine *e, struct rec *r, const struct flow *f, usec_t now);
 bool own_injects(const struct engine *e); /* do received flows go to the kernel as they arrive? */
 /* Takes F_KERN off a mirror record / sets it. */
 void copy_set(struct engine *e, struct peer *p, struct rec *r, uint32_t deadline_s);

@@ -222,6 +222,14 @@ void marks_move(struct marks *m, const struct rec *r, uint32_t at)
 	m->mark[entry_of(m, r)].at = at;
 }
 
+uint64_t marks_version_of(const struct marks *m, uint32_t at)
+{
+	for (uint32_t i = 0; i < m->count; i++)
+		if (m->mark[i].at == at)
+			return m->mark[i].version;
+	return 0;
+}
+
 static uint32_t walk_up(const struct slab *s, uint32_t at, uint64_t v)
 {
 	while (rec_at(s, at)->version <= v)

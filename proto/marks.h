@@ -39,6 +39,10 @@ void marks_leave(struct marks *m, const struct slab *s, struct rec *r);
 /* Record r, which bears a bookmark, will be found at `at` from now on. */
 void marks_move(struct marks *m, const struct rec *r, uint32_t at);
 
+/* The version that the bookmark at record `at` was made with; 0 if there is none. For a record
+ * whose memory is in doubt. Costs a walk over all bookmarks. */
+uint64_t marks_version_of(const struct marks *m, uint32_t at);
+
 /* First record with a version > v, SLAB_NONE if there is none, in the list from first to last. */
 uint32_t marks_seek(const struct marks *m, const struct slab *s, uint32_t first, uint32_t last,
 		    uint64_t v);

@@ -214,6 +214,21 @@ static struct rec *adopt_flow(struct engine *e, const struct flow *f, const stru
 	return NULL;
 }
 
+/* Returns whether the body is another one; then it has the next version. */
+static bool own_body(struct engine *e, struct rec *r, const uint8_t *body, size_t len)
+{
+	if (len == r->len && !memcmp(body, r->body, len))
+		return false;
+	r = cache_put(e->local, body, len, r->keylen, r->hash);
+	if (!r) {
+		e->count.flows_limit++;
+		return true;
+	}
+	master_note(r);
+	stream_changed(e, r);
+	return true;
+}
+
 void own_update(struct engine *e, struct rec *r, const struct flow *f, bool fresh, usec_t now)
 {
 	uint8_t body[FLOW_PACKED_MAX];
@@ -238,15 +253,18 @@ void own_update(struct engine *e, struct rec *r, const struct flow *f, bool fres
 		return;
 	}
 	len = flow_pack(&cur, body);
-	if (len == r->len && !memcmp(body, r->body, len))
-		return;
-	r = cache_put(e->local, body, len, r->keylen, r->hash);
-	if (!r) {
-		e->count.flows_limit++;
-		return;
-	}
-	master_note(r);
-	stream_changed(e, r);
+	(void)own_body(e, r, body, len);
+}
+
+bool own_reread(struct engine *e, struct rec *r, const struct flow *f, usec_t now)
+{
+	uint8_t body[FLOW_PACKED_MAX];
+	size_t len = flow_pack(f, body);
+
+	r->aux = f->id;
+	r->expire_s = to_s(now) + f->timeout_s;
+	r->gen = e->dump.gen;
+	return own_body(e, r, body, len);
 }
 
 void own_yield(struct engine *e, struct rec *r)
@@ -489,11 +507,12 @@ static void dump_stray(struct engine *e, struct rec *r, const struct flow *f, co
 {
 	uint32_t end_s = to_s(now) + f->timeout_s;
 	bool unknown = r->flags & F_UNKNOWN;
+	bool lost = unknown && e->scrub.reread == REREAD_RUNNING; /* our own record of it? (R76) */
 
 	r->gen = e->dump.gen;
 	if (!(r->flags & F_KERN)) {
 		r = adopt_flow(e, f, k, 0, true, now);
-	} else if (end_s > r->written_s + 1 || (unknown && !dump_same(r, f))) {
+	} else if (end_s > r->written_s + 1 || lost || (unknown && !dump_same(r, f))) {
 		e->count.touched++;
 		r = adopt_flow(e, f, k, unknown ? 0 : r->written_s, true, now);
 	} else {
@@ -561,6 +580,8 @@ void own_dump_end(struct engine *e, bool ok, usec_t now)
 		return;
 	}
 	e->count.dumps++;
+	if (e->scrub.reread == REREAD_RUNNING)
+		e->scrub.reread = REREAD_NO;
 	if (!e->complete && e->mute)
 		note_put(e, NOTE_MUTE, NULL, e->mute, 0);
 	e->complete = true;

@@ -424,6 +424,8 @@ static bool visit_own(struct engine *e, struct rec *r, struct engine_op *op)
 {
 	struct peer *q;
 
+	if (r->flags & F_CHECK)
+		return scrub_op(r, op);
 	if (sweep_missed(e, r->gen))
 		return patrol_make(op, OP_GET, r, TABLE_LOCAL,
 				   e->dump.lossy ? TAG_SWEEP_LOSSY : TAG_SWEEP, 0, 0);
@@ -589,6 +591,8 @@ bool patrol_op(struct engine *e, struct engine_op *op, usec_t now)
 		e->dump.lossy = e->dump.overran;
 		e->dump.overran = false;
 		e->dump.running = true;
+		if (e->scrub.reread)
+			e->scrub.reread = REREAD_RUNNING;
 		e->dump.started_at = now;
 		e->dump.start_version = e->head;
 		e->dump.entries = 0;

@@ -37,6 +37,19 @@ static int list_check(const struct engine *e, const struct peer *p, const struct
 	return b.err ? mirror_drop_of(b.err) : 0;
 }
 
+/* A LIST is the owner's whole word on the range: at its version the flow was at it->version, and so
+ * it was at no later one that we know of. A record that contradicts this was not told us (R19):
+ * memory flipped. */
+static bool cannot_be(const struct peer *p, const struct wire_list *m, const struct rec *r,
+		      const struct item *it)
+{
+	if (r->tomb || r->gen != p->gen)
+		return false;
+	if (r->version == it->version)
+		return r->len != it->rec.body_len || memcmp(r->body, it->rec.body, r->len) != 0;
+	return r->version > it->version && (r->version <= m->version || r->version > p->maxhead);
+}
+
 /* Applies and marks what the LIST names. Returns how many covered versions it had to repair. */
 static uint64_t list_named(struct engine *e, struct peer *p, const struct wire_list *m,
 			   struct wire_buf *b, usec_t now)
@@ -52,6 +65,8 @@ static uint64_t list_named(struct engine *e, struct peer *p, const struct wire_l
 		it.version = m->version - it.rec.delta;
 		it.hash = cache_hash(p->mirror, key, keylen);
 		r = cache_find(p->mirror, key, keylen, it.hash);
+		if (r && cannot_be(p, m, r, &it))
+			cache_set_version(p->mirror, r, 0);
 		if (!r || it.version > mirror_held_version(p, r)) {
 			repaired += it.version <= p->covered && !(r && r->gen != p->gen);
 			mirror_set(e, p, &it, now);
@@ -63,6 +78,15 @@ static uint64_t list_named(struct engine *e, struct peer *p, const struct wire_l
 	return repaired;
 }
 
+/* Was the flow told us at a version that the LIST knows of, or at one that never was (it flipped)?
+ */
+static bool list_knows(const struct peer *p, const struct wire_list *m, const struct rec *r)
+{
+	uint64_t held = mirror_held_version(p, r);
+
+	return held <= m->version || held > p->maxhead;
+}
+
 static struct rec *list_unnamed(struct peer *p, const struct wire_list *m, uint32_t pos,
 				uint32_t *end)
 {
@@ -70,7 +94,7 @@ static struct rec *list_unnamed(struct peer *p, const struct wire_list *m, uint3
 
 	for (r = cache_chain(p->mirror, pos, end); r; r = cache_chain_next(p->mirror, r))
 		if (!r->tomb && !(r->flags & F_NAMED) && r->hash >= m->lo &&
-		    r->hash <= m->hi_incl && mirror_held_version(p, r) <= m->version)
+		    r->hash <= m->hi_incl && list_knows(p, m, r))
 			return r;
 	return NULL;
 }
@@ -152,7 +176,7 @@ int peer_list(struct engine *e, struct peer *p, struct wire_buf *b, usec_t now)
 	return 0;
 }
 
-static void list_want(struct peer *p, unsigned int bucket)
+void repair_list_want(struct peer *p, unsigned int bucket)
 {
 	uint64_t bit = 1ULL << (bucket % 64);
 
@@ -173,8 +197,8 @@ int peer_vector(struct engine *e, struct peer *p, struct wire_buf *b, usec_t now
 			break;
 		if (cache_bucket_digest(p->mirror, i) == digest) {
 			p->proof[i] = max_u64(p->proof[i], m.version);
-		} else if (p->covered >= last && p->changed[i] <= last) {
-			list_want(p, i);
+		} else if (p->covered >= last && p->changed[i] <= m.version) {
+			repair_list_want(p, i);
 			e->count.buckets_unequal++;
 		}
 	}
@@ -263,10 +287,7 @@ static void put_report(struct engine *e, struct peer *p, struct wire_buf *b, use
 	p->reported_covered = p->covered;
 	p->unreported_len = 0;
 	e->count.reports_sent++;
-	wire_put_report(b,
-			(uint8_t)((e->role == ROLE_PRIMARY ? WIRE_F_PRIMARY : 0) |
-				  (e->complete ? WIRE_F_COMPLETE : 0)),
-			&m);
+	wire_put_report(b, stream_flags(e), &m);
 }
 
 bool repair_lists_busy(const struct peer *p)
@@ -275,7 +296,7 @@ bool repair_lists_busy(const struct peer *p)
 }
 
 /* Gives a free slot the next unequal bucket. */
-static bool slot_fill(struct peer *p, struct list_slot *s)
+static bool slot_fill(struct engine *e, struct peer *p, struct list_slot *s)
 {
 	for (unsigned int i = 0; i < ARRAY_LEN(p->list_map); i++) {
 		uint32_t bucket;
@@ -284,7 +305,10 @@ static bool slot_fill(struct peer *p, struct list_slot *s)
 			continue;
 		bucket = i * 64 + (uint32_t)__builtin_ctzll(p->list_map[i]);
 		p->list_map[i] &= p->list_map[i] - 1;
-		*s = (struct list_slot){ .lo = bucket << 22, .hi_incl = bucket << 22 | 0x3fffffU };
+		*s = (struct list_slot){ .lo = bucket << 22,
+					 .hi_incl = bucket << 22 | BUCKET_MASK };
+		(void)scrub_mirror(e, p,
+				   bucket); /* what is broken must not seem to be another flow */
 		return true;
 	}
 	return false;
@@ -298,12 +322,12 @@ static uint32_t list_width(const struct peer *p)
 	return held <= LIST_HELD_MAX ? 1U << 22 : (uint32_t)((1ULL << 22) * LIST_HELD_MAX / held);
 }
 
-static bool next_list(struct peer *p, struct wire_ask *ask, usec_t now)
+static bool next_list(struct engine *e, struct peer *p, struct wire_ask *ask, usec_t now)
 {
 	for (unsigned int i = 0; i < LISTS_MAX && p->list_todo; i++) {
 		struct list_slot *s = &p->lists[i];
 
-		if (s->lo > s->hi_incl && !slot_fill(p, s))
+		if (s->lo > s->hi_incl && !slot_fill(e, p, s))
 			continue;
 		if (s->asked_at && now < s->asked_at + LIST_RETRY_MS * USEC_PER_MS)
 			continue;
@@ -330,7 +354,7 @@ size_t peer_send(struct engine *e, struct peer *p, struct wire_buf *b, usec_t no
 
 	if (now >= repair_report_at(e, p)) {
 		put_report(e, p, b, now);
-	} else if (peer_hears(e, p) && next_list(p, &ask, now)) {
+	} else if (peer_hears(e, p) && next_list(e, p, &ask, now)) {
 		wire_put_ask(b, 0, &ask);
 	} else if (repair_vector_wanted(e, p) && now >= p->vector_at) {
 		if (p->vector_lo >= WIRE_BUCKETS)

@@ -22,6 +22,7 @@ void stream_ended(struct engine *e, struct rec *r, uint8_t how)
 	assert(!r->tomb);
 	if (r->flags & F_MUTE)
 		e->mute--;
+	scrub_undoubt(e, r);
 	if (!(r->flags & F_SENT)) {
 		e->count.cancelled++;
 		cache_del(e->local, r);
@@ -76,10 +77,15 @@ void stream_trim(struct engine *e)
 	}
 }
 
-static uint8_t own_flags(const struct engine *e)
+static bool comparable(const struct engine *e)
+{
+	return e->complete && !scrub_heals(e);
+}
+
+uint8_t stream_flags(const struct engine *e)
 {
 	return (uint8_t)((e->role == ROLE_PRIMARY ? WIRE_F_PRIMARY : 0) |
-			 (e->complete ? WIRE_F_COMPLETE : 0));
+			 (comparable(e) ? WIRE_F_COMPLETE : 0));
 }
 
 static uint32_t remaining_s(const struct rec *r, usec_t now)
@@ -115,7 +121,7 @@ static uint64_t put_data(struct engine *e, struct wire_buf *b, uint8_t flags, ui
 	uint64_t at = from;
 	struct rec *r;
 
-	flags |= own_flags(e);
+	flags |= stream_flags(e);
 	head = *b;
 	wire_put_data(b, flags, &m);
 	for (r = from < limit ? cache_seek(e->local, from) : NULL; r && r->version <= limit;
@@ -351,7 +357,7 @@ static size_t send_list(struct engine *e, const struct wire_ask *ask, struct wir
 
 	for (;;) {
 		*b = head;
-		wire_put_list(b, own_flags(e), &m);
+		wire_put_list(b, stream_flags(e), &m);
 		hi = put_range(e, b, m.lo, m.hi_incl, now);
 		if (hi == m.hi_incl)
 			break;
@@ -372,7 +378,7 @@ static size_t send_vector(struct engine *e, struct wire_ask *ask, struct wire_bu
 				 .first = (uint16_t)ask->lo };
 
 	m.count = (uint16_t)min_u64(room, ask->hi_incl - ask->lo + 1);
-	wire_put_vector(b, own_flags(e), &m);
+	wire_put_vector(b, stream_flags(e), &m);
 	for (unsigned int i = ask->lo; i < ask->lo + m.count; i++) {
 		wire_put_u64(b, cache_bucket_digest(e->local, i));
 		wire_put_u64(b, cache_bucket_last(e->local, i));
@@ -492,12 +498,15 @@ int stream_ask(struct engine *e, struct peer *p, const struct wire_ask *m)
 {
 	if (m->owner != e->id || m->owner_epoch != e->epoch)
 		return 0;
-	if (!e->complete || p->ask_count >= ASKS_MAX) /* asked again after a while */
+	if (p->ask_count >= ASKS_MAX) /* asked again after a while */
 		return 0;
 	if (m->kind == WIRE_ASK_LIST ? cache_bucket(m->lo) != cache_bucket(m->hi_incl)
 				     : m->hi_incl >= WIRE_BUCKETS)
 		return -DROP_VALUE;
-	if (is_asked(e, p, m))
+	/* A bucket differs: let it not be for our memory. */
+	if (m->kind == WIRE_ASK_LIST && !(m->lo & BUCKET_MASK))
+		scrub_local(e, cache_bucket(m->lo));
+	if (!comparable(e) || is_asked(e, p, m))
 		return 0;
 	p->asks[(p->ask_at + p->ask_count) % ASKS_MAX] = *m;
 	p->ask_count++;

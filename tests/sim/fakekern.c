@@ -257,6 +257,8 @@ static int op_one(struct sim *s, int n, const struct engine_op *op, struct flow 
 	int i = world_key(s, &op->flow.key);
 	struct flow f;
 
+	if (i < 0 && s->flipped) /* a key that flipped; none of its kind can be made here */
+		return op->type == OP_INJECT || op->type == OP_REPLACE ? -EINVAL : -ENOENT;
 	if (i < 0) {
 		sim_fail(s, "node %d: kernel operation %d on a flow that never was", n, op->type);
 		return -EINVAL;

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "sim.h"
+#include "taped.h"
 
 enum { FAIL_PLANNED, FAIL_KILL, FAIL_REBOOT, FAIL_CUT };
 
@@ -405,6 +406,23 @@ void faults_heal(struct sim *s)
 		world_kick(s, n);
 	}
 	tell_roles(s);
+}
+
+/* Memory flips. */
+void faults_flip(struct sim *s)
+{
+	int n = (int)rng_below(&s->flip_rng, s->p.nodes);
+	unsigned int table = (unsigned int)rng_below(&s->flip_rng, s->p.nodes);
+	uint64_t chance = rng_next(&s->flip_rng);
+
+	if (!s->node[n].e)
+		return;
+	taped_stop(s, n); /* a flip is no input: the tape ends before it */
+	if (!peek_flip(s->node[n].e, table, chance))
+		return;
+	s->count.bit_flips++;
+	s->flipped = true;
+	sim_trace(s, "node %d: a bit flips in table %u", n, table);
 }
 
 /* Somebody on the link who holds no key: forges, damages, replays, reflects. */

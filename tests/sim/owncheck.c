@@ -79,6 +79,8 @@ void own_arm_failover(struct sim *s, int from, int to)
 	unsigned int k;
 
 	*f = (struct failover_check){ 0 };
+	if (s->flipped)
+		return;
 	if (!s->node[from].e || !s->node[to].e)
 		return;
 	peek_owner(s->node[to].e, &o);
@@ -179,7 +181,7 @@ void own_check_failover(struct sim *s, int n)
 		return;
 	f->armed = false;
 	peek_owner(s->node[n].e, &o);
-	if (o.role != ROLE_PRIMARY)
+	if (o.role != ROLE_PRIMARY || s->flipped)
 		return; /* demoted again before it could be done */
 	if (c->serial != f->serial || c->refused || s->p.table_max < KEYS_MAX || s->p.refuse ||
 	    s->failed || s->node[n].conf.flows_max < s->p.keys)
@@ -345,6 +347,14 @@ static const char *copies_settled(struct sim *s, int n)
 	return NULL;
 }
 
+/* What flipped was found. */
+static const char *memory_settled(struct sim *s, int n)
+{
+	const char *wrong = peek_check(s->node[n].e);
+
+	return wrong ? say(s, "node %d: memory flipped and was not mended: %s", n, wrong) : NULL;
+}
+
 const char *own_settled(struct sim *s)
 {
 	const char *what = NULL;
@@ -357,6 +367,8 @@ const char *own_settled(struct sim *s)
 				what = mirror_settled(s, n, m);
 		if (!what)
 			what = claims_settled(s, n);
+		if (!what && s->flipped)
+			what = memory_settled(s, n);
 		if (!what)
 			what = local_settled(s, n);
 		if (!what && s->p.hot && !s->p.refuse && s->p.table_max == KEYS_MAX &&

@@ -67,6 +67,10 @@ void params_draw(struct sim *s)
 		p->active_us = 6 * USEC_PER_SEC;
 		p->fault_us = 300 * USEC_PER_MS;
 	}
+	/* Drawn apart, so that a seed stands for the same as before there were flips. */
+	s->flip_rng = (struct rng){ .s = s->seed * 0x9e3779b97f4a7c15ULL + 7 };
+	if (rng_chance(&s->flip_rng, 1200))
+		p->flip_us = rng_range(&s->flip_rng, 1, 20) * USEC_PER_SEC;
 }
 
 static void timeouts(struct flow_timeouts *t, struct rng *r)
@@ -106,6 +110,8 @@ void params_conf(struct sim *s, int n, struct engine_conf *c)
 	c->forced_wait_ms = (uint32_t)rng_range(&r, 3000, 5000);
 	c->unclaimed_ms = (uint32_t)rng_range(&r, 1000, 10000);
 	c->walk_rate = rng_chance(&r, 5000) ? c->walk_rate : (uint32_t)rng_range(&r, 20, 2000);
+	if (s->p.flip_us)
+		c->scrub_s = (uint32_t)rng_range(&r, 5, 30);
 	if (s->p.sealed) {
 		memcpy(c->key[0], s->psk[0], sizeof(c->key[0]));
 		c->key_count = 1;

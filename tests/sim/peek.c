@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Read-only windows into the engine for the oracle (peek.h). It owns nothing. Casts drop const only
- * where the cache's lookups ask for a mutable pointer; nothing is changed.
+ * Windows into the engine for the oracle (peek.h), read-only but for the one that flips bits. It
+ * owns nothing. Casts drop const only where the cache's lookups ask for a mutable pointer; nothing
+ * else is changed.
  */
 #include "peek.h"
 
@@ -197,6 +198,52 @@ static bool in_kernel(const struct engine *e, struct cache *c, const struct peek
 	const struct rec *r = find(e, c, key);
 
 	return r && !r->tomb && (r->flags & F_KERN);
+}
+
+/* The flow at or behind a hash, NULL if none. */
+static struct rec *flow_at(struct cache *c, uint32_t pos)
+{
+	uint32_t end;
+
+	for (;; pos = end + 1) {
+		for (struct rec *r = cache_chain(c, pos, &end); r; r = cache_chain_next(c, r))
+			if (!r->tomb)
+				return r;
+		if (end == UINT32_MAX)
+			return NULL;
+	}
+}
+
+bool peek_flip(struct engine *e, unsigned int table, uint64_t chance)
+{
+	struct cache *c = table ? e->peers[table - 1].mirror : e->local;
+	uint32_t bit = (uint32_t)(chance >> 32);
+	struct rec *r;
+
+	if (!c || (table && !e->peers[table - 1].used) || !cache_flows(c))
+		return false;
+	r = flow_at(c, (uint32_t)chance);
+	if (!r)
+		r = flow_at(c, 0);
+	if (table && bit % 8 == 0) {
+		r->version ^= 1ULL << (bit / 8 % 64);
+		return true;
+	}
+	bit = bit / 8 % (r->len * 8U);
+	r->body[bit / 8] ^= (uint8_t)(1U << bit % 8);
+	return true;
+}
+
+const char *peek_check(const struct engine *e)
+{
+	const char *wrong = cache_check(e->local);
+
+	if (!wrong)
+		wrong = cache_check(e->strays);
+	for (unsigned int i = 0; i < ENGINE_PEERS_MAX && !wrong; i++)
+		if (e->peers[i].used)
+			wrong = cache_check(e->peers[i].mirror);
+	return wrong;
 }
 
 unsigned int peek_kinds(const struct engine *e, const struct peek_key *key)

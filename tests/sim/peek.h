@@ -68,6 +68,11 @@ uint64_t peek_fingerprint(const struct engine *e);
 uint64_t peek_mirror_print(const struct engine *e, unsigned int i);
 /* Figures of which one moves whenever a key changes its kind. */
 uint64_t peek_kinds_print(const struct engine *e);
+/* Flips a bit in the memory of some flow: of its key, state or (in a mirror) version. table: 0 the
+ * local half, then the mirrors. chance: random bits. False: there is no flow. */
+bool peek_flip(struct engine *e, unsigned int table, uint64_t chance);
+/* Walks over all tables. NULL, or which invariant does not hold. */
+const char *peek_check(const struct engine *e);
 /* Of how many kinds is the key at once: own, copy (of each mirror), stray in the kernel? More than
  * one is a bug. */
 unsigned int peek_kinds(const struct engine *e, const struct peek_key *key);

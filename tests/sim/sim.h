@@ -73,6 +73,7 @@
 	X(withheld, "events that the kernel's filter withheld")                                    \
 	X(rekeys, "key rotations")                                                                 \
 	X(worn, "epochs whose packet counter came to its end")                                     \
+	X(bit_flips, "bits flipped in the tables of a daemon")                                     \
 	X(failover_flows, "flows checked after a failover")                                        \
 	X(conns_lost, "connections that met no entry")                                             \
 	X(conns_stale, "connections that met an old window")                                       \
@@ -229,6 +230,7 @@ enum act_type {
 	ACT_KEEPALIVE,
 	ACT_FLASH,
 	ACT_POLICY,
+	ACT_FLIP,
 };
 
 struct act {
@@ -259,12 +261,15 @@ struct params {
 	uint32_t inbox_len;
 	bool storm;
 	bool active_active;
-	bool chaos; /* chaos: role changes that do not match the carrier */
+	usec_t flip_us; /* from one flipped bit to the next; 0 = none */
+	bool chaos;     /* chaos: role changes that do not match the carrier */
 };
 
 struct sim {
 	uint64_t seed;
 	struct rng rng, policy_rng;
+	struct rng flip_rng; /* of flipped bits alone */
+	bool flipped; /* some bit was: from then on equality at the end counts, and no step */
 	struct params p;
 	usec_t policy_us; /* between changes of policy; 0 = none */
 	bool alike;       /* all nodes have one policy */
@@ -328,6 +333,7 @@ uint32_t traffic_timeout(const struct sim *s, unsigned int i);
 /* faults.c */
 void faults_step(struct sim *s);
 void faults_attack(struct sim *s);
+void faults_flip(struct sim *s);
 void faults_heal(struct sim *s);
 void faults_act(struct sim *s, const struct act *a);
 

@@ -7,7 +7,7 @@ struct sim;
 
 /* At the end of a turn of node n: begins, or ends, a tape. */
 void taped_turn(struct sim *s, int n);
-/* Its engine is about to end. */
+/* Its engine is about to end, or to be changed by what is no input. */
 void taped_stop(struct sim *s, int n);
 
 #endif

@@ -384,6 +384,12 @@ static void do_act(struct sim *s, unsigned int which)
 		world_act(s, ACT_GC, a.node, 0,
 			  s->now + rng_range(&s->rng, 1, s->calm ? 2 : 40) * USEC_PER_SEC);
 		break;
+	case ACT_FLIP:
+		if (s->calm)
+			break;
+		faults_flip(s);
+		world_act(s, ACT_FLIP, 0, 0, s->now + rng_below(&s->flip_rng, 2 * s->p.flip_us));
+		break;
 	case ACT_ATTACK:
 		if (s->calm)
 			break;
@@ -448,6 +454,8 @@ static void init(struct sim *s, uint64_t seed)
 	world_act(s, ACT_TRAFFIC, 0, 0, s->now);
 	world_act(s, ACT_KEEPALIVE, 0, 0, s->now + USEC_PER_SEC);
 	world_act(s, ACT_FAULT, 0, 0, s->now + 2 * USEC_PER_SEC);
+	if (s->p.flip_us)
+		world_act(s, ACT_FLIP, 0, 0, s->now + 4 * USEC_PER_SEC);
 	if (s->p.attack_us)
 		world_act(s, ACT_ATTACK, 0, 0, s->now + 2 * USEC_PER_SEC);
 }

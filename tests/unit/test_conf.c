@@ -172,7 +172,7 @@ static void test_unknown_keys(void **state)
 	check_error(GOOD "\nstate = {\n  hold_s = 20;\n  hold = 3;\n};\n",
 		    ":5: state.hold: unknown key; allowed here: hold_s, orphan_s, forced_wait_ms, "
 		    "unclaimed_ms, flows_max, "
-		    "tombstones_max, walk_rate\n");
+		    "tombstones_max, scrub_s, walk_rate\n");
 	check_error("node = \"a\"; sync = { seal = \"none\"; links = (\n{ local = \"192.0.2.1\"; "
 		    "peers = [ \"192.0.2.2\" ];\n prot = 1; } ); };",
 		    ":3: sync.links[0].prot: unknown key; allowed here: interface, local, peers, "
@@ -368,7 +368,7 @@ static void test_round_trip(void **state)
 			 "kernel = { event_buffer = 65536; reliable_events = true; };"
 			 "state = { hold_s = 10; orphan_s = 0; forced_wait_ms = 0; unclaimed_ms = "
 			 "1000; flows_max = 1024;"
-			 " tombstones_max = 1024; walk_rate = 100; };"
+			 " tombstones_max = 1024; scrub_s = 5; walk_rate = 100; };"
 			 "control = { socket = \"/x\"; group = \"adm\"; read_all = false; };"
 			 "log = { target = \"stderr\"; level = \"debug\"; };");
 }

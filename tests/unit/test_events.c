@@ -419,6 +419,8 @@ static const struct {
 	{ { NOTE_DIVERGENCE, "fw2", 3, 2 },
 	  "divergence",
 	  "\"peer\":\"fw2\",\"bucket\":3,\"repaired\":2" },
+	{ { NOTE_FLIP, "fw2", 3, 0 }, "flip", "\"peer\":\"fw2\",\"bucket\":3,\"doubtful\":0" },
+	{ { NOTE_FLIP, "", 1023, 900 }, "flip", "\"bucket\":1023,\"doubtful\":900" },
 	{ { NOTE_OVERRUN, "", 4, 0 }, "overrun", "\"overruns\":4" },
 	{ { NOTE_DUMP_END, "", 50, 1 }, "reread", "\"entries\":50,\"gone\":1" },
 	{ { NOTE_REFUSED, "", ENOMEM, 5 },
