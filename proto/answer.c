@@ -199,8 +199,10 @@ static void update_result(struct engine *e, struct peer *p, struct rec *r,
 {
 	if (!err) {
 		e->count.updates++;
-		if (op->flow.has & FLOW_HAS_TIMEOUT)
-			r->written_s = deadline_of(op, now);
+		if (!(op->flow.has & FLOW_HAS_TIMEOUT))
+			return;
+		r->written_s = deadline_of(op, now);
+		patrol_hold_set(e, op->flow.timeout_s);
 	} else if (err == -ENOENT) {
 		copy_clear(p, r);
 		cache_list_add(p->mirror, r, CACHE_LIST_WORK);

@@ -26,6 +26,7 @@
 #include "cache_priv.h"
 
 #define BODY_AT offsetof(struct rec, body)
+#define WALK_AHEAD 16   /* buckets between the one that a walk is at and the one that is fetched */
 #define SHARE 2u        /* buckets for each record, so that most look-ups meet one record or none */
 #define SHARE_MAX 8u    /* shrink when there are more */
 #define BUCKET_SHIFT 22 /* bits of a hash below those that name the digest bucket */
@@ -125,6 +126,7 @@ bool cache_scrub(struct cache *c, unsigned int bucket)
 		for (struct rec *r = cache_chain(c, pos, &end); r; r = cache_chain_next(c, r))
 			if (!r->tomb && cache_bucket(r->hash) == bucket)
 				digest += item(c, r);
+		cache_prefetch_walk(c, end);
 		if (end >= hi)
 			break;
 	}
@@ -160,6 +162,7 @@ struct rec *cache_broken(struct cache *c, unsigned int bucket)
 			r->len = 1;
 			return r;
 		}
+		cache_prefetch_walk(c, end);
 		if (end >= hi)
 			return NULL;
 	}
@@ -256,6 +259,14 @@ void cache_prefetch(const struct cache *c, uint32_t hash)
 
 	if (at != CACHE_NONE)
 		__builtin_prefetch(cache_rec(c, at));
+}
+
+void cache_prefetch_walk(const struct cache *c, uint32_t end)
+{
+	uint64_t ahead = end + ((uint64_t)WALK_AHEAD << (31 - c->table.bits));
+
+	if (ahead <= UINT32_MAX)
+		cache_prefetch(c, (uint32_t)ahead);
 }
 
 struct rec *cache_find(struct cache *c, const uint8_t *key, size_t keylen, uint32_t hash)

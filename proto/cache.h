@@ -72,6 +72,9 @@ static inline unsigned int cache_bucket(uint32_t hash)
 void cache_prefetch_head(const struct cache *c, uint32_t hash);
 void cache_prefetch(const struct cache *c, uint32_t hash);
 
+/* Likewise for a walk in the order of hashes that is done with the table bucket that ends there. */
+void cache_prefetch_walk(const struct cache *c, uint32_t end);
+
 struct rec *cache_find(struct cache *c, const uint8_t *key, size_t keylen, uint32_t hash);
 
 /* Inserts a flow, or replaces the body of the one (or of the tombstone) with the same key. A new

@@ -67,6 +67,8 @@ void copy_set(struct engine *e, struct peer *p, struct rec *r, uint32_t deadline
 	r->flags = (uint16_t)((r->flags & ~(F_STALE | F_CHECK | F_REFUSED | F_REBORN)) | F_KERN);
 	r->written_s = deadline_s;
 	r->aux = e->dump.gen;
+	if (deadline_s > to_s(e->now))
+		patrol_hold_set(e, deadline_s - to_s(e->now));
 }
 
 void copy_move(struct engine *e, struct peer *p, struct rec *r, const struct rec *from)
@@ -104,6 +106,14 @@ void stray_del(struct engine *e, struct rec *r)
 	if (r->flags & F_UNKNOWN)
 		e->unclaimed--;
 	cache_del(e->strays, r);
+}
+
+/* Does our kernel have an entry for it whose provenance nobody knows? */
+struct rec *unknown_find(struct engine *e, const struct rec *r)
+{
+	struct rec *s = stray_find(e, r->body, r->keylen, r->hash);
+
+	return s && (s->flags & F_UNKNOWN) ? s : NULL;
 }
 
 struct rec *stray_put(struct engine *e, const struct rec *r, uint16_t flags, uint32_t deadline_s)

@@ -483,6 +483,7 @@ void own_tick(struct engine *e, usec_t now);
 struct rec *stray_find(struct engine *e, const uint8_t *key, size_t keylen,
 		       uint32_t hash); /* live one or NULL */
 struct rec *stray_put(struct engine *e, const struct rec *r, uint16_t flags, uint32_t deadline_s);
+struct rec *unknown_find(struct engine *e, const struct rec *r);
 void stray_del(struct engine *e, struct rec *r);
 void own_maybe_mute(struct engine *e, struct rec *r);
 /* What the policy excludes is not ours (R62). If a peer announces it, the entry stands for that
@@ -498,6 +499,12 @@ void own_update(struct engine *e, struct rec *r, const struct flow *f, bool fres
 bool own_reread(struct engine *e, struct rec *r, const struct flow *f, usec_t now);
 bool own_injects(const struct engine *e); /* do received flows go to the kernel as they arrive? */
 /* Takes F_KERN off a mirror record / sets it. */
+/* An entry that we did not write stands for the copy (own_let_go): it is only watched. */
+static inline bool copy_is_not_ours(const struct rec *r)
+{
+	return (r->flags & F_KERN) && !r->written_s;
+}
+
 void copy_set(struct engine *e, struct peer *p, struct rec *r, uint32_t deadline_s);
 void copy_clear(struct peer *p, struct rec *r);
 /* r gets a new body: does its kernel entry have to be replaced for it? */
@@ -545,6 +552,9 @@ void master_expects(struct engine *e, const struct flow *f, usec_t now);
 /* A helper's doings send no event of the flow: it is read in every round, and rounds are short. */
 bool master_read_helped(struct engine *e, struct rec *r, struct engine_op *op);
 
+/* waits.c: what waits for a time. */
+void waits_tick(struct engine *e, usec_t now);
+
 /* reread.c: own flows that are read again because an event said too little. */
 /* Returns false when too many wait. tag: how the answer is to be taken. */
 bool reread_put(struct engine *e, const struct rec *r, enum op_tag tag, usec_t now);
@@ -573,6 +583,8 @@ void patrol_adopt(struct engine *e, struct rec *r,
 bool patrol_op(struct engine *e, struct engine_op *op, usec_t now);
 void patrol_tick(struct engine *e, usec_t now);
 usec_t patrol_deadline(const struct engine *e, usec_t now);
+/* A copy has a timer of so many seconds: the walk must be in time for it. */
+void patrol_hold_set(struct engine *e, uint32_t hold_s);
 void patrol_urgent(struct engine *e, usec_t now); /* one full round at full speed */
 void patrol_commit(struct engine *e, bool promote, usec_t now);
 uint64_t patrol_backlog(const struct engine *e, const struct peer *p);

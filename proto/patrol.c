@@ -15,11 +15,11 @@
 #include <string.h>
 
 #define ROUND_S 60       /* a round at ease */
-#define ROUND_SHORT_S 10 /* while copies with timers under two minutes are about */
-#define STEP_MS 20       /* the patrol wakes so often, with many flows */
-#define STEP_FEW_MS 200  /* and with few */
+#define ROUND_SHORT_S 10 /* while copies with timers under HOLD_SHORT_S are about */
+#define HOLD_SHORT_S 120
+#define STEP_MS 20      /* the patrol wakes so often, with many flows */
+#define STEP_FEW_MS 200 /* and with few */
 #define FEW_FLOWS 20000
-#define WAIT_BATCH 1024 /* due waits handled in one call */
 
 static bool round_has(const struct engine *e, uint64_t to)
 {
@@ -40,6 +40,14 @@ struct cache *patrol_table(struct engine *e, unsigned int table)
 	return e->peers[table].used ? e->peers[table].mirror : NULL;
 }
 
+/* NULL: it is empty. */
+static struct cache *walked_table(struct engine *e, unsigned int table)
+{
+	struct cache *c = patrol_table(e, table);
+
+	return c && cache_flows(c) ? c : NULL;
+}
+
 void patrol_urgent(struct engine *e, usec_t now)
 {
 	struct patrol *w = &e->patrol;
@@ -53,6 +61,15 @@ void patrol_urgent(struct engine *e, usec_t now)
 	w->pos = 0;
 	w->skip = 0;
 	w->urgent_to = w->round + 1;
+}
+
+/* At once: the round under way may end too late for it. */
+void patrol_hold_set(struct engine *e, uint32_t hold_s)
+{
+	if (hold_s >= HOLD_SHORT_S)
+		return;
+	e->patrol.short_holds = true;
+	e->patrol.round_s = ROUND_SHORT_S;
 }
 
 uint64_t patrol_backlog(const struct engine *e, const struct peer *p)
@@ -101,20 +118,6 @@ static bool stray_op(struct engine *e, struct rec *r, struct engine_op *op)
 	if (!(r->flags & F_KERN) && injectable(e, r))
 		return master_inject(e, r, TABLE_STRAYS, op);
 	return false;
-}
-
-/* An entry that we did not write stands for the copy (own.c, let_go): it is only watched. */
-static bool copy_is_not_ours(const struct rec *r)
-{
-	return (r->flags & F_KERN) && !r->written_s;
-}
-
-/* Does our kernel have an entry for it whose provenance nobody knows? */
-static struct rec *unknown_find(struct engine *e, const struct rec *r)
-{
-	struct rec *s = stray_find(e, r->body, r->keylen, r->hash);
-
-	return s && (s->flags & F_UNKNOWN) ? s : NULL;
 }
 
 /* The entry of ours that the claim of r is to replace. None when another claim has settled it, or
@@ -219,83 +222,6 @@ static bool work_op(struct engine *e, struct engine_op *op)
 	return false;
 }
 
-/* ---- Waits that are over ---- */
-
-void patrol_adopt(struct engine *e, struct rec *r, usec_t now)
-{
-	bool unknown = r->flags & F_UNKNOWN;
-	uint32_t end_s = r->written_s, deadline_s = unknown ? 0 : end_s;
-	struct rec *own;
-
-	if (copy_is_not_ours(r)) /* what the peer says of it need not be so here */
-		return;
-	own = own_adopt(e, r->body, r->len, r->keylen, r->hash, deadline_s, false, now);
-	if (own && deadline_s)
-		own->flags |= F_LIFT;
-	if (!own || !unknown)
-		return;
-	own->expire_s = end_s; /* as it was read */
-	own_maybe_mute(e, own);
-}
-
-static void stray_due(struct engine *e, struct rec *r, usec_t now)
-{
-	cache_list_del(e->strays, r);
-	if (r->flags & F_KERN && e->role == ROLE_PRIMARY) {
-		e->count.revived += (r->flags & F_FORCED) != 0;
-		patrol_adopt(e, r, now);
-	} else if (r->flags & F_KERN || e->role == ROLE_PRIMARY) {
-		cache_list_add(e->strays, r, CACHE_LIST_WORK);
-	} else {
-		stray_del(e, r);
-	}
-}
-
-static void strays_due(struct engine *e, enum cache_list list, usec_t now)
-{
-	for (unsigned int i = 0; i < WAIT_BATCH; i++) {
-		struct rec *r = cache_list_first(e->strays, list);
-
-		if (!r || r->aux > to_s(now))
-			return;
-		stray_due(e, r, now);
-	}
-}
-
-/* Ours yields to a primary alone; what nobody knows is the claimer's in any case. */
-static bool claim_stands(struct engine *e, const struct peer *p, const struct rec *r)
-{
-	if (e->conf.active_active)
-		return unknown_find(e, r);
-	if (e->role == ROLE_PRIMARY)
-		return false;
-	if (own_find(e, r->body, r->keylen, r->hash))
-		return p->primary;
-	return unknown_find(e, r);
-}
-
-/* While nobody is primary a claim stays undecided: the address is on its way, and a promote of this
- * node settles it. Dropped, our entry would be taken for current though packets passed elsewhere.
- */
-static void claims_due(struct engine *e, struct peer *p, usec_t now)
-{
-	uint64_t most = min_u64(WAIT_BATCH, cache_list_count(p->mirror, CACHE_LIST_LATER));
-	bool undecided = !peer_primary_known(e);
-
-	for (uint64_t i = 0; i < most; i++) {
-		struct rec *r = cache_list_first(p->mirror, CACHE_LIST_LATER);
-		bool stands;
-
-		if (r->aux + CLAIM_WAIT_S > to_s(now))
-			return;
-		stands = claim_stands(e, p, r);
-		if (stands)
-			r->flags |= F_STALE;
-		cache_list_add(p->mirror, r,
-			       stands || !undecided ? CACHE_LIST_WORK : CACHE_LIST_LATER);
-	}
-}
-
 /* ---- The walk ---- */
 
 bool patrol_token(struct engine *e)
@@ -366,9 +292,8 @@ static bool visit_copy(struct engine *e, struct peer *p, struct rec *r, struct e
 		return false;
 	hold = t.hold_s;
 	left = r->written_s > to_s(now) ? r->written_s - to_s(now) : 0;
-	if (hold < 120)
-		e->patrol.short_holds = true;
-	if (left > hold / 2 && left > (hold < 120 ? ROUND_SHORT_S : ROUND_S) + 2)
+	patrol_hold_set(e, hold);
+	if (left > hold / 2 && left > (hold < HOLD_SHORT_S ? ROUND_SHORT_S : ROUND_S) + 2)
 		return false;
 	if (left + 1 >= hold || !patrol_token(e))
 		return false;
@@ -516,13 +441,17 @@ static bool walk_chain(struct engine *e, struct cache *c, struct engine_op *op, 
 	}
 }
 
-/* Hash space, over all tables, that the walk may cover: it grows with time, a round in round_s, and
- * what an operation kept it from covering stays, so that a round takes as long with many operations
- * as with none. */
-static void walk_allow(struct patrol *w, usec_t now)
+/* Hash space, over all tables with flows, that the walk may cover: it grows with time, a round in
+ * round_s, and what an operation kept it from covering stays, so that a round takes as long with
+ * many operations as with none. */
+static void walk_allow(struct engine *e, usec_t now)
 {
-	uint64_t per_us = ((uint64_t)TABLE_COUNT << 32) / (w->round_s * USEC_PER_SEC);
+	struct patrol *w = &e->patrol;
+	uint64_t space = 0, per_us;
 
+	for (unsigned int i = 0; i < TABLE_COUNT; i++)
+		space += walked_table(e, i) ? 1ULL << 32 : 0;
+	per_us = space / (w->round_s * USEC_PER_SEC);
 	w->allowance = min_u64(w->allowance + min_u64(now - w->walked_at, USEC_PER_SEC) * per_us,
 			       USEC_PER_SEC * per_us);
 	w->walked_at = now;
@@ -537,20 +466,22 @@ static bool walk_op(struct engine *e, struct engine_op *op, usec_t now)
 {
 	struct patrol *w = &e->patrol;
 
-	walk_allow(w, now);
+	walk_allow(e, now);
 	for (unsigned int step = 0; step < PATROL_STEP_MAX && walk_may(e);) {
-		struct cache *c = patrol_table(e, w->table);
+		struct cache *c = walked_table(e, w->table);
 		uint32_t end = UINT32_MAX;
 
-		if (c && cache_flows(c)) {
+		if (c) {
 			w->stalled = false;
 			if (walk_chain(e, c, op, &end, now))
 				return true;
+			cache_prefetch_walk(c, end);
 			if (w->stalled && !round_has(e, w->urgent_to))
 				return false;
 			step++;
 		}
-		w->allowance -= min_u64(w->allowance, (uint64_t)end - w->pos + 1);
+		if (c)
+			w->allowance -= min_u64(w->allowance, (uint64_t)end - w->pos + 1);
 		w->skip = 0;
 		w->pos = end + 1;
 		if (end != UINT32_MAX)
@@ -658,11 +589,7 @@ void patrol_tick(struct engine *e, usec_t now)
 	tokens_refill(e, now);
 	if (sweep_over(e)) /* here, where all operations are answered */
 		sweep_end(e);
-	strays_due(e, CACHE_LIST_LATER, now);
-	strays_due(e, CACHE_LIST_AGE, now);
-	for (unsigned int i = 0; i < ENGINE_PEERS_MAX; i++)
-		if (e->peers[i].used)
-			claims_due(e, &e->peers[i], now);
+	waits_tick(e, now);
 	if (e->refused_noted && now >= e->refused_at + USEC_PER_SEC) {
 		note_put(e, NOTE_REFUSED, NULL, (uint64_t)e->refused_errno, e->refused_noted);
 		e->refused_noted = 0;

@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What waits for a time: strays whose flow was forced to end and may come back with the address
+ * (R47), orphans that age (R42), entries of unknown origin that follow their claim (R40), and
+ * claims that must stand for a while before they take an entry over (R38).
+ */
+#include "engine_priv.h"
+
+#define WAIT_BATCH 1024 /* due waits handled in one call */
+
+void patrol_adopt(struct engine *e, struct rec *r, usec_t now)
+{
+	bool unknown = r->flags & F_UNKNOWN;
+	uint32_t end_s = r->written_s, deadline_s = unknown ? 0 : end_s;
+	struct rec *own;
+
+	if (copy_is_not_ours(r)) /* what the peer says of it need not be so here */
+		return;
+	own = own_adopt(e, r->body, r->len, r->keylen, r->hash, deadline_s, false, now);
+	if (own && deadline_s)
+		own->flags |= F_LIFT;
+	if (!own || !unknown)
+		return;
+	own->expire_s = end_s; /* as it was read */
+	own_maybe_mute(e, own);
+}
+
+static void stray_due(struct engine *e, struct rec *r, usec_t now)
+{
+	cache_list_del(e->strays, r);
+	if (r->flags & F_KERN && e->role == ROLE_PRIMARY) {
+		e->count.revived += (r->flags & F_FORCED) != 0;
+		patrol_adopt(e, r, now);
+	} else if (r->flags & F_KERN || e->role == ROLE_PRIMARY) {
+		cache_list_add(e->strays, r, CACHE_LIST_WORK);
+	} else {
+		stray_del(e, r);
+	}
+}
+
+static void strays_due(struct engine *e, enum cache_list list, usec_t now)
+{
+	for (unsigned int i = 0; i < WAIT_BATCH; i++) {
+		struct rec *r = cache_list_first(e->strays, list);
+
+		if (!r || r->aux > to_s(now))
+			return;
+		stray_due(e, r, now);
+	}
+}
+
+/* Ours yields to a primary alone; what nobody knows is the claimer's in any case. */
+static bool claim_stands(struct engine *e, const struct peer *p, const struct rec *r)
+{
+	if (e->conf.active_active)
+		return unknown_find(e, r);
+	if (e->role == ROLE_PRIMARY)
+		return false;
+	if (own_find(e, r->body, r->keylen, r->hash))
+		return p->primary;
+	return unknown_find(e, r);
+}
+
+/* While nobody is primary a claim stays undecided: the address is on its way, and a promote of this
+ * node settles it. Dropped, our entry would be taken for current though packets passed elsewhere.
+ */
+static void claims_due(struct engine *e, struct peer *p, usec_t now)
+{
+	uint64_t most = min_u64(WAIT_BATCH, cache_list_count(p->mirror, CACHE_LIST_LATER));
+	bool undecided = !peer_primary_known(e);
+
+	for (uint64_t i = 0; i < most; i++) {
+		struct rec *r = cache_list_first(p->mirror, CACHE_LIST_LATER);
+		bool stands;
+
+		if (r->aux + CLAIM_WAIT_S > to_s(now))
+			return;
+		stands = claim_stands(e, p, r);
+		if (stands)
+			r->flags |= F_STALE;
+		cache_list_add(p->mirror, r,
+			       stands || !undecided ? CACHE_LIST_WORK : CACHE_LIST_LATER);
+	}
+}
+
+void waits_tick(struct engine *e, usec_t now)
+{
+	strays_due(e, CACHE_LIST_LATER, now);
+	strays_due(e, CACHE_LIST_AGE, now);
+	for (unsigned int i = 0; i < ENGINE_PEERS_MAX; i++)
+		if (e->peers[i].used)
+			claims_due(e, &e->peers[i], now);
+}
