@@ -66,9 +66,12 @@ struct daemon {
 	time_t started_wall;
 	usec_t now; /* the clock of this turn; read again after kernel writes */
 
-	bool stopping;             /* SIGTERM, SIGINT or the shutdown verb: leave the loop */
-	bool dump_wanted;          /* OP_DUMP came while a dump was running */
-	usec_t send_at;            /* a socket was full: send nothing before this */
+	bool stopping;          /* SIGTERM, SIGINT or the shutdown verb: leave the loop */
+	int64_t invalid_before; /* kern_invalid() at the last change to primary, or when its outcome
+				   was told */
+	int64_t invalid;  /* packets found INVALID from then to the last outcome; -1 unknown */
+	bool dump_wanted; /* OP_DUMP came while a dump was running */
+	usec_t send_at;   /* a socket was full: send nothing before this */
 	uint64_t overruns_at_dump; /* overruns when the last dump was started, */
 	uint64_t overruns_over;    /* and those that a dump has made up for */
 	struct ready ready;        /* as last told; an empty reason: not yet */

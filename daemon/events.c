@@ -134,21 +134,21 @@ static void put_limit(struct daemon *d, struct jsonl *j, const struct engine_not
 	jsonl_str(j, "limit", name);
 }
 
-static void put_refused_by(struct jsonl *j, const struct engine_commit *m)
+static void put_refused_by(struct jsonl *j, const uint32_t refused_by[ENGINE_ERRNOS])
 {
 	unsigned int told = 0;
 	uint64_t others = 0;
 
 	jsonl_open(j, "refused_by", '{');
-	for (unsigned int i = 0; i < ARRAY_LEN(m->refused_by); i++) {
+	for (unsigned int i = 0; i < ENGINE_ERRNOS; i++) {
 		const char *name = strerrorname_np((int)i);
 
-		if (!m->refused_by[i])
+		if (!refused_by[i])
 			continue;
 		if (name && told++ < ERRNOS_MAX)
-			jsonl_num(j, name, m->refused_by[i]);
+			jsonl_num(j, name, refused_by[i]);
 		else
-			others += m->refused_by[i];
+			others += refused_by[i];
 	}
 	if (others)
 		jsonl_num(j, "others", others);
@@ -165,8 +165,24 @@ static void put_commit(struct daemon *d, struct jsonl *j, const struct engine_no
 	jsonl_num(j, "committed", m->committed);
 	jsonl_num(j, "existed", m->existed);
 	jsonl_num(j, "refused", m->refused);
-	put_refused_by(j, m);
+	put_refused_by(j, m->refused_by);
 	jsonl_num(j, "ms", (m->ended_at - m->started_at) / USEC_PER_MS);
+}
+
+static void put_outcome(struct daemon *d, struct jsonl *j, const struct engine_note *n)
+{
+	bool pending;
+	const struct engine_outcome *o = engine_outcome(d->engine, &pending);
+
+	(void)n;
+	jsonl_num(j, "taken", o->taken);
+	jsonl_num(j, "alive", o->alive);
+	jsonl_num(j, "ended", o->ended);
+	jsonl_num(j, "refused", o->refused);
+	put_refused_by(j, o->refused_by);
+	if (d->invalid >= 0)
+		jsonl_num(j, "invalid", (unsigned long long)d->invalid);
+	jsonl_num(j, "ms", (o->told_at - o->begun_at) / USEC_PER_MS);
 }
 
 /* How a note is told: the event's name, the members that arg0 and arg1 are (NULL: not told), or
@@ -194,6 +210,7 @@ static const struct shape shapes[] = {
 	[NOTE_DUMP_END] = { "reread", "entries", "gone", NULL },
 	[NOTE_REFUSED] = { .event = "refused", .put = put_refused },
 	[NOTE_COMMIT_DONE] = { .event = "commit", .put = put_commit },
+	[NOTE_OUTCOME] = { .event = "outcome", .put = put_outcome },
 	[NOTE_LIMIT] = { .event = "limit", .put = put_limit },
 	[NOTE_NAME_CLASH] = { .event = "name-clash" },
 	[NOTE_TABLES] = { "other-tables", "taken", NULL, NULL },

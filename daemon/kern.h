@@ -71,6 +71,9 @@ void kern_carry_out(struct kern *k, const struct engine_op *ops, size_t count, u
 void kern_timeouts(struct flow_timeouts *t);
 /* Entries now and at most, this namespace; -1 unknown. */
 void kern_counts(int64_t *count, int64_t *max, int64_t *buckets);
+/* Packets that this kernel took for INVALID, all CPUs together, modulo 2^32; -1 unknown
+ * (kern_count.c). */
+int64_t kern_invalid(void);
 /* net.netfilter.nf_conntrack_events, -1 unknown. */
 int kern_events_sysctl(void);
 /* Are packets tracked in this namespace (kern_probe.c)? In either family: a node may have but one.

@@ -277,6 +277,7 @@ static int start_kern(struct daemon *d)
 		return err == -EPERM || err == -EACCES ? EX_NOPERM : EX_OSERR;
 	}
 	warn_kernel(d);
+	d->invalid_before = kern_invalid();
 	return EX_OK;
 }
 

@@ -23,6 +23,8 @@ static const char *role_name(uint64_t role)
 
 static void note_role(struct daemon *d, const struct engine_note *n)
 {
+	if (n->arg0 == ROLE_PRIMARY)
+		d->invalid_before = kern_invalid();
 	d->state_err = state_save(&d->state, (enum engine_role)n->arg0);
 	log_info(d->log, "role: %s", role_name(n->arg0));
 	if (d->state_err)
@@ -73,6 +75,28 @@ static void note_commit(struct daemon *d)
 			 "%s: done in %" PRIu64 " ms: %" PRIu64 " flows committed, %" PRIu64
 			 " already there",
 			 what, ms, c->committed, c->existed);
+}
+
+/* What the promote is worth: packets pass, or do not. */
+static void note_outcome(struct daemon *d)
+{
+	bool pending;
+	const struct engine_outcome *o = engine_outcome(d->engine, &pending);
+	int64_t invalid = kern_invalid();
+	char text[32] = "an unknown number of";
+
+	d->invalid = d->invalid_before < 0 || invalid < 0
+			     ? -1
+			     : (int64_t)(uint32_t)(invalid - d->invalid_before);
+	d->invalid_before = invalid;
+	if (d->invalid >= 0)
+		(void)snprintf(text, sizeof(text), "%" PRId64, d->invalid);
+	log_msg(d->log, o->refused ? LOG_LVL_WARN : LOG_LVL_INFO,
+		"promote: after %" PRIu64 " s: %" PRIu64 " flows taken over, %" PRIu64
+		" of them seen alive since, %" PRIu64 " ended, %" PRIu64
+		" still refused by the kernel; %s packets INVALID",
+		(uint64_t)((o->told_at - o->begun_at) / USEC_PER_SEC), o->taken, o->alive, o->ended,
+		o->refused, text);
 }
 
 static void note_limit(struct daemon *d, const struct engine_note *n)
@@ -215,6 +239,9 @@ static void note_one(struct daemon *d, const struct engine_note *n)
 		break;
 	case NOTE_COMMIT_DONE:
 		note_commit(d);
+		break;
+	case NOTE_OUTCOME:
+		note_outcome(d);
 		break;
 	case NOTE_LIMIT:
 		note_limit(d, n);

@@ -161,6 +161,38 @@ static void put_link_states(struct daemon *d, struct ctl_client *c)
 	}
 }
 
+/* Of the last promote; nothing is known of it before it was told. */
+static void put_outcome(struct daemon *d, struct ctl_client *c)
+{
+	bool pending;
+	const struct engine_outcome *o = engine_outcome(d->engine, &pending);
+	const char *name;
+	char path[PATH_LEN];
+
+	ctl_put_bool(c, "outcome.pending", pending);
+	if (!o->serial) {
+		ctl_put_null(c, "outcome.taken");
+		return;
+	}
+	ctl_put_num(c, "outcome.taken", o->taken);
+	ctl_put_num(c, "outcome.alive", o->alive);
+	ctl_put_num(c, "outcome.ended", o->ended);
+	ctl_put_num(c, "outcome.refused", o->refused);
+	for (unsigned int i = 0; i < ENGINE_ERRNOS; i++) {
+		name = strerrorname_np((int)i);
+		if (!o->refused_by[i])
+			continue;
+		if (name)
+			(void)pathf(path, "outcome.refused_by.%s", name);
+		else
+			(void)pathf(path, "outcome.refused_by.errno_%u", i);
+		ctl_put_num(c, path, o->refused_by[i]);
+	}
+	put_known(c, "outcome.invalid", d->invalid);
+	ctl_put_num(c, "outcome.ms", (o->told_at - o->begun_at) / USEC_PER_MS);
+	ctl_put_num(c, "outcome.age_s", (d->now - o->told_at) / USEC_PER_SEC);
+}
+
 void verbs_show_status(struct daemon *d, struct ctl_client *c)
 {
 	int64_t count, max, buckets;
@@ -187,6 +219,7 @@ void verbs_show_status(struct daemon *d, struct ctl_client *c)
 		put_peer_links(d, c, i, &s.peer[i]);
 	}
 	put_link_states(d, c);
+	put_outcome(d, c);
 	if (d->notrack.tracked == KERN_TRACKING_UNKNOWN)
 		ctl_put_null(c, "sync_tracked");
 	else

@@ -222,6 +222,8 @@ enum engine_note_type {
 	NOTE_REFUSED,  /* kernel refused a write: arg0 = errno, arg1 = how many since the last such
 			  note */
 	NOTE_COMMIT_DONE, /* figures in engine_stats()->commit */
+	NOTE_OUTCOME,     /* what became of a promote: arg0 = flows taken over, arg1 = of these seen
+			      alive since; all in engine_outcome() */
 	NOTE_LIMIT,       /* arg0 = engine_drop or 0, a limit was reached */
 	NOTE_NAME_CLASH,  /* another node uses our name */
 	NOTE_TABLES,      /* the peer's tables are hashed with other keys than ours; arg0 = 1: we
@@ -358,12 +360,24 @@ struct engine_peer_stats {
 	struct engine_path_stats path[ENGINE_ENDPOINTS_MAX];
 };
 
-struct engine_commit {   /* the running or the last promote or commit */
-	uint64_t serial; /* counts commands; 0 = none yet */
+#define ENGINE_ERRNOS 136 /* errno values that are told apart */
+struct engine_commit {    /* the running or the last promote or commit */
+	uint64_t serial;  /* counts commands; 0 = none yet */
 	bool running, promote;
 	uint64_t total, committed, existed, refused;
-	uint32_t refused_by[136]; /* by errno */
+	uint32_t refused_by[ENGINE_ERRNOS]; /* by errno */
 	usec_t started_at, ended_at;
+};
+
+/* What a look at the kernel's table found, some time after a promote (PROTOCOL.md, R77). */
+struct engine_outcome {
+	uint64_t serial;  /* counts them; 0 = none yet, and no figure means anything */
+	uint64_t taken;   /* flows that peers had announced and that became ours */
+	uint64_t alive;   /* of these: a packet passed since */
+	uint64_t ended;   /* of these: they ended meanwhile, alive once or not */
+	uint64_t refused; /* flows of peers that the kernel still refuses to have */
+	uint32_t refused_by[ENGINE_ERRNOS]; /* by errno */
+	usec_t begun_at, told_at;           /* the promote; when this was counted */
 };
 
 struct engine_stats {
@@ -387,6 +401,9 @@ void engine_stats(const struct engine *e, struct engine_stats *s, usec_t now);
 
 /* The last or running commit alone, cheap. */
 const struct engine_commit *engine_commit(const struct engine *e);
+
+/* The last outcome that was told. *pending: another is to come. */
+const struct engine_outcome *engine_outcome(const struct engine *e, bool *pending);
 
 /* HALF_ORPHANS: flows of nobody that is heard, of which a promote makes entries too. */
 enum engine_half { HALF_LOCAL, HALF_REMOTE, HALF_ORPHANS };

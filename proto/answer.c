@@ -248,8 +248,9 @@ static void stale_result(struct engine *e, struct peer *p, struct rec *r,
 	if (!own)
 		return;
 	own->aux = 0; /* a new incarnation, whose id we do not know */
-	own->flags |= F_ADOPTED;
+	own->flags = (uint16_t)((own->flags & ~F_TOUCHED) | F_ADOPTED);
 	own->written_s = deadline_of(op, now);
+	outcome_take(e, own);
 	e->commit.committed += e->commit.running;
 }
 
@@ -346,6 +347,7 @@ static void stray_injected(struct engine *e, struct rec *r, const struct engine_
 		return;
 	}
 	refused(e, NULL, err);
+	outcome_refused(e, (unsigned int)-err);
 	stray_del(e, r);
 }
 

@@ -419,6 +419,7 @@ void engine_tick(struct engine *e, usec_t now)
 	own_tick(e, now);
 	dump_schedule(e, now);
 	patrol_tick(e, now);
+	outcome_tick(e, now);
 	scrub_tick(e, now);
 }
 
@@ -459,6 +460,7 @@ static void flush_local(struct engine *e, usec_t now)
 	cache_clear(e->local);
 	e->mute = 0;
 	e->scrub.doubts = 0;
+	outcome_forget(e);
 	e->dropped = ++e->head; /* who held any of it compares buckets */
 	e->tomb_at = e->head;
 	e->complete = false;
@@ -480,6 +482,8 @@ void engine_cmd(struct engine *e, enum engine_cmd cmd, usec_t now)
 	e->now = now;
 	switch (cmd) {
 	case CMD_PROMOTE:
+		if (e->role != ROLE_PRIMARY)
+			outcome_begin(e, now);
 		role_set(e, ROLE_PRIMARY);
 		patrol_commit(e, true, now);
 		break;
@@ -488,6 +492,7 @@ void engine_cmd(struct engine *e, enum engine_cmd cmd, usec_t now)
 		break;
 	case CMD_DEMOTE:
 		role_set(e, ROLE_BACKUP);
+		outcome_put_off(e);
 		e->patrol.adopt_to = 0;
 		own_claims(e, now);
 		e->patrol.forget_to = e->patrol.urgent_to;

@@ -77,6 +77,7 @@
 	0x0200 /* mirror, stray: the last kernel write was refused; tried again by the patrol */
 #define F_FLIGHT 0x0400  /* an operation was handed out and not yet answered */
 #define F_NAMED 0x0800   /* mirror: named by the LIST at hand */
+#define F_TAKEN 0x0800   /* own: a promote took it over, and that was not told yet */
 #define F_FORCED 0x1000  /* stray: the owner's kernel ended it before its time */
 #define F_REBORN 0x4000  /* mirror: the copy is of an earlier life of the key: replace it */
 #define F_UNKNOWN 0x2000 /* stray: found by a dump, provenance unknown */
@@ -268,6 +269,16 @@ struct scrub {
 	enum { REREAD_NO, REREAD_WANTED, REREAD_RUNNING } reread; /* of the whole kernel table */
 };
 
+/* outcome.c */
+struct outcome {
+	enum { OUTCOME_IDLE, OUTCOME_WAITS, OUTCOME_READS, OUTCOME_COUNTS } state;
+	usec_t due;        /* the table is read again */
+	uint8_t gen;       /* by this dump or a later one; */
+	uint64_t count_to; /* then the patrol counts, until so many rounds are over */
+	uint64_t open;     /* own flows with F_TAKEN */
+	struct engine_outcome next, told;
+};
+
 struct engine {
 	struct engine_conf conf;
 	uint64_t id, epoch;
@@ -306,6 +317,7 @@ struct engine {
 	struct patrol patrol;
 	struct scrub scrub;
 	struct engine_commit commit;
+	struct outcome outcome;
 	struct reread rereads[REREADS_MAX];
 	unsigned int reread_at, reread_count;
 	uint32_t ops_out; /* operations handed out and not yet answered */
@@ -588,6 +600,20 @@ void patrol_hold_set(struct engine *e, uint32_t hold_s);
 void patrol_urgent(struct engine *e, usec_t now); /* one full round at full speed */
 void patrol_commit(struct engine *e, bool promote, usec_t now);
 uint64_t patrol_backlog(const struct engine *e, const struct peer *p);
+
+/* outcome.c: what became of a promote. */
+void outcome_begin(struct engine *e, usec_t now);    /* a promote; nothing if one is to be told */
+void outcome_put_off(struct engine *e);              /* a demote: until the next promote */
+void outcome_forget(struct engine *e);               /* the local half was emptied */
+void outcome_take(struct engine *e, struct rec *r);  /* r, in our kernel by our doing, is our own
+							 now: by a promote? */
+void outcome_ended(struct engine *e, struct rec *r); /* r has F_TAKEN */
+void outcome_left(struct engine *e, struct rec *r);  /* r lives on, but is not ours any more */
+void outcome_refused(struct engine *e, unsigned int err); /* a flow, and nobody tries again */
+/* Has a packet made the timer of r, read by a dump, shorter than we wrote it? */
+bool outcome_shortened(const struct engine *e, const struct rec *r, uint32_t end_s);
+void outcome_visit(struct engine *e, unsigned int table, struct rec *r);
+void outcome_tick(struct engine *e, usec_t now);
 
 /* answer.c: the kernel's answers. */
 void answer_result(struct engine *e, const struct engine_op *op, int err, const struct flow *got,

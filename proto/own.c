@@ -135,6 +135,8 @@ static struct rec *adopt(struct engine *e, const uint8_t *body, size_t len, cons
 	r->expire_s = deadline_s;
 	r->gen = e->dump.gen;
 	r->aux = 0;
+	if (deadline_s)
+		outcome_take(e, r);
 	master_note(r);
 	stream_changed(e, r);
 	return r;
@@ -270,6 +272,7 @@ bool own_reread(struct engine *e, struct rec *r, const struct flow *f, usec_t no
 void own_yield(struct engine *e, struct rec *r)
 {
 	e->count.released++;
+	outcome_left(e, r);
 	stream_ended(e, r, WIRE_REC_RELEASE);
 }
 
@@ -386,6 +389,8 @@ static void event_own(struct engine *e, enum engine_kern_event event, const stru
 		      struct rec *r, uint32_t portid, usec_t now)
 {
 	not_mute(e, r);
+	if (event == KERN_NEW && (r->flags & F_TAKEN))
+		outcome_ended(e, r); /* the tuple is used again */
 	if (!portid) {
 		r->flags |= F_TOUCHED;
 		r->flags &= (uint16_t)~F_LIFT;
@@ -453,7 +458,8 @@ static void dump_own(struct engine *e, struct rec *r, const struct flow *f, usec
 	r->gen = e->dump.gen;
 	if (r->version > e->dump.start_version)
 		return; /* an event told us something newer */
-	if ((r->flags & F_ADOPTED) && end_s > r->written_s + 1) {
+	if ((r->flags & F_ADOPTED) &&
+	    (end_s > r->written_s + 1 || outcome_shortened(e, r, end_s))) {
 		r->flags |= F_TOUCHED;
 		r->flags &= (uint16_t)~F_LIFT;
 	}

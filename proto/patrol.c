@@ -365,6 +365,7 @@ static bool visit_own(struct engine *e, struct rec *r, struct engine_op *op)
 static bool visit(struct engine *e, unsigned int table, struct rec *r, struct engine_op *op,
 		  usec_t now)
 {
+	outcome_visit(e, table, r);
 	if (scope_visit(e, table, r) || r->tomb || (r->flags & F_FLIGHT))
 		return false;
 	if (table == TABLE_STRAYS)

@@ -49,6 +49,7 @@ void scope_withdraw(struct engine *e, struct rec *r)
 
 	memcpy(key, r->body, keylen);
 	e->count.withdrawn++;
+	outcome_left(e, r);
 	stream_ended(e, r, seen ? WIRE_REC_DEAD : WIRE_REC_RELEASE);
 	own_let_go(e, key, keylen, hash);
 }

@@ -22,6 +22,8 @@ void stream_ended(struct engine *e, struct rec *r, uint8_t how)
 	assert(!r->tomb);
 	if (r->flags & F_MUTE)
 		e->mute--;
+	if (r->flags & F_TAKEN)
+		outcome_ended(e, r);
 	scrub_undoubt(e, r);
 	if (!(r->flags & F_SENT)) {
 		e->count.cancelled++;

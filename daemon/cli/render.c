@@ -359,6 +359,23 @@ static void text_status_extra(const json_t *flat, FILE *out)
 				      get_num(flat, extra[i].path), extra[i].text);
 }
 
+/* What became of the last promote. */
+static void text_outcome(const json_t *flat, FILE *out)
+{
+	char invalid[32];
+
+	if (get_bool(flat, "outcome.pending"))
+		(void)fprintf(out, "%-10s is looked at 10 s after it\n", "promote");
+	if (!json_is_integer(json_object_get(flat, "outcome.taken")))
+		return;
+	(void)fprintf(out,
+		      "%-10s %lld flows taken over, %lld of them seen alive since, %lld ended, "
+		      "%lld refused by the kernel; %s packets INVALID (seen %lld s ago)\n",
+		      "promote", get_num(flat, "outcome.taken"), get_num(flat, "outcome.alive"),
+		      get_num(flat, "outcome.ended"), get_num(flat, "outcome.refused"),
+		      num_text(flat, "outcome.invalid", invalid), get_num(flat, "outcome.age_s"));
+}
+
 static void text_status(const json_t *flat, FILE *out)
 {
 	char local[32], remote[32], kernel[32], max[32];
@@ -386,6 +403,7 @@ static void text_status(const json_t *flat, FILE *out)
 			      "%-10s TRACKED: a full table would drop the sync traffic; load a "
 			      "notrack rule, see ctsyncd(8)\n",
 			      "sync");
+	text_outcome(flat, out);
 	text_status_extra(flat, out);
 	(void)fputc('\n', out);
 	text_peers(flat, out);

@@ -431,6 +431,10 @@ static const struct {
 	  "commit",
 	  "\"verb\":\"commit\",\"total\":0,\"committed\":0,\"existed\":0,\"refused\":0,"
 	  "\"refused_by\":{},\"ms\":0" },
+	{ { NOTE_OUTCOME, "", 0, 0 },
+	  "outcome",
+	  "\"taken\":0,\"alive\":0,\"ended\":0,\"refused\":0,\"refused_by\":{},\"invalid\":0,"
+	  "\"ms\":0" },
 	{ { NOTE_LIMIT, "", DROP_PEERS, 0 }, "limit", "\"limit\":\"peers\"" },
 	{ { NOTE_LIMIT, "fw2", 0, 0 }, "limit", "\"peer\":\"fw2\",\"limit\":\"flows\"" },
 	{ { NOTE_NAME_CLASH, "fw2", 0, 0 }, "name-clash", "\"peer\":\"fw2\"" },
