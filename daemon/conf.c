@@ -250,7 +250,8 @@ static void unknown_key(struct parse *p, const config_setting_t *s, const struct
 					       at ? ", " : "", last_name(k->path));
 	}
 	if (!*sc->table_path)
-		fail(p, s, text, "unknown key; allowed here: %s, sync, kernel, state, control, log",
+		fail(p, s, text,
+		     "unknown key; allowed here: %s, sync, kernel, state, control, record, log",
 		     known);
 	else
 		fail(p, s, text, "unknown key; allowed here: %s", known);
@@ -525,7 +526,8 @@ static void check_whole(struct parse *p, const config_t *c)
 
 static void read_all(struct parse *p, const config_t *c)
 {
-	static const char *const sections[] = { "", "sync", "kernel", "state", "control", "log" };
+	static const char *const sections[] = { "",        "sync",   "kernel", "state",
+						"control", "record", "log" };
 	config_setting_t *links = config_lookup(c, "sync.links");
 
 	for (size_t i = 0; i < ARRAY_LEN(sections); i++) {

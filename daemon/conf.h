@@ -39,6 +39,8 @@ struct conf {
 	char socket[CONF_PATH_MAX];
 	char group[32]; /* may change things besides root; empty = root alone */
 	bool read_all;  /* others may read */
+	/* record */
+	uint32_t record_size_mb; /* flight recorder's ring; 0 = off */
 	/* log */
 	char log_target[16];
 	enum log_level log_level;

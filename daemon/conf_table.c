@@ -291,6 +291,16 @@ static const struct conf_key table[] = {
 	  .live = true,
 	  .help = "Everybody on the machine may read status, counters and flows." },
 
+	{ .path = "record.size_mb",
+	  .type = CONF_NUM,
+	  FIELD(record_size_mb),
+	  .min = 0,
+	  .max = 65536,
+	  .num = 0,
+	  .help = "Memory of the flight recorder, mebibytes: files beside control.socket, taken at "
+		  "the start. 0 is off; less than 6 is taken for 6. A million flows need about "
+		  "600, a hundred thousand 64; see ctsync(8), THE FLIGHT RECORDER." },
+
 	{ .path = "log.target",
 	  .type = CONF_STR,
 	  FIELD(log_target),

@@ -24,6 +24,7 @@
 #include "notify.h"
 #include "notrack.h"
 #include "ready.h"
+#include "recorder.h"
 #include "state.h"
 #include "util.h"
 
@@ -57,6 +58,7 @@ struct daemon {
 	struct ctl *ctl;
 	struct verbs *verbs;
 	struct events *events;
+	struct recorder *recorder; /* NULL: off */
 	struct notify notify;
 
 	struct state state; /* lock, state file */

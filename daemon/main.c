@@ -357,6 +357,22 @@ static int drop_root(struct daemon *d)
 	return EX_OK;
 }
 
+/* Not without the user that the daemon becomes: the files are its own. A machine without room for a
+ * recorder is no reason to leave it without replication. */
+static int start_recorder(struct daemon *d)
+{
+	const struct recorder_conf conf = { .socket = d->conf.socket,
+					    .node = d->conf.node,
+					    .epoch = d->epoch,
+					    .size_mb = d->conf.record_size_mb };
+	int err = recorder_open(&d->recorder, &conf, d->engine, d->log, d->now);
+
+	if (err)
+		log_err(d->log, "record: cannot make %u MiB beside %s: %s; nothing is recorded",
+			conf.size_mb, conf.socket, strerror(-err));
+	return EX_OK;
+}
+
 static int start_ctl(struct daemon *d)
 {
 	static const struct ctl_ops ops = { .request = verbs_request,
@@ -396,7 +412,8 @@ static int start(struct daemon *d)
 {
 	static int (*const steps[])(struct daemon *) = { start_lock,   start_notify, start_state,
 							 start_loop,   start_kern,   start_links,
-							 start_engine, drop_root,    start_ctl };
+							 start_engine, drop_root,    start_recorder,
+							 start_ctl };
 
 	d->started_at = d->now = daemon_now();
 	d->started_wall = time(NULL);
@@ -472,6 +489,7 @@ static void cleanup(struct daemon *d)
 	links_close(d->links);
 	if (d->kern)
 		kern_close(d->kern);
+	recorder_close(d->recorder, true);
 	if (d->engine)
 		engine_free(d->engine);
 	if (d->loop)

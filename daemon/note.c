@@ -159,6 +159,7 @@ static void note_peer(struct daemon *d, const struct engine_note *n)
 		log_info(d->log, "peer %s: tables compared and equal again", n->peer);
 		break;
 	case NOTE_DIVERGENCE:
+		recorder_diverged(d->recorder, d->now);
 		log_warn(d->log,
 			 "peer %s: bucket %" PRIu64 " differed at rest, %" PRIu64 " flows repaired",
 			 n->peer, n->arg0, n->arg1);
@@ -186,6 +187,7 @@ static void note_peer(struct daemon *d, const struct engine_note *n)
 /* Which memory it was nobody can tell; twice is a machine to be looked at. */
 static void note_flip(struct daemon *d, const struct engine_note *n)
 {
+	recorder_diverged(d->recorder, d->now);
 	if (*n->peer)
 		log_err(d->log,
 			"peer %s: memory flipped in bucket %" PRIu64

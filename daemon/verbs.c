@@ -18,6 +18,7 @@
 #include "daemon.h"
 
 #include <errno.h>
+#include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -26,6 +27,8 @@
 #include "verbs_show.h"
 
 #define SLICE_FLOWS 64       /* flows formatted in one turn for one client */
+#define SLICE_LINES 24       /* lines of a recording likewise, */
+#define RECORD_LINE 1488     /* of so many bytes: a multiple of 3 and of 8 */
 #define TICK_S 0.1           /* progress goes out at most this often, */
 #define PROGRESS_MAX_MS 1000 /* and at least this often, which tells the client that we live */
 #define ERRNO_NAME_LEN 64
@@ -45,9 +48,9 @@ struct verbs {
 	unsigned int count;
 };
 
-enum walk_of { WALK_LOCAL, WALK_REMOTE, WALK_ORPHANS, WALK_KERNEL };
+enum walk_of { WALK_LOCAL, WALK_REMOTE, WALK_ORPHANS, WALK_KERNEL, WALK_RECORD };
 
-struct walk { /* a client's listing of flows */
+struct walk { /* a client's listing of flows, or its recording */
 	enum walk_of of;
 	bool begun;
 	bool all;                       /* rehearse: one half after the other, packed */
@@ -333,10 +336,12 @@ static void do_config(struct daemon *d, struct ctl_client *c, int argc, char **a
 
 /* ---- Flows ---- */
 
-static void walk_free(struct walk *w)
+static void walk_free(struct daemon *d, struct walk *w)
 {
 	if (w->snapshot)
 		kern_snapshot_close(w->snapshot);
+	if (w->of == WALK_RECORD)
+		recorder_copy_end(d->recorder);
 	free(w);
 }
 
@@ -385,12 +390,59 @@ static void put_flow(struct ctl_client *c, const struct walk *w, const struct fl
 		ctl_put_line(c, line);
 }
 
-static void walk_end(struct ctl_client *c, struct walk *w, int err)
+static void walk_end(struct daemon *d, struct ctl_client *c, struct walk *w, int err)
 {
-	walk_free(w);
+	walk_free(d, w);
 	if (err < 0)
 		ctl_put_err(c, "flows: the listing broke off: %s", strerror(-err));
 	ctl_end(c, err < 0 ? CTL_EXIT_FAILED : CTL_EXIT_DONE);
+}
+
+/* ---- The flight recorder ---- */
+
+static void record_more(struct daemon *d, struct ctl_client *c, struct walk *w)
+{
+	uint8_t bytes[RECORD_LINE];
+	char line[sodium_base64_ENCODED_LEN(RECORD_LINE, sodium_base64_VARIANT_ORIGINAL)];
+	int n;
+
+	for (unsigned int i = 0; i < SLICE_LINES; i++) {
+		n = recorder_copy_read(d->recorder, bytes, sizeof(bytes));
+		if (n == -EAGAIN)
+			return;
+		if (n <= 0)
+			break;
+		(void)sodium_bin2base64(line, sizeof(line), bytes, (size_t)n,
+					sodium_base64_VARIANT_ORIGINAL);
+		ctl_put_line(c, line);
+	}
+	if (n > 0)
+		return;
+	walk_free(d, w);
+	if (n < 0)
+		ctl_put_err(c, "record: nothing can be replayed yet; see `ctsync stats`, recorder, "
+			       "and record.size_mb");
+	ctl_end(c, n < 0 ? CTL_EXIT_FAILED : CTL_EXIT_DONE);
+}
+
+static void do_record(struct daemon *d, struct ctl_client *c, int argc, char **argv)
+{
+	struct walk *w = calloc(1, sizeof(*w));
+	int err = w ? recorder_copy_begin(d->recorder) : -ENOMEM;
+
+	(void)argc;
+	(void)argv;
+	if (err) {
+		free(w);
+		ctl_put_err(c, "record: %s",
+			    err == -ENOENT  ? "the flight recorder is off; set record.size_mb"
+			    : err == -EBUSY ? "another reader is being served"
+					    : strerror(-err));
+		ctl_end(c, CTL_EXIT_FAILED);
+		return;
+	}
+	w->of = WALK_RECORD;
+	ctl_stream_set(c, w);
 }
 
 void verbs_more(void *arg, struct ctl_client *c)
@@ -398,14 +450,19 @@ void verbs_more(void *arg, struct ctl_client *c)
 	struct walk *w = ctl_stream_get(c);
 	struct flow flows[SLICE_FLOWS];
 	struct daemon *d = arg;
-	int count = walk_next(d, w, flows, ARRAY_LEN(flows));
+	int count;
 
+	if (w->of == WALK_RECORD) {
+		record_more(d, c, w);
+		return;
+	}
+	count = walk_next(d, w, flows, ARRAY_LEN(flows));
 	if (count == -EAGAIN)
 		return;
 	for (int i = 0; i < count; i++)
 		put_flow(c, w, &flows[i]);
 	if (count <= 0)
-		walk_end(c, w, count);
+		walk_end(d, c, w, count);
 }
 
 static void count_flows(struct daemon *d, struct ctl_client *c, enum walk_of of)
@@ -507,7 +564,7 @@ void verbs_gone(void *arg, struct ctl_client *c)
 	struct verbs *v = d->verbs;
 
 	if (w)
-		walk_free(w);
+		walk_free(d, w);
 	for (unsigned int i = 0; i < v->count; i++)
 		if (v->waiters[i].c == c) {
 			v->waiters[i] = v->waiters[--v->count];

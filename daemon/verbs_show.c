@@ -403,6 +403,19 @@ static void put_process(struct daemon *d, struct ctl_client *c, uint64_t caches_
 	put_known(c, "memory.resident", resident_len());
 }
 
+static void put_recorder(struct daemon *d, struct ctl_client *c)
+{
+	struct recorder_stats r;
+
+	recorder_stats(d->recorder, &r);
+	ctl_put_bool(c, "recorder.on", r.on);
+	ctl_put_bool(c, "recorder.stopped", r.stopped);
+	ctl_put_num(c, "recorder.segments", r.segments);
+	ctl_put_num(c, "recorder.steps", r.steps);
+	ctl_put_num(c, "recorder.state_bytes", r.state_len);
+	ctl_put_num(c, "recorder.saved", r.saved);
+}
+
 void verbs_show_stats(struct daemon *d, struct ctl_client *c)
 {
 	struct engine_stats s;
@@ -412,5 +425,6 @@ void verbs_show_stats(struct daemon *d, struct ctl_client *c)
 	put_kern(d, c);
 	put_links(d, c, &s);
 	put_control(d, c);
+	put_recorder(d, c);
 	put_process(d, c, s.memory_len);
 }

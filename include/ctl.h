@@ -49,6 +49,7 @@ enum ctl_exit {
 	  "would this kernel take every flow that a promote writes? Tried beside it, as root")     \
 	X(resync, 1, "", "fetch every peer's flows again")                                         \
 	X(flush, 1, "local|remote", "forget a half of the cache and learn it anew")                \
+	X(record, 1, "", "write what the flight recorder has into a file that does not exist yet") \
 	X(config, 0, "", "print the configuration in force")                                       \
 	X(log, 1, "err|warn|info|debug", "set the log level")                                      \
 	X(shutdown, 1, "", "stop the daemon; flows stay in the kernel")

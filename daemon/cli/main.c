@@ -18,6 +18,7 @@
 #include "../words.h"
 #include "cli.h"
 #include "keygen.h"
+#include "record.h"
 #include "rehearse.h"
 #include "render.h"
 
@@ -31,7 +32,8 @@ struct options {
 	const char *socket;
 	int timeout_ms;
 	bool json;
-	int argc; /* the verb and its words */
+	const char *record; /* the file that the verb record writes */
+	int argc;           /* the verb and its words */
 	char *argv[WORDS_MAX];
 };
 
@@ -51,7 +53,8 @@ static void usage(FILE *out)
 
 	(void)fprintf(out, "usage: ctsync [-s SOCKET] [--json] VERB [WORDS]\n\n");
 	for (size_t i = 0; (v = words_at(i)); i++)
-		(void)fprintf(out, "  %-9s%-32s %s\n", v->name, v->words, v->help);
+		(void)fprintf(out, "  %-9s%-32s %s\n", v->name,
+			      strcmp(v->name, "record") ? v->words : "FILE", v->help);
 	(void)fprintf(out, "  %-9s%-32s %s\n", "keygen", "FILE",
 		      "make a sealing key; needs no daemon");
 	(void)fprintf(
@@ -403,7 +406,14 @@ int main(int argc, char **argv)
 	if (opt.argc > 0 && strcmp(opt.argv[0], "keygen") == 0)
 		return opt.argc == 2 ? (int)keygen(opt.argv[1])
 				     : usage_error("keygen: needs one word, the file to make");
+	if (opt.argc > 0 && strcmp(opt.argv[0], "record") == 0) {
+		if (opt.argc != 2)
+			return usage_error("record: needs one word, the file to write");
+		opt.record = opt.argv[--opt.argc]; /* the daemon is not told where it goes */
+	}
 	status = check(&opt);
+	if (!status && opt.record)
+		status = (int)record_check(opt.record);
 	if (status)
 		return status;
 	if (strcmp(opt.argv[0], "rehearse") == 0)
@@ -413,7 +423,9 @@ int main(int argc, char **argv)
 		return open_failed(&opt, err);
 	err = cli_send(&cli, opt.argc, opt.argv);
 	/* Refused before the request was read: the answer says why. */
-	status = err < 0 && err != -EPIPE ? open_failed(&opt, err) : converse(&cli, &opt);
+	status = err < 0 && err != -EPIPE ? open_failed(&opt, err)
+		 : opt.record             ? (int)record(&cli, opt.record)
+					  : converse(&cli, &opt);
 	cli_close(&cli);
 	if ((ferror(stdout) || fflush(stdout) == EOF) && errno != EPIPE)
 		(void)fprintf(stderr, "ctsync: standard output: %s\n", strerror(errno));

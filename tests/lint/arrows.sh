@@ -29,6 +29,7 @@ rules() {
 	proto/*                 engine_priv.h engine.h cache.h digest.h flow.h policy.h seal.h wire.h util.h
 	daemon/log.*            log.h util.h
 	daemon/words.*          words.h ctl.h util.h
+	daemon/recorder.*       recorder.h recording.h engine.h log.h util.h
 	daemon/notify.*         notify.h util.h
 	daemon/kern*            kern*.h engine.h flow.h policy.h log.h util.h
 	daemon/link*            link*.h engine.h log.h util.h wire.h
@@ -38,7 +39,7 @@ rules() {
 	daemon/jsonl.*          jsonl.h ctl.h util.h
 	daemon/cli/rehearse.*   rehearse.h scratch.h cli.h kern.h engine.h flow.h log.h ctl.h util.h
 	daemon/cli/scratch.*    scratch.h util.h
-	daemon/cli/*            cli.h keygen.h rehearse.h render.h ctl.h words.h util.h
+	daemon/cli/*            cli.h keygen.h record.h rehearse.h render.h ctl.h words.h recording.h util.h
 	END
 }
 
@@ -78,7 +79,7 @@ door() { # regex of the header, regex of files
 }
 door 'libmnl|libnetfilter_conntrack|linux/netfilter' '^daemon/kern'
 door 'libconfig' '^daemon/conf'
-door 'sodium' '^(proto/(seal|digest)|daemon/(main|conf|keys|state|cli/keygen))'
+door 'sodium' '^(proto/(seal|digest)|daemon/(main|conf|keys|state|verbs|cli/(keygen|record|flows|policy_test)))'
 door 'jansson' '^daemon/cli/'
 door 'ev\.h' '^daemon/(main|daemon|pump|loop|verbs|ctl|notify)'
 finish

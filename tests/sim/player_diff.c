@@ -59,14 +59,29 @@ static void diff_print(struct diff *d, const struct rec *was, const struct rec *
 	fputc('\n', d->f);
 }
 
-/* By place, not by look-up: a flipped key is found by no look-up. */
-static struct rec *partner(struct cache *c, const struct rec *r)
+static struct rec *by_key(struct cache *c, const struct rec *r)
 {
 	uint32_t end;
 	struct rec *at;
 
 	for (at = cache_chain(c, r->hash, &end); at; at = cache_chain_next(c, at))
-		if (at->hash == r->hash && at->keylen == r->keylen)
+		if (at->hash == r->hash && at->keylen == r->keylen &&
+		    !memcmp(at->body, r->body, r->keylen))
+			return at;
+	return NULL;
+}
+
+/* What r, a record of c, is in the other table. One whose key flipped stands where its hash says,
+ * and nobody else there has its key. */
+static struct rec *partner(struct cache *c, struct cache *other, const struct rec *r)
+{
+	struct rec *at = by_key(other, r);
+	uint32_t end;
+
+	if (at)
+		return at;
+	for (at = cache_chain(other, r->hash, &end); at; at = cache_chain_next(other, at))
+		if (at->hash == r->hash && at->keylen == r->keylen && !(c && by_key(c, at)))
 			return at;
 	return NULL;
 }
@@ -81,7 +96,7 @@ static void diff_cache(struct diff *d, struct cache *was, struct cache *is)
 {
 	for (uint32_t pos = 0, end;; pos = end + 1) {
 		for (struct rec *r = cache_chain(was, pos, &end); r; r = cache_chain_next(was, r)) {
-			struct rec *to = partner(is, r);
+			struct rec *to = partner(was, is, r);
 
 			if (!to || !same(r, to))
 				diff_print(d, r, to);
@@ -91,7 +106,7 @@ static void diff_cache(struct diff *d, struct cache *was, struct cache *is)
 	}
 	for (uint32_t pos = 0, end;; pos = end + 1) {
 		for (struct rec *r = cache_chain(is, pos, &end); r; r = cache_chain_next(is, r))
-			if (!partner(was, r))
+			if (!partner(is, was, r))
 				diff_print(d, NULL, r);
 		if (end == UINT32_MAX)
 			break;
@@ -191,7 +206,7 @@ void player_range_tell(struct player_range *r, FILE *f, struct player_keys *keys
 	(void)snprintf(name, sizeof(name), "mirror of %s", r->peer);
 	d.table = name;
 	for (uint32_t i = 0; i < r->count; i++) {
-		struct rec *was = range_rec(r, i), *is = partner(r->mirror, was);
+		struct rec *was = range_rec(r, i), *is = partner(NULL, r->mirror, was);
 
 		if (!is || is->tomb || !same(was, is))
 			diff_print(&d, was, is && !is->tomb ? is : NULL);

@@ -129,6 +129,7 @@ static void test_defaults(void **state)
 	assert_int_equal(c.unclaimed_ms, 60000);
 	assert_int_equal(c.flows_max, 8388608);
 	assert_int_equal(c.tombstones_max, 262144);
+	assert_int_equal(c.record_size_mb, 0);
 	assert_int_equal(c.walk_rate, 20000);
 	assert_string_equal(c.socket, CTL_SOCKET_DEFAULT);
 	assert_string_equal(c.group, "");
@@ -159,7 +160,7 @@ static void test_multicast(void **state)
 }
 
 static const char allowed_top[] =
-	"node, standby, active_active, user, sync, kernel, state, control, log";
+	"node, standby, active_active, user, sync, kernel, state, control, record, log";
 
 static void test_unknown_keys(void **state)
 {
@@ -370,6 +371,7 @@ static void test_round_trip(void **state)
 			 "1000; flows_max = 1024;"
 			 " tombstones_max = 1024; scrub_s = 5; walk_rate = 100; };"
 			 "control = { socket = \"/x\"; group = \"adm\"; read_all = false; };"
+			 "record = { size_mb = 64; };"
 			 "log = { target = \"stderr\"; level = \"debug\"; };");
 }
 
