@@ -19,7 +19,7 @@ jobs=${JOBS:-$(nproc)}
 build_packages="gcc libc6-dev make autoconf automake pkg-config libmnl-dev libnetfilter-conntrack-dev libev-dev
 	libconfig-dev libsodium-dev libjansson-dev"
 check_packages="libcmocka-dev shellcheck binutils man-db groff iproute2 nftables conntrack iputils-ping procps kmod
-	util-linux python3 systemd systemd-container dbus keepalived"
+	util-linux python3 systemd systemd-container dbus keepalived iptables"
 demo_packages="iproute2 nftables conntrack procps util-linux python3"
 
 die() {

@@ -65,9 +65,9 @@ static int failed(const char *what, int err)
 	return -1;
 }
 
-/* Runs words with these descriptors as standard input and output. Returns its exit status, or
- * -errno: -ENOENT no such program. */
-static int run(const char *const words[4], int in, int out, bool quiet)
+/* Runs words with these descriptors as standard input, output and error. Returns its exit status,
+ * or -errno: -ENOENT no such program. */
+static int run(const char *const words[4], int in, int out, int errors)
 {
 	char *argv[5] = { NULL };
 	posix_spawn_file_actions_t fa;
@@ -80,9 +80,8 @@ static int run(const char *const words[4], int in, int out, bool quiet)
 		err = posix_spawn_file_actions_adddup2(&fa, in, STDIN_FILENO);
 	if (err == 0)
 		err = posix_spawn_file_actions_adddup2(&fa, out, STDOUT_FILENO);
-	if (err == 0 && quiet)
-		err = posix_spawn_file_actions_addopen(&fa, STDERR_FILENO, "/dev/null", O_WRONLY,
-						       0);
+	if (err == 0)
+		err = posix_spawn_file_actions_adddup2(&fa, errors, STDERR_FILENO);
 	if (err == 0)
 		err = posix_spawnp(&pid, words[0], &fa, NULL, argv, environ);
 	(void)posix_spawn_file_actions_destroy(&fa);
@@ -112,20 +111,27 @@ static char *slurp(int fd)
 	return text;
 }
 
-/* What a program prints; *status as run(). NULL when there is no memory, or nothing was run. */
-static char *output_of(const char *const words[4], int *status)
+/* What a program prints, and in *said what it has to say of it; *status as run(). Both are NULL
+ * when there is no memory, or nothing was run. */
+static char *output_of(const char *const words[4], char **said, int *status)
 {
-	int fd = memfd_create("rules", MFD_CLOEXEC), null = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	int fd = memfd_create("rules", MFD_CLOEXEC), errors = memfd_create("errors", MFD_CLOEXEC);
+	int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	char *text = NULL;
 
 	*status = -ENOMEM;
-	if (fd >= 0 && null >= 0) {
-		*status = run(words, null, fd, false);
-		if (*status == 0 && !(text = slurp(fd)))
+	*said = NULL;
+	if (fd >= 0 && errors >= 0 && null >= 0) {
+		*status = run(words, null, fd, errors);
+		text = *status < 0 ? NULL : slurp(fd);
+		*said = text ? slurp(errors) : NULL;
+		if (*status >= 0 && !*said)
 			*status = -ENOMEM;
 	}
 	if (fd >= 0)
 		(void)close(fd); /* memory */
+	if (errors >= 0)
+		(void)close(errors); /* memory */
 	if (null >= 0)
 		(void)close(null);
 	return text;
@@ -134,38 +140,59 @@ static char *output_of(const char *const words[4], int *status)
 /* Gives text to a program; quiet: a failure is no error. Returns 0, its exit status, or -errno. */
 static int feed(const char *const words[4], const char *text, bool quiet)
 {
-	int fd = memfd_create("rules", MFD_CLOEXEC);
+	int fd = memfd_create("rules", MFD_CLOEXEC), null = open("/dev/null", O_WRONLY | O_CLOEXEC);
 	size_t len = strlen(text);
 	int err;
 
-	if (fd < 0)
-		return -errno;
-	if (write(fd, text, len) != (ssize_t)len || lseek(fd, 0, SEEK_SET) < 0)
+	if (fd < 0 || null < 0)
+		err = -errno;
+	else if (write(fd, text, len) != (ssize_t)len || lseek(fd, 0, SEEK_SET) < 0)
 		err = -ENOMEM;
 	else
-		err = run(words, fd, STDERR_FILENO, quiet);
-	(void)close(fd); /* memory */
+		err = run(words, fd, STDERR_FILENO, quiet ? null : STDERR_FILENO);
+	if (fd >= 0)
+		(void)close(fd); /* memory */
+	if (null >= 0)
+		(void)close(null);
 	return err;
 }
 
 /* ---- Reading ---- */
 
-/* Takes the tables that iptables-nft keeps out of what nft lists. Returns whether there are any. */
-static bool cut_managed(char *rules)
+/* Takes the table whose head is "table FAMILY NAME {" out of rules. Returns whether it was there.
+ */
+static bool cut_table(char *rules, const char *head)
 {
-	char *at = rules, *end;
-	bool any = false;
+	size_t len = strlen(head);
+	char *at, *end;
 
-	while ((at = strstr(at, MANAGED))) {
-		end = strstr(at, "managed by iptables-nft");
-		if ((at != rules && at[-1] != '\n') || !end || end > strchrnul(at, '\n')) {
-			at += strlen(MANAGED);
+	for (at = strstr(rules, head); at; at = strstr(at + len, head)) {
+		if (at != rules && at[-1] != '\n')
 			continue;
-		}
-		end = strstr(end, "\n}\n");
+		end = strstr(at, "\n}\n");
 		end = end ? end + 3 : at + strlen(at);
 		memmove(at, end, strlen(end) + 1);
-		any = true;
+		return true;
+	}
+	return false;
+}
+
+/* Takes the tables that iptables-nft keeps out of what nft lists: it prints them, but cannot read
+ * all of it back. Which they are it says beside the list, or in it (by its version). Those of other
+ * families stay. Returns whether there are any. */
+static bool cut_managed(char *rules, const char *said)
+{
+	char family[8], table[64], head[96];
+	bool any = false;
+	const char *at;
+
+	for (at = strstr(said, MANAGED); at; at = strstr(at + 1, MANAGED)) {
+		if ((at != said && at[-1] != '\n') ||
+		    sscanf(at, MANAGED "%7s %63s is managed by iptables-nft", family, table) != 2 ||
+		    (strcmp(family, "ip") != 0 && strcmp(family, "ip6") != 0))
+			continue;
+		(void)snprintf(head, sizeof(head), "table %s %s {", family, table);
+		any = cut_table(rules, head) || any;
 	}
 	return any;
 }
@@ -181,9 +208,24 @@ static bool has_text(const char *path)
 	return any;
 }
 
+static void tell_unread(const struct tool *t, const char *said, int status)
+{
+	if (status == -ENOENT)
+		(void)fprintf(stderr,
+			      "ctsync: rehearse: %s is not there, and rules of its kind may be: "
+			      "install it (nftables, iptables)\n",
+			      t->save[0]);
+	else if (status < 0)
+		(void)failed(t->save[0], status);
+	else
+		(void)fprintf(stderr, "%sctsync: rehearse: %s ended with %d\n", said, t->save[0],
+			      status);
+}
+
 static int read_rules(struct copy *c)
 {
 	bool managed = false;
+	char *said;
 
 	for (size_t i = 0; i < ARRAY_LEN(tools); i++) {
 		const struct tool *t = &tools[i];
@@ -192,23 +234,15 @@ static int read_rules(struct copy *c)
 
 		if (!needed)
 			continue;
-		c->rules[i] = output_of(t->save, &status);
-		if (status == -ENOENT) {
-			(void)fprintf(stderr,
-				      "ctsync: rehearse: %s is not there, and rules of its kind "
-				      "may be: install it (nftables, iptables)\n",
-				      t->save[0]);
+		c->rules[i] = output_of(t->save, &said, &status);
+		if (status == 0 && i == 0)
+			managed = cut_managed(c->rules[i], said) ||
+				  cut_managed(c->rules[i], c->rules[i]);
+		if (status != 0)
+			tell_unread(t, said, status);
+		free(said);
+		if (status != 0)
 			return -1;
-		}
-		if (status < 0)
-			return failed(t->save[0], status);
-		if (status > 0) {
-			(void)fprintf(stderr, "ctsync: rehearse: %s ended with %d\n", t->save[0],
-				      status);
-			return -1;
-		}
-		if (i == 0)
-			managed = cut_managed(c->rules[i]);
 	}
 	return 0;
 }

@@ -31,6 +31,24 @@ labels_on() {
 	}; }
 	RULES
 }
+# fw2's rules, but written by iptables: nft or legacy. nft lists what the first wrote, and cannot read a CT target back.
+ipt_do() { # nft|legacy, words
+	local kind=$1
+	shift
+	in_ns "$FW2" "iptables-$kind" "$@" 2>"$TMP/ipt" || die "iptables-$kind $*: $(cat "$TMP/ipt")"
+	in_ns "$FW2" "ip6tables-$kind" "$@" 2>"$TMP/ipt" || die "ip6tables-$kind $*: $(cat "$TMP/ipt")"
+}
+ipt_rules() { # nft|legacy
+	ipt_do "$1" -t raw -A PREROUTING -i sync0 -j CT --notrack
+	ipt_do "$1" -t raw -A OUTPUT -o sync0 -j CT --notrack
+	ipt_do "$1" -t nat -A POSTROUTING -o wan0 -j MASQUERADE
+	ipt_do "$1" -A FORWARD -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT
+}
+ipt_saved() { # nft|legacy: without times and counters
+	local v
+	for v in iptables ip6tables; do in_ns "$FW2" $v-"$1"-save 2>/dev/null; done | sed '/^#/d; s/ \[[0-9:]*\]$//'
+	in_ns "$FW2" ip -o link
+}
 # A node that lost its rules: nothing is tracked, nothing translated.
 no_rules() { in_ns "$FW2" nft flush ruleset; }
 
@@ -77,6 +95,19 @@ check "no rules: exit 1" exits 1 ctsync fw2 rehearse
 check "not tracked" said 'packets would not be tracked'
 check "not translated" said 'no nat chain here'
 check "they are not there now either" test -z "$(in_ns "$FW2" nft list ruleset)"
+for kind in nft legacy; do
+	ipt_rules $kind
+	ipt_saved $kind >"$TMP/before"
+	check "iptables-$kind, no rule with labels: exit 1" exits 1 ctsync fw2 rehearse
+	check "iptables-$kind: labels are all that it names" said ' 0 refused, 1 altered'
+	ipt_do $kind -t raw -A OUTPUT -m connlabel --label 77 --set
+	check "iptables-$kind, with such a rule: exit 0" exits 0 ctsync fw2 rehearse
+	ipt_do $kind -t raw -D OUTPUT -m connlabel --label 77 --set
+	ipt_saved $kind >"$TMP/after"
+	check "iptables-$kind: nothing live was touched" cmp "$TMP/before" "$TMP/after"
+	for table in raw nat filter; do ipt_do $kind -t $table -F; done
+	no_rules 2>/dev/null # it warns of tables that iptables keeps
+done
 rules_load fw2
 labels_on fw2
 in_ns "$FW2" conntrack -D -p udp --dport 3780 >/dev/null 2>&1 # tracked meanwhile
