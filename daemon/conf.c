@@ -21,33 +21,11 @@
 #include <sysexits.h>
 #include <unistd.h>
 
+#include "conf_parse.h"
 #include "conf_table.h"
 #include "util.h"
 
-#define PATH_LEN 96 /* text of a key's path, "sync.links[0].interface" */
-
-struct parse {
-	const char *file;
-	FILE *err;
-	unsigned int errors;
-	struct conf conf;
-};
-
-/* One group being read: its setting (NULL = not in the file), where it stands, and where its fields
- * go. */
-struct scope {
-	config_setting_t *group;
-	const char *table_path; /* prefix in the table: "", "sync", "sync.links" */
-	const char *text;       /* prefix for people: "sync.links[0]" */
-	void *base;
-};
-
-static void fail(struct parse *p, const config_setting_t *at, const char *path, const char *fmt,
-		 ...) __attribute__((format(printf, 4, 5)));
-
-/* at NULL: the problem has no line (something is missing). */
-static void fail(struct parse *p, const config_setting_t *at, const char *path, const char *fmt,
-		 ...)
+void conf_fail(struct parse *p, const config_setting_t *at, const char *path, const char *fmt, ...)
 {
 	const char *file = at ? config_setting_source_file(at) : NULL;
 	va_list ap;
@@ -61,11 +39,6 @@ static void fail(struct parse *p, const config_setting_t *at, const char *path, 
 	(void)vfprintf(p->err, fmt, ap);
 	va_end(ap);
 	(void)fputc('\n', p->err);
-}
-
-static void join(char *buf, size_t len, const char *prefix, const char *name)
-{
-	(void)snprintf(buf, len, "%s%s%s", prefix, *prefix ? "." : "", name);
 }
 
 static const char *last_name(const char *path)
@@ -99,13 +72,13 @@ static bool is_section(const char *path)
 
 /* ---- one value ---- */
 
-static void wrong_type(struct parse *p, const config_setting_t *s, const struct conf_key *k,
-		       const char *text)
+void conf_wrong_type(struct parse *p, const config_setting_t *s, const struct conf_key *k,
+		     const char *text)
 {
 	char allowed[128];
 
 	conf_table_allowed(k, allowed, sizeof(allowed));
-	fail(p, s, text, "wrong type; allowed: %s", allowed);
+	conf_fail(p, s, text, "wrong type; allowed: %s", allowed);
 }
 
 static void read_num(struct parse *p, config_setting_t *s, const struct conf_key *k,
@@ -115,12 +88,12 @@ static void read_num(struct parse *p, config_setting_t *s, const struct conf_key
 	long long v;
 
 	if (type != CONFIG_TYPE_INT && type != CONFIG_TYPE_INT64) {
-		wrong_type(p, s, k, text);
+		conf_wrong_type(p, s, k, text);
 		return;
 	}
 	v = config_setting_get_int64(s);
 	if (v < (long long)k->min || v > (long long)k->max)
-		fail(p, s, text, "%lld is out of range; allowed: %u to %u", v, k->min, k->max);
+		conf_fail(p, s, text, "%lld is out of range; allowed: %u to %u", v, k->min, k->max);
 	else
 		conf_table_set(k, base, (uint32_t)v);
 }
@@ -133,10 +106,11 @@ static const char *get_string(struct parse *p, config_setting_t *s, const char *
 								     : NULL;
 
 	if (!v)
-		fail(p, s, text, "wrong type; allowed: a string of %zu to %zu characters", min,
-		     max);
+		conf_fail(p, s, text, "wrong type; allowed: a string of %zu to %zu characters", min,
+			  max);
 	else if (strlen(v) < min || strlen(v) > max)
-		fail(p, s, text, "has %zu characters; allowed: %zu to %zu", strlen(v), min, max);
+		conf_fail(p, s, text, "has %zu characters; allowed: %zu to %zu", strlen(v), min,
+			  max);
 	else
 		return v;
 	return NULL;
@@ -160,13 +134,13 @@ static void read_word(struct parse *p, config_setting_t *s, const struct conf_ke
 	char allowed[128];
 
 	if (!v) {
-		wrong_type(p, s, k, text);
+		conf_wrong_type(p, s, k, text);
 		return;
 	}
 	w = find_word(k->words, v);
 	if (!w) {
 		conf_table_allowed(k, allowed, sizeof(allowed));
-		fail(p, s, text, "\"%s\" is not known; allowed: %s", v, allowed);
+		conf_fail(p, s, text, "\"%s\" is not known; allowed: %s", v, allowed);
 	} else if (k->type == CONF_WORD) {
 		conf_table_set(k, base, (uint32_t)w->value);
 	} else {
@@ -196,7 +170,7 @@ static void read_strings(struct parse *p, config_setting_t *s, const struct conf
 				 : 0;
 
 	if (n < k->min || n > k->max) {
-		wrong_type(p, s, k, text);
+		conf_wrong_type(p, s, k, text);
 		return;
 	}
 	for (unsigned int i = 0; i < n; i++) {
@@ -219,7 +193,7 @@ static void read_key(struct parse *p, config_setting_t *s, const struct conf_key
 		if (config_setting_type(s) == CONFIG_TYPE_BOOL)
 			conf_table_set(k, base, (uint32_t)config_setting_get_bool(s));
 		else
-			wrong_type(p, s, k, text);
+			conf_wrong_type(p, s, k, text);
 		break;
 	case CONF_STR:
 		read_string(p, s, k, text, base);
@@ -231,7 +205,8 @@ static void read_key(struct parse *p, config_setting_t *s, const struct conf_key
 		read_strings(p, s, k, text, base);
 		break;
 	case CONF_LINKS:
-		break; /* read_links */
+	case CONF_RULES:
+		break; /* read_links, conf_read_policy */
 	}
 }
 
@@ -250,11 +225,12 @@ static void unknown_key(struct parse *p, const config_setting_t *s, const struct
 					       at ? ", " : "", last_name(k->path));
 	}
 	if (!*sc->table_path)
-		fail(p, s, text,
-		     "unknown key; allowed here: %s, sync, kernel, state, control, record, log",
-		     known);
+		conf_fail(
+			p, s, text,
+			"unknown key; allowed here: %s, sync, kernel, state, control, record, log",
+			known);
 	else
-		fail(p, s, text, "unknown key; allowed here: %s", known);
+		conf_fail(p, s, text, "unknown key; allowed here: %s", known);
 }
 
 /* Names that the table does not have; sections that are no groups. */
@@ -264,18 +240,18 @@ static void check_names(struct parse *p, const struct scope *sc)
 		config_setting_t *s = config_setting_get_elem(sc->group, (unsigned int)i);
 		char path[PATH_LEN], text[PATH_LEN];
 
-		join(path, sizeof(path), sc->table_path, config_setting_name(s));
-		join(text, sizeof(text), sc->text, config_setting_name(s));
+		conf_join(path, sizeof(path), sc->table_path, config_setting_name(s));
+		conf_join(text, sizeof(text), sc->text, config_setting_name(s));
 		if (conf_table_find(path))
 			continue;
 		if (!is_section(path))
 			unknown_key(p, s, sc, text);
 		else if (!config_setting_is_group(s))
-			fail(p, s, text, "wrong type; allowed: a group { ... }");
+			conf_fail(p, s, text, "wrong type; allowed: a group { ... }");
 	}
 }
 
-static void read_group(struct parse *p, const struct scope *sc)
+void conf_read_group(struct parse *p, const struct scope *sc)
 {
 	const struct conf_key *k;
 
@@ -286,24 +262,17 @@ static void read_group(struct parse *p, const struct scope *sc)
 
 		if (!is_inside(k->path, sc->table_path))
 			continue;
-		join(text, sizeof(text), sc->text, last_name(k->path));
+		conf_join(text, sizeof(text), sc->text, last_name(k->path));
 		s = sc->group ? config_setting_get_member(sc->group, last_name(k->path)) : NULL;
 		if (s)
 			read_key(p, s, k, text, sc->base);
 		else if (k->required)
-			fail(p, sc->group && *sc->text ? sc->group : NULL, text,
-			     "missing; write %s", k->example);
+			conf_fail(p, sc->group && *sc->text ? sc->group : NULL, text,
+				  "missing; write %s", k->example);
 	}
 }
 
 /* ---- links ---- */
-
-static config_setting_t *member_or_group(const struct scope *sc, const char *name)
-{
-	config_setting_t *s = config_setting_get_member(sc->group, name);
-
-	return s ? s : sc->group;
-}
 
 static bool addr_parse(const char *text, uint16_t port, struct sockaddr_storage *out)
 {
@@ -355,19 +324,19 @@ static void read_addr(struct parse *p, const struct scope *sc, const char *name,
 	struct sockaddr_storage local;
 	char path[PATH_LEN];
 
-	join(path, sizeof(path), sc->text, name);
+	conf_join(path, sizeof(path), sc->text, name);
 	if (!addr_parse(text, (uint16_t)t->port, out))
-		fail(p, s, path, "\"%s\" is no address; allowed: IPv4 or IPv6, no name, no %%scope",
-		     text);
+		conf_fail(p, s, path,
+			  "\"%s\" is no address; allowed: IPv4 or IPv6, no name, no %%scope", text);
 	else if (group != addr_is_multicast(out))
-		fail(p, s, path, "\"%s\" is %s multicast address", text, group ? "no" : "a");
+		conf_fail(p, s, path, "\"%s\" is %s multicast address", text, group ? "no" : "a");
 	else if (addr_is_any(out))
-		fail(p, s, path, "\"%s\" names no host", text);
+		conf_fail(p, s, path, "\"%s\" names no host", text);
 	else if (addr_parse(t->local, (uint16_t)t->port, &local) &&
 		 local.ss_family != out->ss_family)
-		fail(p, s, path, "\"%s\" and local are not of one family", text);
+		conf_fail(p, s, path, "\"%s\" and local are not of one family", text);
 	else if (strcmp(name, "local") && !strcmp(text, t->local))
-		fail(p, s, path, "\"%s\" is the local address", text);
+		conf_fail(p, s, path, "\"%s\" is the local address", text);
 }
 
 static bool needs_scope(const struct sockaddr_storage *a)
@@ -383,8 +352,8 @@ static void resolve_group(struct parse *p, const struct scope *sc, struct link_c
 	const struct conf_link_text *t = sc->base;
 
 	if (t->peer_count)
-		fail(p, member_or_group(sc, "group"), sc->text,
-		     "has both peers and group; allowed: one of them");
+		conf_fail(p, member_or_group(sc, "group"), sc->text,
+			  "has both peers and group; allowed: one of them");
 	read_addr(p, sc, "group", t->group, true, &l->group);
 	l->ttl = t->ttl ? (uint8_t)t->ttl : 1;
 }
@@ -395,15 +364,16 @@ static void resolve_peers(struct parse *p, const struct scope *sc, struct link_c
 	config_setting_t *s = member_or_group(sc, "peers");
 
 	if (!t->peer_count)
-		fail(p, sc->group, sc->text,
-		     "has neither peers nor group; write peers = [ \"192.168.100.2\" ];");
+		conf_fail(p, sc->group, sc->text,
+			  "has neither peers nor group; write peers = [ \"192.168.100.2\" ];");
 	if (t->ttl)
-		fail(p, member_or_group(sc, "ttl"), sc->text, "ttl is for a link with group");
+		conf_fail(p, member_or_group(sc, "ttl"), sc->text, "ttl is for a link with group");
 	for (unsigned int i = 0; i < t->peer_count; i++) {
 		read_addr(p, sc, "peers", t->peers[i], false, &l->peers[i]);
 		for (unsigned int j = 0; j < i; j++) {
 			if (!memcmp(&l->peers[i], &l->peers[j], sizeof(l->peers[i])))
-				fail(p, s, sc->text, "peers: \"%s\" is there twice", t->peers[i]);
+				conf_fail(p, s, sc->text, "peers: \"%s\" is there twice",
+					  t->peers[i]);
 		}
 	}
 	l->peer_count = t->peer_count;
@@ -426,9 +396,9 @@ static void resolve_link(struct parse *p, const struct scope *sc, struct link_co
 	for (unsigned int i = 0; i < l->peer_count; i++)
 		scope |= needs_scope(&l->peers[i]);
 	if (scope && !*t->interface)
-		fail(p, sc->group, sc->text,
-		     "a link-local address or an IPv6 group needs the interface; write interface = "
-		     "\"eth1\";");
+		conf_fail(p, sc->group, sc->text,
+			  "a link-local address or an IPv6 group needs the interface; write "
+			  "interface = \"eth1\";");
 }
 
 static void read_links(struct parse *p, config_setting_t *list)
@@ -438,7 +408,7 @@ static void read_links(struct parse *p, config_setting_t *list)
 						      : 0;
 
 	if (n < k->min || n > k->max) {
-		wrong_type(p, list, k, "sync.links");
+		conf_wrong_type(p, list, k, "sync.links");
 		return;
 	}
 	for (unsigned int i = 0; i < n; i++) {
@@ -452,18 +422,18 @@ static void read_links(struct parse *p, config_setting_t *list)
 
 		(void)snprintf(text, sizeof(text), "sync.links[%u]", i);
 		if (!config_setting_is_group(sc.group)) {
-			fail(p, sc.group, text, "wrong type; allowed: a group { ... }");
+			conf_fail(p, sc.group, text, "wrong type; allowed: a group { ... }");
 			continue;
 		}
-		conf_table_defaults(&t, true);
-		read_group(p, &sc);
+		conf_table_defaults(&t, CONF_IN_LINK);
+		conf_read_group(p, &sc);
 		resolve_link(p, &sc, l);
 		for (unsigned int j = 0; j < i; j++) {
 			if (l->local.ss_family &&
 			    !memcmp(&l->local, &p->conf.links[j].local, sizeof(l->local)) &&
 			    !strcmp(l->interface, p->conf.links[j].interface))
-				fail(p, sc.group, text,
-				     "has interface, local and port of sync.links[%u]", j);
+				conf_fail(p, sc.group, text,
+					  "has interface, local and port of sync.links[%u]", j);
 		}
 	}
 	p->conf.link_count = n;
@@ -477,8 +447,9 @@ static void check_node(struct parse *p, const config_t *c)
 		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-";
 
 	if (p->conf.node[strspn(p->conf.node, allowed)])
-		fail(p, config_lookup(c, "node"), "node",
-		     "\"%s\"; allowed: letters, digits, dot, dash and underscore", p->conf.node);
+		conf_fail(p, config_lookup(c, "node"), "node",
+			  "\"%s\"; allowed: letters, digits, dot, dash and underscore",
+			  p->conf.node);
 }
 
 /* What no single row can say. */
@@ -490,38 +461,38 @@ static void check_whole(struct parse *p, const config_t *c)
 
 	check_node(p, c);
 	if (seal && keys)
-		fail(p, seal, "sync.seal",
-		     "is there together with key_files; allowed: one of them");
+		conf_fail(p, seal, "sync.seal",
+			  "is there together with key_files; allowed: one of them");
 	if (!seal && !keys)
-		fail(p, NULL, "sync",
-		     "neither key_files nor seal is given; make a key with: "
-		     "ctsync keygen /etc/ctsyncd/sync.key, and write key_files = [ "
-		     "\"/etc/ctsyncd/sync.key\" ]; or, to go without encryption and "
-		     "authentication, seal = \"none\";");
+		conf_fail(p, NULL, "sync",
+			  "neither key_files nor seal is given; make a key with: "
+			  "ctsync keygen /etc/ctsyncd/sync.key, and write key_files = [ "
+			  "\"/etc/ctsyncd/sync.key\" ]; or, to go without encryption and "
+			  "authentication, seal = \"none\";");
 	if (keys)
 		(void)snprintf(conf->key_at, sizeof(conf->key_at),
 			       "%s:%u: ", config_setting_source_file(keys),
 			       config_setting_source_line(keys));
 	for (unsigned int i = 0; i < conf->key_count; i++) {
 		if (conf->key_files[i][0] != '/')
-			fail(p, keys, "sync.key_files",
-			     "\"%s\"; allowed: a path that starts with /", conf->key_files[i]);
+			conf_fail(p, keys, "sync.key_files",
+				  "\"%s\"; allowed: a path that starts with /", conf->key_files[i]);
 	}
 	if (conf->key_count == 2 && !strcmp(conf->key_files[0], conf->key_files[1]))
-		fail(p, keys, "sync.key_files", "names one file twice");
+		conf_fail(p, keys, "sync.key_files", "names one file twice");
 	if (conf->dead_ms < 2 * conf->heartbeat_ms) {
 		config_setting_t *dead = config_lookup(c, "sync.dead_ms");
 
-		fail(p, dead ? dead : config_lookup(c, "sync.heartbeat_ms"), "sync.dead_ms",
-		     "%u is less than twice sync.heartbeat_ms (%u); allowed: %u or more",
-		     conf->dead_ms, conf->heartbeat_ms, 2 * conf->heartbeat_ms);
+		conf_fail(p, dead ? dead : config_lookup(c, "sync.heartbeat_ms"), "sync.dead_ms",
+			  "%u is less than twice sync.heartbeat_ms (%u); allowed: %u or more",
+			  conf->dead_ms, conf->heartbeat_ms, 2 * conf->heartbeat_ms);
 	}
 	if (conf->active_active && !conf->hot)
-		fail(p, config_lookup(c, "active_active"), "active_active",
-		     "needs standby = \"hot\": flows have to be in every kernel at once");
+		conf_fail(p, config_lookup(c, "active_active"), "active_active",
+			  "needs standby = \"hot\": flows have to be in every kernel at once");
 	if (conf->socket[0] != '/')
-		fail(p, config_lookup(c, "control.socket"), "control.socket",
-		     "\"%s\"; allowed: a path that starts with /", conf->socket);
+		conf_fail(p, config_lookup(c, "control.socket"), "control.socket",
+			  "\"%s\"; allowed: a path that starts with /", conf->socket);
 }
 
 static void read_all(struct parse *p, const config_t *c)
@@ -538,10 +509,12 @@ static void read_all(struct parse *p, const config_t *c)
 		sc.group = *sections[i] ? config_lookup(c, sections[i]) : config_root_setting(c);
 		if (sc.group && !config_setting_is_group(sc.group))
 			continue; /* told at the top */
-		read_group(p, &sc);
+		conf_read_group(p, &sc);
 	}
 	if (links)
 		read_links(p, links);
+	if (config_lookup(c, "policy"))
+		conf_read_policy(p, config_lookup(c, "policy"));
 	check_whole(p, c);
 }
 
@@ -574,7 +547,7 @@ int conf_load(struct conf *conf, const char *path, FILE *err)
 	}
 	config_init(&c);
 	config_set_include_dir(&c, dirname(dir)); /* @include is relative to the file */
-	conf_table_defaults(&p.conf, false);
+	conf_table_defaults(&p.conf, CONF_IN_FILE);
 	if (config_read_file(&c, path) == CONFIG_TRUE) {
 		read_all(&p, &c);
 	} else {
@@ -584,6 +557,7 @@ int conf_load(struct conf *conf, const char *path, FILE *err)
 		(void)fprintf(err, "%s:%d: %s\n", file ? file : path, config_error_line(&c),
 			      config_error_text(&c));
 	}
+	p.conf.policy.syn_sent = p.conf.active_active; /* R70: the answer may come elsewhere */
 	if (!p.errors)
 		*conf = p.conf;
 	config_destroy(&c);

@@ -12,6 +12,7 @@
 #include "engine.h"
 #include "link.h"
 #include "log.h"
+#include "policy.h"
 
 #define CONF_PATH_DEFAULT "/etc/ctsyncd/ctsyncd.conf"
 #define CONF_PATH_MAX 108
@@ -29,6 +30,7 @@ struct conf {
 	unsigned int link_count;
 	uint32_t heartbeat_ms, dead_ms;
 	uint32_t socket_buffer_len; /* receive buffer of a link's socket, bytes */
+	struct policy_conf policy;
 	/* kernel */
 	uint32_t event_buffer_len;
 	bool reliable_events;

@@ -1,26 +1,31 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The one table of configuration keys, and what follows from it alone: defaults, printing, the
- * comparison of two configurations, the table in ctsyncd.conf(5). conf.c reads files by it. A new
- * key is a field in struct conf, a row here, and the page made anew by `ctsyncd --print-keys`.
+ * The one table of configuration keys, and what follows from it alone: defaults, the comparison of
+ * two configurations; conf_print.c prints by it, conf.c reads files by it. A new key is a field in
+ * struct conf, a row here, and the page made anew by `ctsyncd --print-keys`.
  *
  * Rows of one section stand together and sections nest one level deep, so printing needs no stack.
- * Keys of a link have rows like all others; their fields live in struct conf_link_text, the link as
- * a file writes it, and conf.c turns that into addresses.
+ * Keys of a link or of a rule have rows like all others; their fields live in struct conf_link_text
+ * and struct conf_rule_text, as a file writes them, and conf.c and conf_policy.c turn them into
+ * what they mean.
  */
 #include "conf_table.h"
 
-#include <arpa/inet.h>
-#include <netinet/in.h>
 #include <string.h>
-#include <sys/socket.h>
 
 #include "util.h"
 
 #define FIELD(f) .at = offsetof(struct conf, f), .size = sizeof(((struct conf *)NULL)->f)
 #define LINK_FIELD(f)                                                                              \
-	.in_link = true, .at = offsetof(struct conf_link_text, f),                                 \
+	.in = CONF_IN_LINK, .at = offsetof(struct conf_link_text, f),                              \
 	.size = sizeof(((struct conf_link_text *)NULL)->f)
+#define RULE_FIELD(f)                                                                              \
+	.in = CONF_IN_RULE, .at = offsetof(struct conf_rule_text, f),                              \
+	.size = sizeof(((struct conf_rule_text *)NULL)->f)
+#define RULE_PREFIXES(side)                                                                        \
+	.type = CONF_STRS, .in = CONF_IN_RULE, .min = 1, .max = POLICY_PREFIXES_MAX,               \
+	.at = offsetof(struct conf_rule_text, prefix[side]), .size = CONF_PREFIX_MAX,              \
+	.count_at = offsetof(struct conf_rule_text, prefix_count[side]), .omit_empty = true
 #define STR_RANGE(lo, f) .min = (lo), .max = sizeof(((struct conf *)NULL)->f) - 1
 
 static const struct conf_word standby_words[] = { { "hot", true },
@@ -35,6 +40,13 @@ static const struct conf_word level_words[] = {
 	{ "warn", LOG_LVL_WARN },
 	{ "info", LOG_LVL_INFO },
 	{ "debug", LOG_LVL_DEBUG },
+	{ NULL, 0 },
+};
+
+static const struct conf_word class_words[] = {
+	{ "always", POLICY_ALWAYS },
+	{ "never", POLICY_NEVER },
+	{ "assured", POLICY_ASSURED },
 	{ NULL, 0 },
 };
 
@@ -69,6 +81,78 @@ static const struct conf_key table[] = {
 		  "beside "
 		  "control.socket, the daemon stays root and says so; \"root\" stays root without "
 		  "a word." },
+
+	{ .path = "policy",
+	  .type = CONF_RULES,
+	  FIELD(policy),
+	  .min = 0,
+	  .max = POLICY_RULES_MAX,
+	  .live = true,
+	  .omit_empty = true,
+	  .help = "Which flows this node announces to its peers, each rule a group of the keys "
+		  "below: the first rule of which everything matches decides, and what none "
+		  "matches is announced. See POLICY." },
+	{ .path = "policy.class",
+	  .type = CONF_WORD,
+	  RULE_FIELD(class),
+	  .words = class_words,
+	  .required = true,
+	  .example = "class = \"never\"; with what becomes of the flows that match",
+	  .help = "Announce them, do not, or do so from the moment on that the kernel calls them "
+		  "assured: short flows then cost nothing." },
+	{ .path = "policy.protocol",
+	  .type = CONF_STR,
+	  RULE_FIELD(protocol),
+	  .min = 1,
+	  .max = CONF_PROTO_MAX - 1,
+	  .str = "",
+	  .omit_empty = true,
+	  .help = "Protocol: tcp, udp, udplite, sctp, dccp, icmp, icmpv6, gre, esp, ah, or a "
+		  "number of 0 to 255." },
+	{ .path = "policy.port",
+	  .type = CONF_STR,
+	  RULE_FIELD(port),
+	  .min = 1,
+	  .max = CONF_PORT_MAX - 1,
+	  .str = "",
+	  .omit_empty = true,
+	  .help = "Destination port, \"53\" or \"6000-6100\"; of TCP, UDP, UDP-Lite or SCTP." },
+	{ .path = "policy.source",
+	  RULE_PREFIXES(POLICY_SOURCE),
+	  .help = "Prefixes, IPv4 or IPv6, one of which holds the source. An address alone is a "
+		  "prefix of one." },
+	{ .path = "policy.destination",
+	  RULE_PREFIXES(POLICY_DESTINATION),
+	  .help = "Likewise of the destination, as the first packet had it, before translation." },
+	{ .path = "policy.address",
+	  RULE_PREFIXES(POLICY_EITHER),
+	  .help = "Likewise of either of the two. All rules together hold at most 4096 prefixes." },
+	{ .path = "policy.zone",
+	  .type = CONF_NUM,
+	  RULE_FIELD(zone),
+	  .max = 65535,
+	  .num = CONF_NO_ZONE,
+	  .omit_empty = true,
+	  .help = "Conntrack zone, 0 being the default one." },
+	{ .path = "policy.mark",
+	  .type = CONF_STR,
+	  RULE_FIELD(mark),
+	  .min = 1,
+	  .max = CONF_MARK_MAX - 1,
+	  .str = "",
+	  .omit_empty = true,
+	  .help = "Connection mark, \"0x10\", or with a mask \"0x10/0xf0\"." },
+	{ .path = "policy.tcp_states",
+	  .type = CONF_STRS,
+	  .in = CONF_IN_RULE,
+	  .at = offsetof(struct conf_rule_text, states),
+	  .size = CONF_STATE_MAX,
+	  .count_at = offsetof(struct conf_rule_text, state_count),
+	  .min = 1,
+	  .max = CONF_STATES,
+	  .omit_empty = true,
+	  .help = "TCP in one of these states: SYN_SENT, SYN_RECV, ESTABLISHED, FIN_WAIT, "
+		  "CLOSE_WAIT, LAST_ACK, TIME_WAIT, CLOSE, SYN_SENT2." },
 
 	{ .path = "sync.seal",
 	  .type = CONF_WORD,
@@ -148,7 +232,7 @@ static const struct conf_key table[] = {
 		  "link's interface as its scope." },
 	{ .path = "sync.links.peers",
 	  .type = CONF_STRS,
-	  .in_link = true,
+	  .in = CONF_IN_LINK,
 	  .at = offsetof(struct conf_link_text, peers),
 	  .size = CONF_ADDR_MAX,
 	  .count_at = offsetof(struct conf_link_text, peer_count),
@@ -331,11 +415,6 @@ const struct conf_key *conf_table_find(const char *path)
 	return NULL;
 }
 
-static const char *field(const struct conf_key *k, const void *base)
-{
-	return (const char *)base + k->at;
-}
-
 void conf_table_set(const struct conf_key *k, void *base, uint32_t v)
 {
 	char *p = (char *)base + k->at;
@@ -353,19 +432,19 @@ uint32_t conf_table_get(const struct conf_key *k, const void *base)
 	bool b;
 
 	if (k->size == sizeof(b)) {
-		memcpy(&b, field(k, base), sizeof(b));
+		memcpy(&b, conf_field(k, base), sizeof(b));
 		return b;
 	}
-	memcpy(&v, field(k, base), sizeof(v));
+	memcpy(&v, conf_field(k, base), sizeof(v));
 	return v;
 }
 
-void conf_table_defaults(void *base, bool in_link)
+void conf_table_defaults(void *base, enum conf_in in)
 {
 	for (size_t i = 0; i < ARRAY_LEN(table); i++) {
 		const struct conf_key *k = &table[i];
 
-		if (k->in_link != in_link)
+		if (k->in != in)
 			continue;
 		if (k->type == CONF_NUM || k->type == CONF_BOOL || k->type == CONF_WORD)
 			conf_table_set(k, base, k->num);
@@ -406,172 +485,12 @@ void conf_table_allowed(const struct conf_key *k, char *buf, size_t len)
 		(void)snprintf(buf, len, "an array of %u to %u strings", k->min, k->max);
 		break;
 	case CONF_LINKS:
+	case CONF_RULES:
 		(void)snprintf(buf, len, "a list of %u to %u groups", k->min, k->max);
 		break;
 	case CONF_WORD:
 		break; /* has words */
 	}
-}
-
-void conf_addr_text(const struct sockaddr_storage *a, char *buf, size_t len)
-{
-	const struct sockaddr_in *in4 = (const void *)a;
-	const struct sockaddr_in6 *in6 = (const void *)a;
-	const void *addr = a->ss_family == AF_INET6 ? (const void *)&in6->sin6_addr
-						    : (const void *)&in4->sin_addr;
-
-	if (!inet_ntop(a->ss_family, addr, buf, (socklen_t)len))
-		buf[0] = '\0';
-}
-
-static void link_text(const struct link_conf *l, struct conf_link_text *t)
-{
-	const struct sockaddr_in *in4 = (const void *)&l->local;
-	const struct sockaddr_in6 *in6 = (const void *)&l->local;
-
-	*t = (struct conf_link_text){ .peer_count = l->peer_count };
-	memcpy(t->interface, l->interface, sizeof(t->interface));
-	conf_addr_text(&l->local, t->local, sizeof(t->local));
-	t->port = ntohs(l->local.ss_family == AF_INET6 ? in6->sin6_port : in4->sin_port);
-	for (unsigned int i = 0; i < l->peer_count; i++)
-		conf_addr_text(&l->peers[i], t->peers[i], sizeof(t->peers[i]));
-	if (l->group.ss_family) {
-		conf_addr_text(&l->group, t->group, sizeof(t->group));
-		t->ttl = l->ttl;
-	}
-}
-
-static void put_quoted(FILE *out, const char *s)
-{
-	(void)fputc('"', out);
-	for (; *s; s++) {
-		if (*s == '"' || *s == '\\')
-			(void)fputc('\\', out);
-		if ((unsigned char)*s < ' ')
-			(void)fprintf(out, "\\x%02x", (unsigned char)*s);
-		else
-			(void)fputc(*s, out);
-	}
-	(void)fputc('"', out);
-}
-
-static unsigned int count_of(const struct conf_key *k, const void *base)
-{
-	unsigned int n;
-
-	memcpy(&n, (const char *)base + k->count_at, sizeof(n));
-	return n;
-}
-
-static const char *word_of(const struct conf_key *k, const void *base)
-{
-	uint32_t v = conf_table_get(k, base);
-
-	for (size_t i = 0; k->words[i].name; i++) {
-		if ((uint32_t)k->words[i].value == v)
-			return k->words[i].name;
-	}
-	return NULL;
-}
-
-static bool is_empty(const struct conf_key *k, const void *base)
-{
-	switch (k->type) {
-	case CONF_NUM:
-		return conf_table_get(k, base) == 0;
-	case CONF_STR:
-		return !*field(k, base);
-	case CONF_STRS:
-		return count_of(k, base) == 0;
-	case CONF_WORD:
-		return !word_of(k, base);
-	default:
-		return false;
-	}
-}
-
-static const char *last_name(const char *path)
-{
-	const char *dot = strrchr(path, '.');
-
-	return dot ? dot + 1 : path;
-}
-
-static void print_key(const struct conf_key *k, const void *base, FILE *out, const char *indent)
-{
-	if (k->omit_empty && is_empty(k, base))
-		return;
-	(void)fprintf(out, "%s%s = ", indent, last_name(k->path));
-	switch (k->type) {
-	case CONF_NUM:
-		(void)fprintf(out, "%u", conf_table_get(k, base));
-		break;
-	case CONF_BOOL:
-		(void)fputs(conf_table_get(k, base) ? "true" : "false", out);
-		break;
-	case CONF_STR:
-		put_quoted(out, field(k, base));
-		break;
-	case CONF_WORD:
-		(void)fprintf(out, "\"%s\"", word_of(k, base) ?: "");
-		break;
-	case CONF_STRS:
-		for (unsigned int i = 0; i < count_of(k, base); i++) {
-			(void)fputs(i ? ", " : "[ ", out);
-			put_quoted(out, field(k, base) + i * k->size);
-		}
-		(void)fputs(" ]", out);
-		break;
-	case CONF_LINKS:
-		break; /* print_links */
-	}
-	(void)fputs(";\n", out);
-}
-
-static void print_links(const struct conf *conf, FILE *out)
-{
-	(void)fputs("\tlinks = (", out);
-	for (unsigned int i = 0; i < conf->link_count; i++) {
-		struct conf_link_text t;
-
-		link_text(&conf->links[i], &t);
-		(void)fputs(i ? ", {\n" : " {\n", out);
-		for (size_t j = 0; j < ARRAY_LEN(table); j++) {
-			if (table[j].in_link)
-				print_key(&table[j], &t, out, "\t\t");
-		}
-		(void)fputs("\t}", out);
-	}
-	(void)fputs(" );\n", out);
-}
-
-void conf_print(const struct conf *conf, FILE *out)
-{
-	const char *section = "";
-	size_t section_len = 0;
-
-	for (size_t i = 0; i < ARRAY_LEN(table); i++) {
-		const struct conf_key *k = &table[i];
-		const char *dot = strchr(k->path, '.');
-		size_t len = dot ? (size_t)(dot - k->path) : 0;
-
-		if (k->in_link)
-			continue;
-		if (len != section_len || strncmp(k->path, section, len)) {
-			if (section_len)
-				(void)fputs("};\n", out);
-			if (len)
-				(void)fprintf(out, "%.*s = {\n", (int)len, k->path);
-			section = k->path;
-			section_len = len;
-		}
-		if (k->type == CONF_LINKS)
-			print_links(conf, out);
-		else
-			print_key(k, conf, out, len ? "\t" : "");
-	}
-	if (section_len)
-		(void)fputs("};\n", out);
 }
 
 /* Does the field of k differ between a and b? Unused bytes of every field are zero. */
@@ -580,11 +499,11 @@ static bool differs(const struct conf_key *k, const struct conf *a, const struct
 	size_t len = k->size;
 
 	if (k->type == CONF_STRS || k->type == CONF_LINKS) {
-		if (count_of(k, a) != count_of(k, b))
+		if (conf_count(k, a) != conf_count(k, b))
 			return true;
 		len *= k->max;
 	}
-	return memcmp(field(k, a), field(k, b), len) != 0;
+	return memcmp(conf_field(k, a), conf_field(k, b), len) != 0;
 }
 
 void conf_restart_keys(const struct conf *a, const struct conf *b, char *out, size_t len)
@@ -595,7 +514,7 @@ void conf_restart_keys(const struct conf *a, const struct conf *b, char *out, si
 	for (size_t i = 0; i < ARRAY_LEN(table); i++) {
 		int n;
 
-		if (table[i].in_link || table[i].live || !differs(&table[i], a, b))
+		if (table[i].in || table[i].live || !differs(&table[i], a, b))
 			continue;
 		n = snprintf(out + at, len - at, "%s%s", at ? ", " : "", table[i].path);
 		if (n < 0 || (size_t)n >= len - at)
@@ -613,42 +532,11 @@ void conf_copy_live(struct conf *dst, const struct conf *src)
 		const struct conf_key *k = &table[i];
 		bool many = k->type == CONF_STRS;
 
-		if (k->in_link || !k->live || (many && keep_keys))
+		if (k->in || !k->live || (many && keep_keys))
 			continue;
-		memcpy((char *)dst + k->at, field(k, src), many ? k->size * k->max : k->size);
+		memcpy((char *)dst + k->at, conf_field(k, src), many ? k->size * k->max : k->size);
 		if (many)
 			memcpy((char *)dst + k->count_at, (const char *)src + k->count_at,
 			       sizeof(unsigned int));
-	}
-}
-
-static void roff_default(const struct conf_key *k, FILE *out)
-{
-	if (k->required)
-		(void)fputs("; must be given", out);
-	else if (k->omit_empty)
-		(void)fputs("; optional", out);
-	else if (k->type == CONF_NUM)
-		(void)fprintf(out, "; default %u", k->num);
-	else if (k->type == CONF_BOOL)
-		(void)fprintf(out, "; default %s", k->num ? "true" : "false");
-	else if (k->type == CONF_STR)
-		(void)fprintf(out, "; default \"%s\"", k->str);
-	else
-		for (size_t i = 0; k->words[i].name; i++) {
-			if ((uint32_t)k->words[i].value == k->num)
-				(void)fprintf(out, "; default \"%s\"", k->words[i].name);
-		}
-}
-
-void conf_print_keys(FILE *out)
-{
-	for (size_t i = 0; i < ARRAY_LEN(table); i++) {
-		char allowed[128];
-
-		conf_table_allowed(&table[i], allowed, sizeof(allowed));
-		(void)fprintf(out, ".TP\n.B %s\n(%s", table[i].path, allowed);
-		roff_default(&table[i], out);
-		(void)fprintf(out, "%s)\n%s\n", table[i].live ? "; live" : "", table[i].help);
 	}
 }

@@ -8,7 +8,16 @@
 
 #include "conf.h"
 
+#include <string.h>
+
 #define CONF_ADDR_MAX 48 /* text of an address */
+#define CONF_PREFIX_MAX 52
+#define CONF_PROTO_MAX 12
+#define CONF_PORT_MAX 12
+#define CONF_MARK_MAX 24
+#define CONF_STATE_MAX 12
+#define CONF_STATES 9
+#define CONF_NO_ZONE UINT32_MAX /* not given */
 
 enum conf_type {
 	CONF_NUM,   /* uint32_t; min and max are its range */
@@ -18,7 +27,10 @@ enum conf_type {
 	CONF_STRS,  /* char[max][size] and a count; min and max are how many */
 	CONF_LINKS, /* the list of links; keys inside follow as PATH.x and fill a struct
 		       conf_link_text */
+	CONF_RULES, /* likewise of the policy, and a struct conf_rule_text */
 };
+
+enum conf_in { CONF_IN_FILE, CONF_IN_LINK, CONF_IN_RULE };
 
 struct conf_word {
 	const char *name; /* NULL ends the list */
@@ -28,7 +40,7 @@ struct conf_word {
 struct conf_key {
 	const char *path;
 	enum conf_type type;
-	bool in_link;    /* offsets are those of struct conf_link_text */
+	enum conf_in in; /* whose offsets: struct conf, conf_link_text, conf_rule_text */
 	bool live;       /* a reload applies it; else it needs a restart */
 	bool required;   /* no default; example says what to write */
 	bool omit_empty; /* empty or zero means "not given": not printed */
@@ -53,13 +65,37 @@ struct conf_link_text {
 	uint32_t port;
 };
 
+/* A rule of the policy as the file writes it. */
+struct conf_rule_text {
+	uint32_t class, zone;
+	char protocol[CONF_PROTO_MAX], port[CONF_PORT_MAX], mark[CONF_MARK_MAX];
+	char states[CONF_STATES][CONF_STATE_MAX];
+	unsigned int state_count;
+	char prefix[POLICY_SIDES][POLICY_PREFIXES_MAX][CONF_PREFIX_MAX];
+	unsigned int prefix_count[POLICY_SIDES];
+};
+
 /* The i-th row, NULL behind the last. Rows of one section stand together. */
 const struct conf_key *conf_table_at(size_t i);
 /* The row of path, NULL if there is none. */
 const struct conf_key *conf_table_find(const char *path);
 
-/* Sets the fields of base that belong to rows with this in_link to their defaults. */
-void conf_table_defaults(void *base, bool in_link);
+/* Sets the fields of base that belong to rows of in to their defaults. */
+void conf_table_defaults(void *base, enum conf_in in);
+
+/* The field of k in base; the count that belongs to it. */
+static inline const char *conf_field(const struct conf_key *k, const void *base)
+{
+	return (const char *)base + k->at;
+}
+
+static inline unsigned int conf_count(const struct conf_key *k, const void *base)
+{
+	unsigned int n;
+
+	memcpy(&n, (const char *)base + k->count_at, sizeof(n));
+	return n;
+}
 
 /* Stores a number, word value or bool into the field of k. */
 void conf_table_set(const struct conf_key *k, void *base, uint32_t v);
@@ -67,6 +103,9 @@ uint32_t conf_table_get(const struct conf_key *k, const void *base);
 
 /* Prints what k allows: "10 to 86400", "\"hot\" or \"cache\"". */
 void conf_table_allowed(const struct conf_key *k, char *buf, size_t len);
+
+/* Rule i of the policy as a file would write it. */
+void conf_rule_text(const struct policy_conf *policy, unsigned int i, struct conf_rule_text *t);
 
 /* Prints an address as text. */
 void conf_addr_text(const struct sockaddr_storage *a, char *buf, size_t len);

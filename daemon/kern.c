@@ -4,9 +4,9 @@
  * know the messages, kern_sys.c asks /proc/sys.
  *
  * Three sockets, so that none waits for another: events (multicast, filtered), dump, and writes. A
- * cBPF program on the event socket drops what the write socket caused, before it takes room in the
- * buffer; without it a hot standby would fill its own buffer with its own injections. The filter
- * stands before the first group is joined.
+ * cBPF program on the event socket (kern_filter.c) drops what the write socket caused, before it
+ * takes room in the buffer; without it a hot standby would fill its own buffer with its own
+ * injections. The filter stands before the first group is joined.
  *
  * Overrun: after ENOBUFS the kernel drops every further event, in silence, until the queue has been
  * read empty once. So the overrun is reported when that point was passed and not before: a dump
@@ -17,12 +17,12 @@
  * read waits linger_us for more. A slow stream is never delayed.
  */
 #include "kern.h"
+#include "kern_filter.h"
 #include "kern_msg.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/filter.h>
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/netfilter/nfnetlink_compat.h>
 #include <linux/netfilter/nfnetlink_conntrack.h>
@@ -68,32 +68,6 @@ static uint32_t set_buffer(int fd, uint32_t len)
 	if (getsockopt(fd, SOL_SOCKET, SO_RCVBUF, &got, &got_len) < 0)
 		return 0;
 	return (uint32_t)got;
-}
-
-/* Appends one instruction. */
-static void ins(struct sock_fprog *prog, uint16_t code, uint8_t jt, uint8_t jf, uint32_t arg)
-{
-	prog->filter[prog->len++] =
-		(struct sock_filter){ .code = code, .jt = jt, .jf = jf, .k = arg };
-}
-
-/* Rules are tests in a row, each of which may drop; what passes all of them is accepted at the end.
- */
-static int attach_filter(int fd, uint32_t own_port)
-{
-	struct sock_filter code[16];
-	struct sock_fprog prog = { .len = 0, .filter = code };
-
-	/* Caused by our write socket? BPF loads are big-endian, nlmsg_pid lies there in host order.
-	 */
-	ins(&prog, BPF_LD | BPF_W | BPF_ABS, 0, 0, offsetof(struct nlmsghdr, nlmsg_pid));
-	ins(&prog, BPF_JMP | BPF_JEQ | BPF_K, 0, 1, htonl(own_port));
-	ins(&prog, BPF_RET | BPF_K, 0, 0, 0);
-
-	ins(&prog, BPF_RET | BPF_K, 0, 0, UINT32_MAX);
-	if (setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &prog, sizeof(prog)) < 0)
-		return -errno;
-	return 0;
 }
 
 static int join_groups(struct mnl_socket *nl)
@@ -147,7 +121,7 @@ static int open_events(struct kern *k, const struct kern_conf *conf, const char 
 	    mnl_socket_setsockopt(k->event_nl, NETLINK_BROADCAST_ERROR, &on, sizeof(on)) < 0)
 		return -errno;
 	*err_text = "cannot attach a filter to the event socket: out of net.core.optmem_max?";
-	err = attach_filter(k->event_fd, k->write_port);
+	err = kern_filter_attach(k->event_fd, k->write_port, conf->policy);
 	if (err < 0)
 		return err;
 	*err_text = "cannot subscribe to conntrack events: CAP_NET_ADMIN and the kernel module "
@@ -213,6 +187,11 @@ void kern_close(struct kern *k)
 	close_socket(k->dump_nl);
 	close_socket(k->write_nl);
 	free(k);
+}
+
+int kern_policy(struct kern *k, const struct policy_conf *policy)
+{
+	return kern_filter_attach(k->event_fd, k->write_port, policy);
 }
 
 int kern_event_fd(const struct kern *k)

@@ -25,6 +25,8 @@ struct kern_conf {
 				      doubles it) */
 	uint32_t linger_us;        /* after a full batch only */
 	bool reliable; /* the kernel keeps a DESTROY that found no room (NETLINK_BROADCAST_ERROR) */
+	const struct policy_conf *policy; /* what the filter drops besides our own, NULL = nothing;
+					     used in kern_open alone */
 };
 
 /* Opens the sockets, subscribes and attaches the filter; keeps log. Returns 0 or -errno; *err_text
@@ -32,6 +34,10 @@ struct kern_conf {
 int kern_open(struct kern **k, const struct kern_conf *conf, struct log *log,
 	      const char **err_text);
 void kern_close(struct kern *k);
+
+/* Events by another policy from now on. Those that wait to be read passed the old filter. Returns 0
+ * or -errno: the old filter stays. */
+int kern_policy(struct kern *k, const struct policy_conf *policy);
 
 int kern_event_fd(const struct kern *k);
 int kern_dump_fd(const struct kern *k);

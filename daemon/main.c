@@ -95,6 +95,27 @@ static void next_engine_conf(const struct daemon *d, const struct conf *conf,
 	kern_timeouts(&out->timeouts);
 }
 
+/* The filter first: it must let pass what the engine looks for in its dump. */
+static int apply_policy(struct daemon *d, const struct policy_conf *policy, FILE *err)
+{
+	int ret;
+
+	if (!memcmp(policy, &d->conf.policy, sizeof(*policy)))
+		return 0;
+	ret = kern_policy(d->kern, policy);
+	if (!ret && !engine_policy(d->engine, policy, d->now)) {
+		ret = -ENOMEM;
+		(void)kern_policy(d->kern, &d->conf.policy); /* it stood there before */
+	}
+	if (ret)
+		(void)fprintf(err, "policy: %s\n", strerror(-ret));
+	else
+		log_info(d->log,
+			 "policy: %u rules, %u prefixes; what they newly leave out is withdrawn",
+			 policy->rule_count, policy->prefix_count);
+	return ret;
+}
+
 static int apply(struct daemon *d, const struct conf *conf, const struct engine_conf *ec, FILE *err)
 {
 	bool changed = memcmp(&d->conf, conf, sizeof(*conf)) != 0;
@@ -111,6 +132,9 @@ static int apply(struct daemon *d, const struct conf *conf, const struct engine_
 			return ret;
 		}
 	}
+	ret = apply_policy(d, &conf->policy, err);
+	if (ret)
+		return ret;
 	/* Only when the file says something new: `ctsync log` may have set another level meanwhile.
 	 */
 	if (d->conf.log_level != conf->log_level)
@@ -267,7 +291,8 @@ static int start_kern(struct daemon *d)
 {
 	struct kern_conf kc = { .event_buffer_len = d->conf.event_buffer_len,
 				.linger_us = KERN_LINGER_US,
-				.reliable = d->conf.reliable_events };
+				.reliable = d->conf.reliable_events,
+				.policy = &d->conf.policy };
 	const char *text = NULL;
 	int err = kern_open(&d->kern, &kc, d->log, &text);
 
@@ -320,7 +345,7 @@ static int start_engine(struct daemon *d)
 	} while (!d->epoch);
 	d->engine = engine_new(ec, d->epoch, seed, d->now);
 	sodium_memzero(seed, sizeof(seed));
-	if (!d->engine) {
+	if (!d->engine || !engine_policy(d->engine, &d->conf.policy, d->now)) {
 		log_err(d->log, "engine: out of memory");
 		return EX_OSERR;
 	}

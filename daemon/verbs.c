@@ -485,19 +485,12 @@ static void count_flows(struct daemon *d, struct ctl_client *c, enum walk_of of)
 	ctl_end(c, CTL_EXIT_DONE);
 }
 
-static void do_flows(struct daemon *d, struct ctl_client *c, int argc, char **argv)
+/* A listing of the kernel's table, or of a half. */
+static void walk_start(struct ctl_client *c, enum walk_of of, bool packed)
 {
-	enum walk_of of = has_word(argc, argv, "local")    ? WALK_LOCAL
-			  : has_word(argc, argv, "remote") ? WALK_REMOTE
-							   : WALK_KERNEL;
-	struct walk *w;
+	struct walk *w = calloc(1, sizeof(*w));
 	int err = 0;
 
-	if (has_word(argc, argv, "--count")) {
-		count_flows(d, c, of);
-		return;
-	}
-	w = calloc(1, sizeof(*w));
 	if (!w)
 		err = -ENOMEM;
 	else if (of == WALK_KERNEL)
@@ -509,25 +502,39 @@ static void do_flows(struct daemon *d, struct ctl_client *c, int argc, char **ar
 		return;
 	}
 	w->of = of;
+	w->all = packed;
 	ctl_stream_set(c, w);
+}
+
+static void do_flows(struct daemon *d, struct ctl_client *c, int argc, char **argv)
+{
+	enum walk_of of = has_word(argc, argv, "local")    ? WALK_LOCAL
+			  : has_word(argc, argv, "remote") ? WALK_REMOTE
+							   : WALK_KERNEL;
+
+	if (has_word(argc, argv, "--count")) {
+		count_flows(d, c, of);
+		return;
+	}
+	walk_start(c, of, false);
+}
+
+/* What the CLI judges by another policy (cli/policy_test.c). */
+static void do_policy(struct daemon *d, struct ctl_client *c, int argc, char **argv)
+{
+	(void)d;
+	(void)argc;
+	(void)argv;
+	walk_start(c, WALK_KERNEL, true);
 }
 
 /* What the CLI rehearses with (cli/rehearse.c). */
 static void do_rehearse(struct daemon *d, struct ctl_client *c, int argc, char **argv)
 {
-	struct walk *w = calloc(1, sizeof(*w));
-
 	(void)d;
 	(void)argc;
 	(void)argv;
-	if (!w) {
-		ctl_put_err(c, "rehearse: out of memory");
-		ctl_end(c, CTL_EXIT_FAILED);
-		return;
-	}
-	w->of = WALK_LOCAL;
-	w->all = true;
-	ctl_stream_set(c, w);
+	walk_start(c, WALK_LOCAL, true);
 }
 
 /* ---- The doors for ctl.c and main.c ---- */

@@ -15,9 +15,11 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "../conf.h"
 #include "../words.h"
 #include "cli.h"
 #include "keygen.h"
+#include "policy_test.h"
 #include "record.h"
 #include "rehearse.h"
 #include "render.h"
@@ -32,8 +34,9 @@ struct options {
 	const char *socket;
 	int timeout_ms;
 	bool json;
-	const char *record; /* the file that the verb record writes */
-	int argc;           /* the verb and its words */
+	const char *file;     /* a word of the verb's that the daemon is not told */
+	unsigned int seconds; /* of policy test */
+	int argc;             /* the verb and its words */
 	char *argv[WORDS_MAX];
 };
 
@@ -47,6 +50,16 @@ struct reply {
 	bool bar_open; /* and stands on the current line */
 };
 
+static bool is_record(const char *verb)
+{
+	return strcmp(verb, "record") == 0;
+}
+
+static bool is_policy(const char *verb)
+{
+	return strcmp(verb, "policy") == 0;
+}
+
 static void usage(FILE *out)
 {
 	const struct words_verb *v;
@@ -54,7 +67,10 @@ static void usage(FILE *out)
 	(void)fprintf(out, "usage: ctsync [-s SOCKET] [--json] VERB [WORDS]\n\n");
 	for (size_t i = 0; (v = words_at(i)); i++)
 		(void)fprintf(out, "  %-9s%-32s %s\n", v->name,
-			      strcmp(v->name, "record") ? v->words : "FILE", v->help);
+			      is_record(v->name)   ? "FILE"
+			      : is_policy(v->name) ? "test [FILE] [--seconds N]"
+						   : v->words,
+			      v->help);
 	(void)fprintf(out, "  %-9s%-32s %s\n", "keygen", "FILE",
 		      "make a sealing key; needs no daemon");
 	(void)fprintf(
@@ -120,6 +136,7 @@ static int parse_timeout(const char *text)
 static int take_option(struct options *opt, char **argv, int *i)
 {
 	const char *arg = argv[*i], *value;
+	int ms = 0;
 
 	if (take_value("-s", "--socket", argv, i, &value)) {
 		opt->socket = value;
@@ -127,13 +144,18 @@ static int take_option(struct options *opt, char **argv, int *i)
 		opt->timeout_ms = value ? parse_timeout(value) : -1;
 		if (opt->timeout_ms < 0)
 			value = NULL;
+	} else if (take_value(NULL, "--seconds", argv, i, &value)) {
+		ms = value ? parse_timeout(value) : -1;
+		opt->seconds = (unsigned int)ms / 1000;
+		if (ms < 0)
+			value = NULL;
 	} else {
 		return 0;
 	}
 	if (value && *value)
 		return 1;
 	(void)usage_error("%s: %s", arg,
-			  arg[2] == 't' ? "needs seconds, 1 to 3600" : "needs a path");
+			  arg[2] == 't' || ms ? "needs seconds, 1 to 3600" : "needs a path");
 	return -1;
 }
 
@@ -392,7 +414,9 @@ static bool changes(const struct options *opt)
 
 int main(int argc, char **argv)
 {
-	struct options opt = { .socket = getenv("CTSYNCD_SOCKET"), .timeout_ms = CLI_TIMEOUT_MS };
+	struct options opt = { .socket = getenv("CTSYNCD_SOCKET"),
+			       .timeout_ms = CLI_TIMEOUT_MS,
+			       .seconds = 10 };
 	struct cli cli;
 	int err, status;
 
@@ -406,16 +430,25 @@ int main(int argc, char **argv)
 	if (opt.argc > 0 && strcmp(opt.argv[0], "keygen") == 0)
 		return opt.argc == 2 ? (int)keygen(opt.argv[1])
 				     : usage_error("keygen: needs one word, the file to make");
-	if (opt.argc > 0 && strcmp(opt.argv[0], "record") == 0) {
+	if (opt.argc == 3 && is_policy(opt.argv[0]))
+		opt.file = opt.argv[--opt.argc];
+	if (opt.argc > 0 && is_record(opt.argv[0])) {
 		if (opt.argc != 2)
 			return usage_error("record: needs one word, the file to write");
-		opt.record = opt.argv[--opt.argc]; /* the daemon is not told where it goes */
+		opt.file = opt.argv[--opt.argc]; /* the daemon is not told where it goes */
 	}
 	status = check(&opt);
-	if (!status && opt.record)
-		status = (int)record_check(opt.record);
+	if (!status && is_record(opt.argv[0]))
+		status = (int)record_check(opt.file);
 	if (status)
 		return status;
+	if (is_policy(opt.argv[0]))
+		return (int)policy_test(
+			&(struct policy_test){ .socket = opt.socket,
+					       .timeout_ms = opt.timeout_ms,
+					       .json = opt.json,
+					       .file = opt.file ? opt.file : CONF_PATH_DEFAULT,
+					       .seconds = opt.seconds });
 	if (strcmp(opt.argv[0], "rehearse") == 0)
 		return (int)rehearse(opt.socket, opt.timeout_ms, opt.json);
 	err = cli_open(&cli, opt.socket, opt.timeout_ms);
@@ -424,7 +457,7 @@ int main(int argc, char **argv)
 	err = cli_send(&cli, opt.argc, opt.argv);
 	/* Refused before the request was read: the answer says why. */
 	status = err < 0 && err != -EPIPE ? open_failed(&opt, err)
-		 : opt.record             ? (int)record(&cli, opt.record)
+		 : is_record(opt.argv[0]) ? (int)record(&cli, opt.file)
 					  : converse(&cli, &opt);
 	cli_close(&cli);
 	if ((ferror(stdout) || fflush(stdout) == EOF) && errno != EPIPE)

@@ -21,6 +21,7 @@
 #include "cli.h"
 #include "engine.h"
 #include "flow.h"
+#include "flows.h"
 #include "scratch.h"
 #include "util.h"
 
@@ -215,8 +216,9 @@ static int wait_turn(struct rehearsal *r, enum turn turn, const struct flow *f, 
 }
 
 /* One flow of the daemon's. Returns 0, -EPROTO or -ENOMEM. */
-static int take(struct rehearsal *r, const uint8_t *body, size_t len, bool own)
+static int take(void *arg, const uint8_t *body, size_t len, bool own)
 {
+	struct rehearsal *r = arg;
 	struct flow f;
 
 	if (flow_unpack(body, len, &f) != 0)
@@ -234,49 +236,6 @@ static int take(struct rehearsal *r, const uint8_t *body, size_t len, bool own)
 }
 
 /* ---- The daemon's flows ---- */
-
-static int hex_digit(char c)
-{
-	return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
-/* "l <hex>" one of its own, "r <hex>" another's. Returns 0 or -errno. */
-static int take_line(struct rehearsal *r, const char *text)
-{
-	uint8_t body[FLOW_PACKED_MAX];
-	size_t len = 0;
-
-	if ((text[0] != 'l' && text[0] != 'r') || text[1] != ' ')
-		return -EPROTO;
-	for (const char *p = text + 2; *p; p += 2) {
-		int high = hex_digit(p[0]), low = hex_digit(p[1]);
-
-		if (high < 0 || low < 0 || len == sizeof(body))
-			return -EPROTO;
-		body[len++] = (uint8_t)(high << 4 | low);
-	}
-	return take(r, body, len, text[0] == 'l');
-}
-
-/* Reads all of them. Returns the daemon's exit status, or -errno. */
-static int take_all(struct rehearsal *r, struct cli *c)
-{
-	char *line;
-	int ret, err;
-
-	for (;;) {
-		ret = cli_line(c, &line);
-		if (ret <= 0)
-			return ret < 0 ? ret : -EPIPE;
-		if (line[0] == '.' && line[1] == ' ')
-			return atoi(line + 2);
-		if (line[0] == 'e' && line[1] == ' ')
-			(void)fprintf(stderr, "ctsync: %s\n", line + 2);
-		err = line[0] == 'l' && line[1] == ' ' ? take_line(r, line + 2) : 0;
-		if (err < 0)
-			return err;
-	}
-}
 
 static void take_later(struct rehearsal *r)
 {
@@ -375,7 +334,7 @@ static enum ctl_exit perform(struct rehearsal *r, const char *path, int timeout_
 		return broke_off(path, err);
 	err = cli_send(&c, 1, request);
 	if (err == 0)
-		err = take_all(r, &c);
+		err = flows_read(&c, take, r);
 	cli_close(&c);
 	if (err < 0)
 		return broke_off(path, err);

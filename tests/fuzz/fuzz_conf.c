@@ -5,7 +5,7 @@
  * configuration within its bounds. Files that include others are left out, so that an input means
  * the same on every machine.
  *
- * Built of: daemon/conf.c daemon/conf_keys.c daemon/conf_table.c proto/[a-z]*.c -lconfig
+ * Built of: daemon/conf[_a-z]*.c proto/[a-z]*.c -lconfig
  */
 #include "fuzz.h"
 

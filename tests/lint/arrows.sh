@@ -37,9 +37,11 @@ rules() {
 	daemon/conf*            conf*.h link.h log.h engine.h policy.h ctl.h wire.h util.h
 	daemon/state.*          state.h conf.h engine.h util.h log.h
 	daemon/jsonl.*          jsonl.h ctl.h util.h
-	daemon/cli/rehearse.*   rehearse.h scratch.h cli.h kern.h engine.h flow.h log.h ctl.h util.h
+	daemon/cli/policy_test.* policy_test.h flows.h cli.h conf.h policy.h flow.h ctl.h util.h
+	daemon/cli/flows.*      flows.h cli.h flow.h
+	daemon/cli/rehearse.*   rehearse.h scratch.h flows.h cli.h kern.h engine.h flow.h log.h ctl.h util.h
 	daemon/cli/scratch.*    scratch.h util.h
-	daemon/cli/*            cli.h keygen.h record.h rehearse.h render.h ctl.h words.h recording.h util.h
+	daemon/cli/*            cli.h conf.h keygen.h policy_test.h record.h rehearse.h render.h ctl.h words.h recording.h util.h
 	END
 }
 

@@ -160,7 +160,7 @@ static void test_multicast(void **state)
 }
 
 static const char allowed_top[] =
-	"node, standby, active_active, user, sync, kernel, state, control, record, log";
+	"node, standby, active_active, user, policy, sync, kernel, state, control, record, log";
 
 static void test_unknown_keys(void **state)
 {
@@ -375,6 +375,70 @@ static void test_round_trip(void **state)
 			 "log = { target = \"stderr\"; level = \"debug\"; };");
 }
 
+#define RULE(keys) GOOD "policy = (\n{ class = \"never\"; " keys " } );\n"
+
+static void test_policy(void **state)
+{
+	static struct conf a, b;
+	char restart[256];
+
+	(void)state;
+	check_round_trip(GOOD "policy = ( { class = \"always\"; source = [ \"10.0.0.0/8\", "
+			      "\"2001:db8::1\" ]; zone = 0; }, { class = \"assured\"; protocol = "
+			      "\"tcp\"; port = \"80-443\"; mark = \"0x10/0xf0\"; }, { class = "
+			      "\"never\"; protocol = \"253\"; destination = [ \"0.0.0.0/0\" ]; "
+			      "address = [ \"::/0\" ]; mark = \"7\"; }, { class = \"never\"; "
+			      "tcp_states = [ \"TIME_WAIT\", \"CLOSE\" ]; port = \"53\"; } );");
+	check_good(RULE("zone = 7; address = [ \"10.1.0.0/16\" ];"), &a);
+	assert_int_equal(a.policy.rule_count, 1);
+	assert_int_equal(a.policy.rule[0].class, POLICY_NEVER);
+	assert_true(a.policy.rule[0].has_zone && !a.policy.rule[0].has_proto);
+	assert_int_equal(a.policy.rule[0].sides, 1 << POLICY_EITHER);
+	assert_int_equal(a.policy.prefix[0].len, 16);
+	check_good(GOOD, &b);
+	conf_restart_keys(&a, &b, restart, sizeof(restart));
+	assert_string_equal(restart, "");
+	conf_copy_live(&a, &b);
+	assert_int_equal(a.policy.rule_count, 0);
+}
+
+static void test_policy_errors(void **state)
+{
+	(void)state;
+	check_error(GOOD "policy = 7;\n",
+		    ":2: policy: wrong type; allowed: a list of 0 to 64 groups\n");
+	check_error(GOOD "policy = ( { zone = 1; } );\n",
+		    ":2: policy[0].class: missing; write class = \"never\"; with what becomes of "
+		    "the flows that match\n");
+	check_error(RULE("protocol = \"ip\";"),
+		    ":3: policy[0].protocol: \"ip\"; allowed: tcp, udp, udplite, sctp, dccp, icmp, "
+		    "icmpv6, gre, esp, ah, \"0\" to \"255\"\n");
+	check_error(
+		RULE("protocol = \"icmp\"; port = \"7\";"),
+		":3: policy[0].port: \"7\"; allowed: only with protocol tcp, udp, udplite, sctp, "
+		"or none\n");
+	check_error(RULE("port = \"9-7\";"),
+		    ":3: policy[0].port: \"9-7\"; allowed: a port, \"53\", or a range, "
+		    "\"6000-6100\", up to 65535\n");
+	check_error(RULE("mark = \"0x11/0x10\";"),
+		    ":3: policy[0].mark: \"0x11/0x10\"; allowed: a mark within its mask; this one "
+		    "never matches\n");
+	check_error(
+		RULE("source = [ \"10.0.0.1/8\" ];"),
+		":3: policy[0].source: \"10.0.0.1/8\"; allowed: no bits behind the length of the "
+		"prefix\n");
+	check_error(RULE("address = [ \"10.0.0.0/33\" ];"),
+		    ":3: policy[0].address: \"10.0.0.0/33\"; allowed: a length of 0 to 32\n");
+	check_error(RULE("destination = [ \"fw1\" ];"),
+		    ":3: policy[0].destination: \"fw1\"; allowed: an address or prefix, "
+		    "\"10.0.0.0/8\" or \"2001:db8::/32\"\n");
+	check_error(RULE("tcp_states = [ \"NONE\" ];"),
+		    ":3: policy[0].tcp_states: \"NONE\"; allowed: SYN_SENT, SYN_RECV, ESTABLISHED, "
+		    "FIN_WAIT, CLOSE_WAIT, LAST_ACK, TIME_WAIT, CLOSE, SYN_SENT2\n");
+	check_error(RULE("protocol = \"udp\"; tcp_states = [ \"CLOSE\" ];"),
+		    ":3: policy[0].tcp_states: \"udp\"; allowed: protocol = \"tcp\", or none\n");
+}
+
 static void test_reload(void **state)
 {
 	struct conf a, b;
@@ -564,6 +628,7 @@ int main(void)
 		cmocka_unit_test(test_links),       cmocka_unit_test(test_files),
 		cmocka_unit_test(test_round_trip),  cmocka_unit_test(test_reload),
 		cmocka_unit_test(test_keys),        cmocka_unit_test(test_key_owner),
+		cmocka_unit_test(test_policy),      cmocka_unit_test(test_policy_errors),
 		cmocka_unit_test(test_sample),      cmocka_unit_test(test_man_page),
 	};
 

@@ -1,0 +1,121 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# The policy on the real kernel: what it leaves out never reaches the daemon (the engine's counters of events stand still),
+# a reload withdraws what is newly left out and sends what is newly let in, and nothing else; what the kernel cannot
+# filter (marks) the daemon does.
+
+# shellcheck source=tests/netns/lib.sh
+. "$(dirname "$0")/lib.sh"
+MODE=hot
+
+reload() { # the new policy, on both nodes
+	local fw
+	for fw in fw1 fw2; do
+		EXTRA=$1 config_write "$fw"
+		kill -HUP "${PIDS[$fw]}"
+	done
+	for fw in fw1 fw2; do
+		poll 5 in_force "$fw" "$1" || return 1
+	done
+}
+squeezed() { tr -d ' \n\t'; }
+# In the form in which the daemon prints it.
+in_force() { # firewall, policy
+	local printed
+	printed=$(ctsync "$1" config | squeezed)
+	if [ -n "$2" ]; then
+		[[ $printed == *"$(squeezed <<<"$2" | sed 's/,\]/]/g')"* ]]
+	else
+		[[ $printed != *policy=* ]]
+	fi
+}
+events() { echo $(($(counter fw1 events_new) + $(counter fw1 events_update) + $(counter fw1 events_destroy))); }
+udp_in() { in_ns "$(fw_ns "$1")" conntrack -L -p udp 2>/dev/null | grep -c '^udp' || :; }
+remote_is() { [ "$(remote_count fw2)" = "$1" ]; }
+copies_gone() { [ "$(udp_in fw2)" = 0 ]; }
+remote_has() { ctsync fw2 flows remote | grep -q "$1"; }
+not_remote() { ! remote_has "$1"; }
+
+net_make
+daemons_start
+check "2,000 flows of TCP" flood fw1 create -n 2000
+check "2,000 flows of UDP" flood fw1 create -U -n 2000 -b 500000
+check "both nodes hold the same" poll 10 equal fw1
+
+no_udp='policy = ( { class = "never"; protocol = "udp"; } );'
+sent=$(counter fw1 records_sent)
+check "reload: no UDP" reload "$no_udp"
+check "it leaves fw2's memory" poll 10 remote_is 2000
+check "and fw2's kernel" poll 10 copies_gone
+check_that "fw1 keeps it" "$(udp_in fw1) == 2000"
+check_that "nothing else was sent" "$(counter fw1 records_sent) - $sent == 2000"
+
+before=$(events)
+check "3,000 more flows of UDP" flood fw1 create -U -n 3000 -b 600000
+check "some change" flood fw1 update -U -n 500 -b 600000 -m 5
+check "some end" flood fw1 delete -U -n 1000 -b 600000
+check "and one flow of TCP" flood fw1 create -n 1 -b 700000
+check "that one is sent" poll 5 remote_is 2001
+check_that "no event of UDP came to the daemon" "$(events) - $before == 1"
+
+sent=$(counter fw1 records_sent)
+check "reload: nothing new" reload "$no_udp"
+for_time 1
+check_that "nothing is sent" "$(counter fw1 records_sent) == $sent"
+
+check "reload: without a policy" reload ''
+check "both nodes hold the same" poll 15 equal fw1
+check_that "4,000 flows of UDP came" "$(counter fw1 records_sent) - $sent == 4000"
+check_that "on fw2 too" "$(udp_in fw2) == 4000"
+
+check "reload: not what is marked 99, DNS only once assured" reload \
+	'policy = ( { class = "assured"; protocol = "udp"; port = "53"; }, { class = "never"; mark = "0x63/0xff"; } );'
+check "100 flows get the mark" flood fw1 update -n 100 -m 99
+check "they are withdrawn" poll 5 remote_is 5901
+check "another mark" flood fw1 update -n 100 -m 98
+check "they come back" poll 5 remote_is 6001
+
+before=$(events)
+dns=(-p udp -s 192.0.2.77 -d 198.51.100.1 --sport 7777 --dport 53)
+check "a question" in_ns "$FW1" conntrack -I "${dns[@]}" -t 100
+check "it is assured" in_ns "$FW1" conntrack -U "${dns[@]}" -u SEEN_REPLY,ASSURED
+check "it is sent" poll 5 remote_has 192.0.2.77
+check "it ends" in_ns "$FW1" conntrack -D "${dns[@]}"
+check "fw2 hears of it" poll 5 not_remote 192.0.2.77
+check_that "the daemon saw that it was assured and that it ended" "$(events) - $before == 2"
+
+before=$(counter fw1 events_new)
+traffic_start
+tr_open tcp4 50 tcp6 50
+check "100 connections: both nodes hold the same" poll 10 kernels_equal
+check_that "none told of its SYN" "$(counter fw1 events_new) - $before < 20"
+traffic_stop
+
+check "prefixes: 300 of IPv4, more than the kernel's filter holds for IPv6" reload \
+	"policy = ( { class = \"never\"; source = [ $(for i in $(seq 300); do printf '"10.%d.%d.0/24", "2001:db8:%x::1/128", ' $((i % 60)) $((i % 250)) "$i"; done)\"10.64.0.0/10\" ]; } );"
+check "fw2 loses what it leaves out" poll 10 not_remote ' src=10\.64\.'
+
+# A dry run against the table that is there.
+EXTRA='policy = ( { class = "never"; protocol = "udp"; }, { class = "assured"; protocol = "tcp"; } );' config_write fw2
+dry() { ctsync fw1 --json policy test "$TMP/fw2/ctsyncd.conf" --seconds 2 >"$TMP/dry.json"; }
+row() { python3 -c 'import json,sys; r=json.load(open(sys.argv[1])); print(int(eval("r" + sys.argv[2])))' "$TMP/dry.json" "$1"; }
+sent=$(counter fw1 records_sent)
+(for_time 1 && flood fw1 create -n 400 -b 800000 && flood fw1 create -U -n 300 -b 810000) &
+check "a dry run of fw2's policy on fw1" dry
+wait $!
+check_that "it counts the flows of UDP, and announces none" \
+	"$(row '["rules"][0]["flows"]') == $(udp_in fw1) && $(row '["rules"][0]["announced"]') == 0"
+check_that "and those of TCP, which are assured" \
+	"$(row '["rules"][1]["announced"]') == $(row '["rules"][1]["flows"]')"
+check_that "400 records in 2 s" "$(row '["all"]["records_per_s"]') == 200"
+bytes=$(row '["all"]["bytes_per_s"]')
+check_that "of 20 to 40 bytes" "20 * 200 < $bytes && $bytes < 40 * 200"
+check "as text too" ctsync fw1 policy test "$TMP/fw2/ctsyncd.conf" --seconds 1
+check "a file that is not there is told" not ctsync fw1 policy test "$TMP/none.conf"
+
+EXTRA='policy = ( { class = "sometimes"; } );' config_write fw1
+kill -HUP "${PIDS[fw1]}"
+told() { grep -q 'ctsyncd.conf:[0-9]*: policy\[0\].class: "sometimes" is not known; allowed: "always", "never" or "assured"' "$TMP/fw1/log"; }
+check "a wrong class is told with its line and what is allowed" poll 5 told
+finish
