@@ -75,4 +75,7 @@ bool bed_line(const char *family, const char *start, char *out, size_t len);
 bool bed_same_words(const char *a, const char *b);
 void bed_flush(void);
 
+/* kern_attrs.c: a part of kern_check. */
+void check_attrs(struct kern *k);
+
 #endif

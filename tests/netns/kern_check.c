@@ -683,6 +683,7 @@ int main(int argc, char **argv)
 	test_batch(k);
 	test_same_key(k);
 	test_refusals(k);
+	check_attrs(k);
 	bed_events(k);
 	test_own_events(k);
 	test_foreign_events(k);
