@@ -277,7 +277,8 @@ static void put_nat(struct out *o, uint16_t type, const struct flow_key *key, co
 
 /* What the reply tuple tells of NAT: its destination is the translated source, its source the
  * translated destination. An ICMP id stands in the same place of both tuples; the kernel counts it
- * with the source, and takes it for either. */
+ * with the source, and takes it for either. Keys of GRE are no part of a range: the kernel
+ * translates them for PPTP's helper alone, so inverse has them translated already. */
 static void put_nats(struct out *o, const struct flow *f, const struct flow_tuple *inverse)
 {
 	const struct flow_tuple *r = &f->reply;
@@ -476,6 +477,10 @@ size_t kern_build_inject(void *buf, size_t len, const struct flow *f, uint32_t s
 	if (f->key.expect != 0)
 		return build_expect(buf, len, f, seq);
 	flow_inverse(&f->key, &inverse);
+	if (f->key.proto == IPPROTO_GRE && (f->has & FLOW_HAS_REPLY) != 0) {
+		inverse.sport = f->reply.sport;
+		inverse.dport = f->reply.dport;
+	}
 	put_key(&o, &f->key);
 	put_reply(&o, &f->key, &inverse);
 	put_u32(&o, CTA_STATUS, create_status(f));

@@ -165,10 +165,70 @@ class Ftp:
         read_exactly(self.c, t)
 
 
+class Tcp:
+    """A plain connection: what is special about it is what the firewall does."""
+
+    def __init__(self, port):
+        self.port = port
+
+    def open(self):
+        enter(SV)
+        listener = socket.create_server((SERVER[V4], self.port))
+        enter(CL)
+        self.a = socket.create_connection((SERVER[V4], self.port), 3, (CLIENT[V4], 0))
+        listener.settimeout(3)
+        self.b = listener.accept()[0]
+        self.check()
+
+    def check(self):
+        for here, there in ((self.a, self.b), (self.b, self.a)):
+            t = token()
+            here.sendall(t)
+            read_exactly(there, t)
+
+
+class Pptp(Tcp):
+    """A control connection with one call, and GRE whose keys are the call's ids: RFC 2637. The firewall rewrites the
+    client's id. How ids belong together its helper alone knows, so the GRE part cannot outlive it: see ctsyncd(8)."""
+    CLIENT_ID, SERVER_ID = 0x1111, 0x2222
+
+    def __init__(self):
+        super().__init__(1723)
+
+    def tell(self, here, there, kind, body):
+        """Sends a control message; returns what arrives."""
+        here.sendall(struct.pack("!HHIHH", 12 + len(body), 1, 0x1A2B3C4D, kind, 0) + body)
+        got = b""
+        while len(got) < 12 + len(body):
+            got += there.recv(12 + len(body) - len(got))
+        return got
+
+    def open(self):
+        super().open()
+        names = bytes(128)
+        self.tell(self.a, self.b, 1, struct.pack("!HHIIHH", 0x100, 0, 3, 3, 1, 1) + names)
+        self.tell(self.b, self.a, 2, struct.pack("!HBBIIHH", 0x100, 1, 0, 3, 3, 1, 1) + names)
+        call = struct.pack("!HHIIIIHHHH", self.CLIENT_ID, 1, 300, 100000000, 3, 3, 64, 0, 0, 0)
+        seen = struct.unpack_from("!H", self.tell(self.a, self.b, 7, call + names), 12)[0]
+        reply = struct.pack("!HHBBHIHHI", self.SERVER_ID, seen, 1, 0, 0, 100000, 64, 0, 0)
+        self.tell(self.b, self.a, 8, reply)
+        enter(CL)
+        a = socket.socket(V4, socket.SOCK_RAW, GRE)
+        a.bind((CLIENT[V4], 0))
+        enter(SV)
+        b = socket.socket(V4, socket.SOCK_RAW, GRE)
+        b.bind((SERVER[V4], 0))
+        for here, to, there, key in ((a, SERVER[V4], b, self.SERVER_ID), (b, "10.2.0.254", a, seen)):
+            t = token()
+            here.sendto(struct.pack("!HHHHI", 0x3001, 0x880B, len(t), key, 1) + t, (to, 0))
+            await_bytes(there, t)
+
+
 def main():
     gre = struct.pack("!HH", 0, 0x0800)
     kinds = {
         "udp, zone": Datagrams(V4, 17, 7005), "udp, zone of the original direction": Datagrams(V4, 17, 7006),
+        "udp, zone of the reply direction": Datagrams(V4, 17, 7008),
         "udp, labels": Datagrams(V4, 17, 7007), "udp6, labels": Datagrams(V6, 17, 7007),
         "udp, hairpin": Datagrams(V4, 17, 8081, target="10.1.0.254", here="10.1.0.2"),
         "gre": Datagrams(V4, GRE, kind=socket.SOCK_RAW, head=gre),
@@ -176,6 +236,7 @@ def main():
         "protocol 99": Datagrams(V4, OTHER, kind=socket.SOCK_RAW),
         "protocol 99 over IPv6": Datagrams(V6, OTHER, kind=socket.SOCK_RAW),
         "sctp": Sctp(V4), "sctp6": Sctp(V6), "ftp": Ftp(),
+        "tcp, proxied": Tcp(7010), "pptp": Pptp(),
     }
     for line in sys.stdin:
         for name, kind in kinds.items():

@@ -1,11 +1,12 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# The rarer kinds of flows, made by real traffic where a client can: SCTP, GRE, UDP-Lite, protocols without ports, zones, labels,
-# hairpin NAT into a range of ports, NAT of IPv6, an FTP session that the firewall rewrites (helper, shifted sequence
-# numbers) with its transfer (master), a fixed timer. The active firewall dies; the other's kernel must hold the same,
-# attribute by attribute, and every one of them must go on under rules that let nothing new pass. FTP without losing or
-# doubling a byte.
+# The rarer kinds of flows, made by real traffic where a client can: SCTP, GRE, a call of PPTP, UDP-Lite, protocols without
+# ports, zones of both directions or one, labels, a handshake that the firewall answers for the server (SYNPROXY), hairpin
+# NAT into a range of ports, NAT of IPv6, an FTP session that the firewall rewrites (helper, shifted sequence numbers) with
+# its transfer (master), a fixed timer. The active firewall dies; the other's kernel must hold the same, attribute by
+# attribute, and every one of them must go on under rules that let nothing new pass (of PPTP the control connection). FTP
+# without losing or doubling a byte.
 #
 # MODE=hot and MODE=cache; without it both, one after the other.
 
@@ -19,15 +20,24 @@ kinds_rules() { # on both: helper, labels, zones, hairpin
 		in_ns "$n" nft -f - <<-'RULES' || die "rules of the kinds in $n"
 		table inet kinds {
 			ct helper ftp-std { type "ftp" protocol tcp; l3proto ip; }
+			ct helper pptp-std { type "pptp" protocol tcp; l3proto ip; }
 			chain zones {
 				type filter hook prerouting priority raw
 				udp dport 7005 ct zone set 5
 				udp sport 7005 ct zone set 5
 				udp dport 7006 ct original zone set 6
+				udp dport 7008 ct reply zone set 8
+				udp sport 7008 ct reply zone set 8
+				tcp dport 7010 tcp flags & (fin | syn | rst | ack) == syn notrack
+			}
+			chain proxy {
+				type filter hook forward priority -1
+				tcp dport 7010 ct state invalid,untracked counter synproxy mss 1460 wscale 7 timestamp sack-perm
 			}
 			chain help {
 				type filter hook prerouting priority filter
 				tcp dport 21 ct helper set "ftp-std"
+				tcp dport 1723 ct helper set "pptp-std"
 				udp dport 7007 ct label 77 counter
 				udp dport 7007 ct label set 77
 			}
@@ -59,6 +69,9 @@ kinds_do() { # COMMAND TEXT: a check for each kind
 # Packets that met a label before the rule set it.
 labelled() { in_ns "$1" nft list chain inet kinds help | sed -n 's/.*ct label .*counter packets \([0-9]*\).*/\1/p'; }
 
+# Packets of handshakes that were answered by the proxy: SYN and ACK of each.
+proxied() { in_ns "$1" nft list chain inet kinds proxy | sed -n 's/.*counter packets \([0-9]*\).*synproxy.*/\1/p'; }
+
 has() { grep -q -- "$1" "$TMP/held.txt"; } # PATTERN: of a line of the owner's table
 
 same_as_saved() { compare --skip-state SYN_SENT "dump:$TMP/owner" "kernel:$FW2"; }
@@ -69,6 +82,8 @@ net_make
 timeouts_long
 for ns in "$FW1" "$FW2"; do
 	sysctl_in "$ns" net.netfilter.nf_conntrack_{gre_timeout,gre_timeout_stream}=600
+	# The proxy has to see the end of a handshake that conntrack does not pick up.
+	sysctl_in "$ns" net.netfilter.nf_conntrack_tcp_loose=0
 done
 kinds_rules
 daemons_start
@@ -88,9 +103,11 @@ kinds_do check "before, again"
 # What the test is about must be there, or it would prove nothing.
 in_ns "$FW1" conntrack -L >"$TMP/held.txt" 2>/dev/null
 in_ns "$FW1" conntrack -L -f ipv6 >>"$TMP/held.txt" 2>/dev/null
-for what in '^sctp .*ESTABLISHED' '^udplite' '^gre' '^unknown  99' 'zone=5' 'zone-orig=6' 'helper=ftp' 'dport=40[0-9][0-9] '; do
+for what in '^sctp .*ESTABLISHED' '^udplite' '^gre' '^unknown  99' 'zone=5' 'zone-orig=6' 'zone-reply=8' 'helper=ftp' \
+	'^tcp .*dport=7010' 'helper=pptp' '^gre .*srckey=0x1111 dstkey=0x2222' 'dport=40[0-9][0-9] '; do
 	check "fw1 holds $what" has "$what"
 done
+check_that "fw1 proxied the handshake" "$(proxied "$FW1") == 2"
 check_that "fw1 holds labels" "$(labelled "$FW1") > 0"
 check "fw2 learns them" poll 15 ready fw2
 [ "$MODE" != hot ] || check "both kernels hold the same, attribute by attribute" poll 15 owner_is_known
