@@ -74,6 +74,7 @@
 	X(rekeys, "key rotations")                                                                 \
 	X(worn, "epochs whose packet counter came to its end")                                     \
 	X(bit_flips, "bits flipped in the tables of a daemon")                                     \
+	X(outcomes, "outcomes of promotes told")                                                   \
 	X(failover_flows, "flows checked after a failover")                                        \
 	X(conns_lost, "connections that met no entry")                                             \
 	X(conns_stale, "connections that met an old window")                                       \

@@ -276,6 +276,24 @@ static bool do_ops(struct sim *s, int n)
 	return false;
 }
 
+/* No flow is told twice, and none of which it was not told that it was taken over (R77). */
+static void check_outcome(struct sim *s, int n)
+{
+	bool pending;
+	const struct engine_outcome *o = engine_outcome(s->node[n].e, &pending);
+	uint64_t by_errno = 0;
+
+	for (unsigned int i = 0; i < ENGINE_ERRNOS; i++)
+		by_errno += o->refused_by[i];
+	s->count.outcomes++;
+	if (s->flipped)
+		return;
+	if (o->alive > o->taken || o->ended > o->taken || by_errno != o->refused)
+		sim_fail(s, "node %d: taken %llu, alive %llu, ended %llu, refused %llu (R77)", n,
+			 (unsigned long long)o->taken, (unsigned long long)o->alive,
+			 (unsigned long long)o->ended, (unsigned long long)o->refused);
+}
+
 static void read_notes(struct sim *s, int n)
 {
 	struct engine_note note;
@@ -287,6 +305,8 @@ static void read_notes(struct sim *s, int n)
 		world_mix(s, note.type, note.arg0);
 		if (note.type == NOTE_ROLE)
 			s->node[n].role = (enum engine_role)note.arg0;
+		if (note.type == NOTE_OUTCOME)
+			check_outcome(s, n);
 		if (++count > 10000)
 			sim_fail(s, "node %d: engine_note never ends", n);
 	}
