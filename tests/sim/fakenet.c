@@ -85,11 +85,13 @@ void net_free(struct sim *s)
 	s->record_count = 0;
 }
 
-/* Endpoints of a node: (link, peer) in that order. */
+/* Endpoints of a node: (link, peer) in that order, or the links' groups. */
 unsigned int net_endpoint(const struct sim *s, int at, int peer, unsigned int link)
 {
 	unsigned int slot = (unsigned int)(peer < at ? peer : peer - 1);
 
+	if (s->p.multicast)
+		return link;
 	return link * (s->p.nodes - 1) + slot;
 }
 
@@ -127,7 +129,11 @@ static void send_one(struct sim *s, struct packet *p, const uint8_t *pkt, size_t
 		s->count.blocked++;
 		return;
 	}
-	if (!s->calm && rng_chance(&s->rng, s->p.loss)) {
+	if (s->node[p->dst].mtu && len > s->node[p->dst].mtu) {
+		s->count.too_large++;
+		return;
+	}
+	if (!s->calm && rng_chance(&s->rng, s->p.link_loss[p->link])) {
 		s->count.lost++;
 		return;
 	}
@@ -149,6 +155,7 @@ static void send_one(struct sim *s, struct packet *p, const uint8_t *pkt, size_t
 
 void net_send(struct sim *s, int src, uint32_t to, const uint8_t *pkt, size_t len)
 {
+	s->count.multicasts += s->p.multicast;
 	for (unsigned int link = 0; link < s->p.links; link++)
 		for (int dst = 0; dst < (int)s->p.nodes; dst++) {
 			struct packet p = { .src = (uint8_t)src,

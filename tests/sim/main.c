@@ -29,7 +29,6 @@ static const struct {
 	{ "drop VALUE", "likewise" },
 	{ "drop UNKNOWN", "likewise" },
 	{ "drop PEERS", "needs more nodes than a run has: tests/unit/test_engine_recv.c" },
-	{ "repairs_merged", "needs a shared medium: tests/unit/test_group.c" },
 	{ "events_ignored", "no loopback here: tests/unit/test_engine.c" },
 	{ "drop DELETIONS", "needs 65,536 deletions beyond a gap" },
 };

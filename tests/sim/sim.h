@@ -15,11 +15,11 @@
 #include "peek.h"
 #include "rng.h"
 
-#define NODES_MAX 3
+#define NODES_MAX 4
 #define LINKS_MAX 2
-#define KEYS_MAX 256   /* flows that can exist in one run */
-#define EVENTS_MAX 512 /* event buffer of a fake kernel */
-#define STREAMS_MAX 64 /* epochs in one run */
+#define KEYS_MAX 256    /* flows that can exist in one run */
+#define EVENTS_MAX 512  /* event buffer of a fake kernel */
+#define STREAMS_MAX 128 /* epochs in one run */
 #define OPS_BATCH 64
 #define START_AT (1000 * USEC_PER_SEC)
 #define OWN_PORT 4711    /* netlink port of a daemon's own writes */
@@ -36,6 +36,10 @@
 	X(replayed, "recorded datagrams replayed")                                                 \
 	X(reflected, "datagrams sent back to their sender")                                        \
 	X(blocked, "datagrams stopped by a partition")                                             \
+	X(multicasts, "datagrams that went to all at once")                                        \
+	X(too_large, "datagrams that an interface could not take")                                 \
+	X(mtu_changes, "interfaces whose MTU changed")                                             \
+	X(fours, "runs of four nodes")                                                             \
 	X(inbox_full, "datagrams lost in a full socket buffer")                                    \
 	X(partitions, "full partitions")                                                           \
 	X(partitions_one_way, "one-way partitions")                                                \
@@ -170,6 +174,7 @@ struct node {
 	struct policy_conf policy;
 	struct fakekern k;
 	bool off;              /* no power: forwards nothing */
+	uint16_t mtu;          /* the largest datagram that its interfaces take; 0 = any */
 	bool booted_before;    /* a daemon has run since the kernel's boot */
 	enum engine_role role; /* persisted, as NOTE_ROLE said */
 	usec_t stalled_to, pump_at, up_at, unheard_to;
@@ -232,6 +237,7 @@ enum act_type {
 	ACT_FLASH,
 	ACT_POLICY,
 	ACT_FLIP,
+	ACT_MTU,
 };
 
 struct act {
@@ -248,6 +254,9 @@ struct params {
 	unsigned int nodes, links, keys;
 	bool hot, sealed;
 	uint32_t loss, dup, flip, reorder; /* of 10,000 */
+	uint32_t link_loss[LINKS_MAX];
+	bool multicast;
+	usec_t mtu_us; /* between changes of an MTU; 0 = it does not matter */
 	uint32_t delay_us, jitter_us;
 	unsigned int events_cap, table_max;
 	uint32_t refuse;
@@ -271,6 +280,7 @@ struct sim {
 	struct rng rng, policy_rng;
 	struct rng flip_rng; /* of flipped bits alone */
 	bool flipped; /* some bit was: from then on equality at the end counts, and no step */
+	struct rng group_rng; /* of group.c */
 	struct params p;
 	usec_t policy_us; /* between changes of policy; 0 = none */
 	bool alike;       /* all nodes have one policy */
@@ -321,6 +331,11 @@ void world_snapshot(struct sim *s, int n, struct engine_stats *st);
 /* params.c */
 void params_draw(struct sim *s);
 void params_conf(struct sim *s, int n, struct engine_conf *c);
+
+/* group.c */
+void group_draw(struct sim *s);
+void group_init(struct sim *s);
+void group_mtu(struct sim *s);
 
 /* traffic.c */
 void traffic_init(struct sim *s);

@@ -396,6 +396,10 @@ static void do_act(struct sim *s, unsigned int which)
 		if (!s->calm)
 			scope_reload(s);
 		break;
+	case ACT_MTU:
+		if (!s->calm)
+			group_mtu(s);
+		break;
 	case ACT_FLASH:
 		traffic_flash_end(s, a.arg, a.node);
 		break;
@@ -457,6 +461,7 @@ static void init(struct sim *s, uint64_t seed)
 	s->rng.s = seed * 0x2545f4914f6cdd1dULL + 1;
 	s->now = START_AT + rng_below(&s->rng, USEC_PER_SEC);
 	params_draw(s);
+	group_draw(s);
 	for (unsigned int i = 0; i < 2; i++)
 		for (unsigned int k = 0; k < 32; k++)
 			s->psk[i][k] = (uint8_t)rng_next(&s->rng);
@@ -469,6 +474,8 @@ static void init(struct sim *s, uint64_t seed)
 		world_act(s, ACT_GC, n, 0, s->now + rng_below(&s->rng, 10 * USEC_PER_SEC));
 		world_act(s, ACT_START, n, 0, s->now + rng_below(&s->rng, 3 * USEC_PER_SEC));
 	}
+	s->count.fours = s->p.nodes == 4;
+	group_init(s);
 	traffic_init(s);
 	scope_init(s);
 	world_act(s, ACT_TRAFFIC, 0, 0, s->now);
@@ -511,10 +518,10 @@ void world_run(struct sim *s, uint64_t seed, bool verbose)
 	end = s->now + s->p.active_us;
 	sim_trace(
 		s,
-		"seed %llu: %u nodes, %u links, %u keys, %s, %s, loss %u dup %u flip %u reorder %u",
-		(unsigned long long)seed, s->p.nodes, s->p.links, s->p.keys,
-		s->p.hot ? "hot" : "cache", s->p.sealed ? "sealed" : "unsealed", s->p.loss,
-		s->p.dup, s->p.flip, s->p.reorder);
+		"seed %llu: %u nodes, %u links%s, %u keys, %s, %s, loss %u dup %u flip %u reorder %u",
+		(unsigned long long)seed, s->p.nodes, s->p.links,
+		s->p.multicast ? " multicast" : "", s->p.keys, s->p.hot ? "hot" : "cache",
+		s->p.sealed ? "sealed" : "unsealed", s->p.loss, s->p.dup, s->p.flip, s->p.reorder);
 	while (!s->failed && s->now < end)
 		step(s);
 	if (!s->failed)
