@@ -518,7 +518,7 @@ void world_run(struct sim *s, uint64_t seed, bool verbose)
 	end = s->now + s->p.active_us;
 	sim_trace(
 		s,
-		"seed %llu: %u nodes, %u links%s, %u keys, %s, %s, loss %u dup %u flip %u reorder %u",
+		"seed %llu: %u nodes, %u links%s, %u keys, %s, %s, loss %u dup %u flip %u reord %u",
 		(unsigned long long)seed, s->p.nodes, s->p.links,
 		s->p.multicast ? " multicast" : "", s->p.keys, s->p.hot ? "hot" : "cache",
 		s->p.sealed ? "sealed" : "unsealed", s->p.loss, s->p.dup, s->p.flip, s->p.reorder);
