@@ -171,10 +171,10 @@ static unsigned int ring_order(const struct recorder *r, struct recording_segmen
 /* Its next bytes, a multiple of 8; behind the segments comes the end. 0: that is all. */
 static size_t copy_next(struct copy *c, const void **p, size_t max)
 {
-	const struct part *part = &c->parts[c->at];
+	const struct part *part;
 	size_t len;
 
-	for (; c->at < c->count && !part->len; part++)
+	while (c->at < c->count && !c->parts[c->at].len)
 		c->at++;
 	if (c->at == c->count) {
 		c->end.sum = c->sum;
@@ -184,6 +184,7 @@ static size_t copy_next(struct copy *c, const void **p, size_t max)
 	}
 	if (c->at > c->count)
 		return 0;
+	part = &c->parts[c->at];
 	len = part->len - c->pos;
 	if (len > max)
 		len = max & ~(size_t)7;

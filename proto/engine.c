@@ -584,6 +584,8 @@ bool engine_op(struct engine *e, struct engine_op *op, usec_t now)
 	if (!patrol_op(e, op, now))
 		return false;
 	tape_op(e->tape, op);
+	if (!e->ops_out)
+		e->ops_at = now;
 	e->ops_out += op->type != OP_DUMP;
 	if (e->conf.active_active)
 		active_liberal(&op->flow);
@@ -602,5 +604,7 @@ void engine_result(struct engine *e, const struct engine_op *op, int err, const 
 	e->now = now;
 	assert(e->ops_out && op->type != OP_DUMP);
 	e->ops_out--;
+	if (now > e->ops_at + OPS_SLOW_MS * USEC_PER_MS)
+		e->inexact_to_s = to_s(now) + INEXACT_S;
 	answer_result(e, op, err, got, now);
 }

@@ -45,14 +45,16 @@
 #define ACK_MS 20
 #define LIST_RETRY_MS 50
 #define VECTOR_RETRY_MS 200
-#define OVERRUN_WAIT_MS 100    /* from an overrun to its dump: lets the burst pass */
-#define CLAIM_WAIT_S 2         /* a claim must stand so long before a stale entry is replaced */
-#define RETRY_ROUND_S 10       /* refused kernel writes are tried again every so often */
-#define MUTE_DUMP_MS 5000      /* shortest pause between dumps made for mute entries */
-#define MUTE_DUMP_EACH_US 100  /* and so long for each entry of the table: about 1 % of a core */
-#define BUCKET_MASK 0x3fffffU  /* of the hashes in one bucket */
-#define SCRUB_S 300            /* default of conf.scrub_s */
-#define SCRUB_STEP_MAX 4096    /* records recomputed in one tick, but for the last bucket */
+#define OVERRUN_WAIT_MS 100   /* from an overrun to its dump: lets the burst pass */
+#define OPS_SLOW_MS 1000      /* between operation and answer: the machine stood still */
+#define INEXACT_S 432000      /* the longest timer that we write for a copy which packets refresh */
+#define CLAIM_WAIT_S 2        /* a claim must stand so long before a stale entry is replaced */
+#define RETRY_ROUND_S 10      /* refused kernel writes are tried again every so often */
+#define MUTE_DUMP_MS 5000     /* shortest pause between dumps made for mute entries */
+#define MUTE_DUMP_EACH_US 100 /* and so long for each entry of the table: about 1 % of a core */
+#define BUCKET_MASK 0x3fffffU /* of the hashes in one bucket */
+#define SCRUB_S 300           /* default of conf.scrub_s */
+#define SCRUB_STEP_MAX 4096   /* records recomputed in one tick, but for the last bucket */
 #define SCRUB_BUCKETS_MAX 1024 /* and buckets */
 
 /* rec.flags. "own" = local half, "stray" = strays, "mirror" = a peer's. */
@@ -320,7 +322,9 @@ struct engine {
 	struct outcome outcome;
 	struct reread rereads[REREADS_MAX];
 	unsigned int reread_at, reread_count;
-	uint32_t ops_out; /* operations handed out and not yet answered */
+	uint32_t ops_out;      /* operations handed out and not yet answered */
+	usec_t ops_at;         /* the first of them was handed out */
+	uint32_t inexact_to_s; /* when a timer was written is not known well enough until then */
 	uint64_t refused_noted;
 	int refused_errno;
 	usec_t refused_at;

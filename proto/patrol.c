@@ -94,12 +94,15 @@ bool patrol_make(struct engine_op *op, enum engine_op_type type, struct rec *r, 
 	return true;
 }
 
-/* On an entry that we wrote: its timer ends when we said, unless packets pass (R35). */
-static bool op_exact(struct engine_op *op, enum engine_op_type type, struct rec *r,
-		     unsigned int table, uint32_t timeout_s)
+/* On an entry that we wrote: its timer ends when we said, unless packets pass (R35). Not if we
+ * stood still between writing and looking at the clock. */
+static bool op_exact(const struct engine *e, struct engine_op *op, enum engine_op_type type,
+		     struct rec *r, unsigned int table, uint32_t timeout_s)
 {
-	op->exact = patrol_make(op, type, r, table, TAG_PLAIN, timeout_s, r->written_s);
-	return op->exact;
+	bool made = patrol_make(op, type, r, table, TAG_PLAIN, timeout_s, r->written_s);
+
+	op->exact = made && to_s(e->now) >= e->inexact_to_s;
+	return made;
 }
 
 static bool injectable(const struct engine *e, const struct rec *r)
@@ -114,7 +117,7 @@ static bool stray_op(struct engine *e, struct rec *r, struct engine_op *op)
 	if (r->flags & F_CHECK)
 		return patrol_make(op, OP_GET, r, TABLE_STRAYS, TAG_PARTIAL, 0, 0);
 	if (r->flags & F_DOOM)
-		return op_exact(op, OP_DELETE, r, TABLE_STRAYS, 0);
+		return op_exact(e, op, OP_DELETE, r, TABLE_STRAYS, 0);
 	if (!(r->flags & F_KERN) && injectable(e, r))
 		return master_inject(e, r, TABLE_STRAYS, op);
 	return false;
@@ -188,9 +191,9 @@ static bool mirror_op(struct engine *e, struct peer *p, struct rec *r, struct en
 	if (own || unknown_find(e, r) || copy_is_not_ours(r))
 		return false;
 	if ((r->flags & F_KERN) && !injectable(e, r)) /* a new life, too young to be carried on */
-		return op_exact(op, OP_DELETE, r, p->index, 0);
+		return op_exact(e, op, OP_DELETE, r, p->index, 0);
 	if (r->flags & F_REBORN)
-		return op_exact(op, OP_REPLACE, r, p->index, rec_timer(e, r).hold_s);
+		return op_exact(e, op, OP_REPLACE, r, p->index, rec_timer(e, r).hold_s);
 	if (r->flags & F_KERN)
 		return update_op(e, p, r, op);
 	if (mirror_find(e, r->body, r->keylen, r->hash, false, &other))
@@ -297,7 +300,7 @@ static bool visit_copy(struct engine *e, struct peer *p, struct rec *r, struct e
 		return false;
 	if (left + 1 >= hold || !patrol_token(e))
 		return false;
-	return op_exact(op, OP_REFRESH, r, p->index, hold);
+	return op_exact(e, op, OP_REFRESH, r, p->index, hold);
 }
 
 static void refusal_forget(struct engine *e, struct rec *r)
