@@ -175,14 +175,14 @@ void own_stale_later(struct engine *e, struct peer *p, struct rec *r, usec_t now
 	cache_list_add(p->mirror, r, CACHE_LIST_LATER);
 }
 
-/* What left with its address, in memory alone, waits for a promote, whatever other nodes say that
- * cannot take its place. */
+/* What was deleted by force waits for a promote, covered as long as it waits, whatever other nodes
+ * say of the flow that cannot take its place. */
 static bool is_awaited_still(const struct engine *e, const struct rec *stray, const struct rec *r)
 {
 	struct flow f;
 
-	return (stray->flags & (F_FORCED | F_KERN)) == F_FORCED &&
-	       !flow_unpack(r->body, r->len, &f) && !active_injectable(e, &f);
+	return (stray->flags & F_FORCED) && !flow_unpack(r->body, r->len, &f) &&
+	       !active_injectable(e, &f);
 }
 
 void own_mirror_set(struct engine *e, struct peer *p, struct rec *r, usec_t now)
