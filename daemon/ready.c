@@ -6,23 +6,20 @@
  * yet made up for.
  *
  * It fails closed: what cannot be known is a reason against it. A primary is ready: the flows are
- * its own. Active-active it has its peers' to take over, as a backup has.
+ * its own. Active-active it has its peers' to take over, as a backup has. No side effects here: the
+ * simulator asks the same judgement. ready_watch.c asks on behalf of the daemon.
  */
 #include "ready.h"
 
 #include <ctype.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
-
-#include "daemon.h"
-#include "events.h"
 
 /* Each entry stands in two chains, and the kernel refuses one that would make a chain longer than a
  * limit drawn from 50 to 79: at 12 entries a bucket, 24 a chain on average, that is one in a
  * million. */
 #define ENTRIES_PER_BUCKET_MAX 12
-/* Packets are looked for so often. */
-#define PROBE_US (5 * USEC_PER_SEC)
 /* An event that a packet caused proves for so long that packets are tracked. */
 #define ORGANIC_US (600 * USEC_PER_SEC)
 /* Entries may end between two looks: so many may be missing, and one of a hundred. */
@@ -52,14 +49,6 @@ enum kern_tracking ready_tracks(const struct ready_tracking *t, usec_t now)
 	if (t->organic_at && now < t->organic_at + ORGANIC_US)
 		return KERN_TRACKING_ON;
 	return t->probe;
-}
-
-/* What a promote would write. */
-static uint64_t to_write(const struct engine_stats *s, const struct ready_facts *f)
-{
-	uint64_t more = s->remote_flows > s->copies ? s->remote_flows - s->copies : 0;
-
-	return f->hot ? more : more + s->orphans;
 }
 
 /* Has the kernel room for more entries? */
@@ -110,18 +99,7 @@ void ready_of(const struct engine_stats *s, const struct ready_facts *f, struct 
 			       " entries are there",
 			       s->copies, f->count);
 	else
-		out->ready = has_room(f, to_write(s, f), out->reason);
-}
-
-void ready_judge(const struct daemon *d, const struct engine_stats *s, struct ready *out)
-{
-	struct ready_facts f = { .hot = d->conf.hot,
-				 .active_active = d->conf.active_active,
-				 .rereading = s->count.overruns > d->overruns_over,
-				 .tracking = ready_tracks(&d->tracking, d->now) };
-
-	kern_counts(&f.count, &f.max, &f.buckets);
-	ready_of(s, &f, out);
+		out->ready = has_room(f, s->absent, out->reason);
 }
 
 /* The end of a figure at p; p itself if it is none. at: start of the text. A digit in a name,
@@ -150,27 +128,5 @@ bool ready_same_reason(const char *a, const char *b)
 			return false;
 		if (*p == '\0')
 			return true;
-	}
-}
-
-void ready_watch(struct daemon *d)
-{
-	struct engine_stats s;
-	struct ready r;
-	bool turned;
-
-	engine_stats(d->engine, &s, d->now);
-	if (!d->tracking.probed_at || d->now >= d->tracking.probed_at + PROBE_US)
-		ready_track(&d->tracking, kern_tracking(), &s.count, d->now);
-	ready_judge(d, &s, &r);
-	d->ready_at = d->now;
-	d->ready_due = false;
-	turned = !d->ready.reason[0] || r.ready != d->ready.ready;
-	if (turned)
-		log_info(d->log, "node %s: %s: %s", d->conf.node, r.ready ? "ready" : "not ready",
-			 r.reason);
-	if (turned || !ready_same_reason(r.reason, d->ready.reason)) {
-		d->ready = r;
-		events_ready(d);
 	}
 }

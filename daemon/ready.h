@@ -25,7 +25,6 @@ struct ready {
 struct ready_facts {
 	int64_t count, max, buckets; /* kern_counts: -1 unknown */
 	bool rereading; /* events were lost, the dump that makes up for it has not ended */
-	bool hot;       /* standby mode */
 	bool active_active;
 	enum kern_tracking tracking; /* of packets */
 };

@@ -387,6 +387,7 @@ struct engine_stats {
 	bool complete;   /* first dump ended */
 	uint64_t epoch, head, dropped, sent;
 	uint64_t local_flows, unclaimed, orphans, tombstones, mute;
+	uint64_t absent; /* of peers or nobody, and not in our kernel: what a promote would write */
 	uint64_t remote_flows, copies, backlog,
 		stale;       /* over all peers; stale = entries waiting for OP_REPLACE */
 	uint64_t memory_len; /* bytes held by the caches */

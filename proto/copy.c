@@ -103,6 +103,7 @@ void copy_wanted(struct engine *e, const struct peer *p, const struct rec *r)
 
 void stray_del(struct engine *e, struct rec *r)
 {
+	e->absent -= !(r->flags & F_KERN);
 	if (r->flags & F_UNKNOWN)
 		e->unclaimed--;
 	cache_del(e->strays, r);
@@ -133,6 +134,7 @@ struct rec *stray_put(struct engine *e, const struct rec *r, uint16_t flags, uin
 	s->expire_s = r->expire_s;
 	s->gen = e->dump.gen;
 	s->aux = 0;
+	e->absent += !(flags & F_KERN);
 	if (flags & F_UNKNOWN)
 		e->unclaimed++;
 	return s;
@@ -257,6 +259,8 @@ static void copy_left(struct engine *e, struct peer *p, struct rec *r, enum gone
 	if (!deadline_s) /* let_go: the kernel's own, and not as the peer said */
 		return;
 	if (e->role == ROLE_PRIMARY && (how == GONE_FORCED || how == GONE_OLD)) {
+		if (!scope_wants_body(e, r->body, r->len))
+			return; /* not to be let go to the record that leaves */
 		e->count.revived += how == GONE_FORCED;
 		s = own_adopt(e, r->body, r->len, r->keylen, r->hash, deadline_s, false, now);
 		if (s)

@@ -310,6 +310,7 @@ struct engine {
 	usec_t hello_at, hello_sent_at, beat_at;
 	bool hello_now, unclaimed_own;     /* nobody claims: strays of unknown origin are ours */
 	uint64_t mute, unclaimed, refused; /* flows in that state now */
+	uint64_t absent;                   /* strays that are not in our kernel */
 
 	struct peer peers[ENGINE_PEERS_MAX];
 	unsigned int peer_count;

@@ -375,9 +375,12 @@ static void event_partial(struct engine *e, const struct flow *f, const struct k
 {
 	uint8_t body[FLOW_PACKED_MAX];
 	size_t len = flow_pack(f, body);
-	struct rec *s = cache_put(e->strays, body, len, k->len, k->hash);
+	struct rec *s = stray_find(e, k->p, k->len, k->hash);
 
 	e->count.events_unknown++;
+	if (s)
+		stray_del(e, s);
+	s = cache_put(e->strays, body, len, k->len, k->hash);
 	if (!s)
 		return;
 	s->flags = F_KERN | F_CHECK;
@@ -485,6 +488,9 @@ static void dump_unknown(struct engine *e, const struct flow *f, const struct ke
 		own_maybe_mute(e, r);
 		return;
 	}
+	r = stray_find(e, k->p, k->len, k->hash);
+	if (r)
+		stray_del(e, r);
 	len = flow_pack(f, body);
 	r = cache_put(e->strays, body, len, k->len, k->hash);
 	if (!r) {

@@ -193,6 +193,7 @@ void engine_stats(const struct engine *e, struct engine_stats *s, usec_t now)
 	s->local_flows = cache_flows(e->local);
 	s->unclaimed = e->unclaimed;
 	s->orphans = cache_flows(e->strays) - e->unclaimed;
+	s->absent = e->absent;
 	s->tombstones = cache_tombs(e->local);
 	s->mute = e->mute;
 	s->memory_len = cache_memory(e->local) + cache_memory(e->strays);
@@ -209,6 +210,7 @@ void engine_stats(const struct engine *e, struct engine_stats *s, usec_t now)
 		s->copies += p->copies;
 		s->backlog += patrol_backlog(e, p);
 		s->stale += stale_of(p);
+		s->absent += cache_flows(p->mirror) - p->copies;
 		s->memory_len += cache_memory(p->mirror);
 	}
 }

@@ -100,7 +100,7 @@ def compile_and_link(scratch, name, source):
         if status:
             return None, text
         extra = [program + ".o"]
-    status, text = run([*cc, *flags, "-o", program, *objects, *extra, "libctproto.a",
+    status, text = run([*cc, *flags, "-o", program, *objects, *extra, "libctdaemon.a", "libctproto.a",
                         *shlex.split(os.environ["MUTANT_LIBS"])])
     return (None, text) if status else (program, None)
 

@@ -5,10 +5,12 @@
  * promote (I6); and when faults have stopped, every mirror equals its owner's table, every own flow
  * its kernel's entry, and every node says so (I1).
  */
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "../../daemon/ready.h"
 #include "sim.h"
 
 #define BLIND_US                                                                                   \
@@ -42,6 +44,26 @@ void own_check_removal(struct sim *s, int n, unsigned int i, const char *how)
 }
 
 /* A key is own, a copy or a stray, never two of them (own.c). */
+/* What a promote would write is counted, not found by looking. */
+static void check_absent(struct sim *s, int n)
+{
+	struct engine_stats st;
+	uint64_t absent = 0;
+	struct peek_rec r;
+
+	world_snapshot(s, n, &st);
+	for (unsigned int i = 0; i < s->p.keys; i++) {
+		const struct peek_key *key = &s->conn[i].key;
+
+		absent += peek_stray(s->node[n].e, key, &r) && !r.tomb && !r.in_kernel;
+		for (unsigned int k = 0; k < ENGINE_PEERS_MAX; k++)
+			absent += peek_mirror(s->node[n].e, k, key, &r) && !r.tomb && !r.in_kernel;
+	}
+	if (absent != st.absent && !s->flipped)
+		sim_fail(s, "node %d: %llu flows are not in its kernel, it counts %llu", n,
+			 (unsigned long long)absent, (unsigned long long)st.absent);
+}
+
 void own_check_kinds(struct sim *s, int n)
 {
 	uint64_t print = peek_kinds_print(s->node[n].e);
@@ -49,6 +71,7 @@ void own_check_kinds(struct sim *s, int n)
 	if (print == s->node[n].kinds_print)
 		return;
 	s->node[n].kinds_print = print;
+	check_absent(s, n);
 	for (unsigned int i = 0; i < s->p.keys && !s->failed; i++)
 		if (peek_kinds(s->node[n].e, &s->conn[i].key) > 1)
 			sim_fail(s, "node %d: flow %u is own and copy, or a copy twice", n, i);
@@ -65,6 +88,17 @@ static bool reply_held(const struct sim *s, const struct flow *f, unsigned int i
 		    !memcmp(&t->f.reply, &f->reply, sizeof(f->reply)))
 			return true;
 	}
+	return false;
+}
+
+/* Do two flows that node n should hold want one reply tuple? */
+static bool clashes(const struct sim *s, int n)
+{
+	for (unsigned int m = 0; m < s->p.nodes; m++)
+		for (unsigned int i = 0; i < s->p.keys; i++)
+			if ((int)m != n && s->node[m].k.ent[i].present &&
+			    reply_held(s, &s->node[m].k.ent[i].f, i, n))
+				return true;
 	return false;
 }
 
@@ -169,6 +203,35 @@ static bool work_waits(const struct sim *s, int n, unsigned int i)
 	return false;
 }
 
+/* The daemon's whole judgement of node n, with what the fake kernel tells of itself. */
+bool own_is_ready(struct sim *s, int n)
+{
+	const struct node *node = &s->node[n];
+	struct ready_facts f = { .count = node->k.count,
+				 .max = s->p.table_max,
+				 .buckets = KEYS_MAX,
+				 .active_active = s->p.active_active,
+				 .tracking = KERN_TRACKING_ON };
+	struct engine_stats st;
+	struct ready r;
+
+	world_snapshot(s, n, &st);
+	f.rereading = node->k.overrun || st.count.overruns > node->overruns_over;
+	ready_of(&st, &f, &r);
+	sim_trace(s, "node %d: %s: %s", n, r.ready ? "ready" : "not ready", r.reason);
+	return r.ready;
+}
+
+/* Could a promote have been refused what it had to write? Not for want of room, if the node said
+ * that it was ready, and no packet has made an entry here since. */
+static bool may_refuse(const struct sim *s, int n)
+{
+	const struct failover_check *f = &s->node[n].failover;
+
+	return s->p.refuse || clashes(s, n) ||
+	       (s->p.table_max < KEYS_MAX && (!f->ready || f->opened));
+}
+
 /* After each turn of a daemon: is its promote done, and is all there? What an event has undone
  * since (the end of an earlier life, read late) is looked at when it is done again. */
 void own_check_failover(struct sim *s, int n)
@@ -183,8 +246,12 @@ void own_check_failover(struct sim *s, int n)
 	peek_owner(s->node[n].e, &o);
 	if (o.role != ROLE_PRIMARY || s->flipped)
 		return; /* demoted again before it could be done */
-	if (c->serial != f->serial || c->refused || s->p.table_max < KEYS_MAX || s->p.refuse ||
-	    s->failed || s->node[n].conf.flows_max < s->p.keys)
+	if (c->serial != f->serial || s->failed || s->node[n].conf.flows_max < s->p.keys)
+		return;
+	if (c->refused_by[ENOMEM] && f->ready && !may_refuse(s, n))
+		sim_fail(s, "node %d: was ready, and its promote was refused %llu flows", n,
+			 (unsigned long long)c->refused_by[ENOMEM]);
+	if (c->refused || may_refuse(s, n))
 		return;
 	for (unsigned int i = 0; i < s->p.keys; i++) {
 		const struct kent *t = &s->node[n].k.ent[i];
@@ -266,17 +333,6 @@ static const char *mirror_settled(struct sim *s, int n, int m)
 			return say(s, "node %d: flow %u of node %d differs", n, i, m);
 	}
 	return NULL;
-}
-
-/* Do two flows that node n should hold want one reply tuple? */
-static bool clashes(const struct sim *s, int n)
-{
-	for (unsigned int m = 0; m < s->p.nodes; m++)
-		for (unsigned int i = 0; i < s->p.keys; i++)
-			if ((int)m != n && s->node[m].k.ent[i].present &&
-			    reply_held(s, &s->node[m].k.ent[i].f, i, n))
-				return true;
-	return false;
 }
 
 static const char *claims_settled(struct sim *s, int n)

@@ -83,6 +83,7 @@ static bool look(const struct rec *r, bool current, struct peek_rec *out)
 		.flags = r->flags,
 		.current = current,
 		.mute = (r->flags & F_MUTE) != 0,
+		.in_kernel = (r->flags & F_KERN) != 0,
 		.work = r->list == CACHE_LIST_WORK,
 	};
 	return true;

@@ -27,6 +27,7 @@ struct peek_rec {
 	uint16_t flags; /* F_x */
 	bool current;   /* mirror: of the peer's present epoch */
 	bool mute;      /* own: its end may go unheard */
+	bool in_kernel; /* mirror, stray: has an entry in this kernel */
 	bool work;      /* mirror: an operation waits to be made for it */
 };
 

@@ -79,6 +79,8 @@
 	X(worn, "epochs whose packet counter came to its end")                                     \
 	X(bit_flips, "bits flipped in the tables of a daemon")                                     \
 	X(outcomes, "outcomes of promotes told")                                                   \
+	X(ready_promotes, "promotes of nodes that said they were ready")                           \
+	X(unready_promotes, "promotes of nodes that said they were not")                           \
 	X(failover_flows, "flows checked after a failover")                                        \
 	X(conns_lost, "connections that met no entry")                                             \
 	X(conns_stale, "connections that met an old window")                                       \
@@ -159,6 +161,8 @@ struct failover_check { /* I6: what must be in this kernel once the promote is d
 	bool armed;
 	usec_t armed_at;
 	int from;
+	bool ready;          /* it said, as its promote began, that nothing would be lost */
+	unsigned int opened; /* entries that packets made here since */
 	uint64_t serial;
 	usec_t expire_at[KEYS_MAX]; /* 0 = not demanded */
 	bool forced[KEYS_MAX];      /* its owner's kernel ended it as the address left */
@@ -182,6 +186,7 @@ struct node {
 	struct packet inbox[INBOX_MAX];
 	unsigned int inbox_count;
 	size_t inbox_len;
+	uint64_t overruns_at_dump, overruns_over; /* as daemon.h has them */
 	struct failover_check failover;
 	uint64_t print, kinds_print; /* fingerprints at the previous look */
 	struct engine_counters last; /* of this engine at the previous check */
@@ -404,6 +409,7 @@ void own_check_kinds(struct sim *s, int n);
 void own_arm_failover(struct sim *s, int from, int to);
 void own_unheard(struct sim *s, int n); /* events of n were lost */
 void own_untold(struct sim *s, int n);  /* n cannot tell how its flows ended */
+bool own_is_ready(struct sim *s, int n);
 void own_check_failover(struct sim *s, int n);
 const char *own_settled(struct sim *s); /* NULL, or what is not yet as it must be at the end */
 

@@ -202,6 +202,7 @@ static void create(struct sim *s, unsigned int i, int n)
 		return;
 	}
 	fk_create(s, n, i, &s->conn[i].flow, traffic_timeout(s, i), 0);
+	s->node[n].failover.opened++;
 	t->seq = ++s->conn[i].seq;
 	t->packet_at = s->now;
 }

@@ -107,6 +107,7 @@ void world_start(struct sim *s, int n)
 	node->stalled_to = 0;
 	node->up_at = s->now;
 	node->dumped_at = 0;
+	node->overruns_at_dump = node->overruns_over = 0;
 	node->last = (struct engine_counters){ 0 };
 	sim_trace(s, "node %d: daemon starts, epoch %llx, %s, origin %d", n,
 		  (unsigned long long)epoch, node->role == ROLE_PRIMARY ? "primary" : "backup",
@@ -258,6 +259,10 @@ static bool do_batch(struct sim *s, int n)
 	oracle_owner(s, n);
 	fk_apply(s, n, ops, count);
 	if (dump) {
+		struct engine_stats st;
+
+		world_snapshot(s, n, &st);
+		s->node[n].overruns_at_dump = st.count.overruns;
 		sim_trace(s, "node %d: dump starts", n);
 		fk_dump_start(s, n);
 	}
@@ -305,6 +310,8 @@ static void read_notes(struct sim *s, int n)
 		world_mix(s, note.type, note.arg0);
 		if (note.type == NOTE_ROLE)
 			s->node[n].role = (enum engine_role)note.arg0;
+		if (note.type == NOTE_DUMP_END)
+			s->node[n].overruns_over = s->node[n].overruns_at_dump;
 		if (note.type == NOTE_OUTCOME)
 			check_outcome(s, n);
 		if (++count > 10000)

@@ -19,11 +19,9 @@ static void good(struct engine_stats *s, struct ready_facts *f)
 		.role = ROLE_BACKUP, .ready = true, .remote_flows = 1000, .copies = 1000
 	};
 	(void)snprintf(s->reason, sizeof(s->reason), "in sync");
-	*f = (struct ready_facts){ .count = 1000,
-				   .max = 262144,
-				   .buckets = 65536,
-				   .hot = true,
-				   .tracking = KERN_TRACKING_ON };
+	*f = (struct ready_facts){
+		.count = 1000, .max = 262144, .buckets = 65536, .tracking = KERN_TRACKING_ON
+	};
 }
 
 static void expect(const struct engine_stats *s, const struct ready_facts *f, bool ready,
@@ -112,17 +110,15 @@ static void test_table(void **state)
 
 	(void)state;
 	good(&s, &f);
-	f.hot = false;
 	s.copies = 0;
-	s.orphans = 24;
+	s.absent = 1024;
 	f.count = 100;
 	f.max = 1124; /* what a promote would write just fits */
 	expect(&s, &f, true, "in sync");
 	f.max = 1123;
 	expect(&s, &f, false,
 	       "nf_conntrack_max of 1123 is too small: 100 entries are there, 1024 would come");
-	f.hot = true; /* orphans are in the kernel already, if anywhere */
-	expect(&s, &f, true, "in sync");
+	s.absent = 0;
 	s.copies = 1000;
 	f.count = 1000;
 	f.max = 1000;
@@ -142,6 +138,7 @@ static void test_hash(void **state)
 	good(&s, &f);
 	s.remote_flows = 500000;
 	s.copies = 0;
+	s.absent = 500000;
 	f.max = 1000000;
 	f.buckets = 65536;
 	expect(&s, &f, true, "in sync");
