@@ -14,6 +14,7 @@ import sys
 
 BODY_AT = 43
 CELL = 64
+REGION_MAX = 1 << 30  # sanitizers reserve terabytes for their own ends
 
 
 def regions(pid):
@@ -21,7 +22,9 @@ def regions(pid):
         for line in maps:
             words = line.split()
             if words[1].startswith("rw") and (len(words) < 6 or words[5] == "[heap]"):
-                yield [int(x, 16) for x in words[0].split("-")]
+                start, end = (int(x, 16) for x in words[0].split("-"))
+                if end - start < REGION_MAX:
+                    yield start, end
 
 
 def main():
