@@ -160,6 +160,7 @@ static inline void flow_begin_ext(struct flow *f)
  * DST_NAT_DONE 0x100, FIXED_TIMEOUT 0x400, HELPER 0x2000 and EXPECTED 0x1. OFFLOAD, DYING,
  * TEMPLATE, UNTRACKED, SEQ_ADJUST stay local. */
 #define FLOW_STATUS_MASK 0x25bfu
+#define FLOW_STATUS_LASTING 0x0006u /* SEEN_REPLY, ASSURED: never unset while the entry lives */
 
 /* Packs key into out (FLOW_KEY_MAX bytes at least). Returns the length: 14 to 41. */
 size_t flow_key_pack(const struct flow_key *key, uint8_t *out);

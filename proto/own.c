@@ -231,14 +231,23 @@ static bool own_body(struct engine *e, struct rec *r, const uint8_t *body, size_
 	return true;
 }
 
+/* Does f tell of a later life of the key than was, its beginning unheard? We know no id of what we
+ * wrote ourselves, but what has seen replies, or is assured, stays so to its end. */
+static bool other_life(const struct rec *r, const struct flow *was, const struct flow *f)
+{
+	if ((f->has & FLOW_HAS_ID) && r->aux)
+		return f->id != r->aux;
+	return (f->has & FLOW_HAS_ALL) && (was->status & ~f->status & FLOW_STATUS_LASTING);
+}
+
 void own_update(struct engine *e, struct rec *r, const struct flow *f, bool fresh, usec_t now)
 {
 	uint8_t body[FLOW_PACKED_MAX];
 	struct flow cur;
 	size_t len;
 
-	fresh = fresh || ((f->has & FLOW_HAS_ID) && r->aux && f->id != r->aux);
-	if (fresh || flow_unpack(r->body, r->len, &cur)) {
+	fresh = flow_unpack(r->body, r->len, &cur) || fresh || other_life(r, &cur, f);
+	if (fresh) {
 		flow_copy(&cur, f);
 		r->flags &= (uint16_t)~F_ADOPTED;
 	} else {

@@ -235,6 +235,7 @@ static int op_join(struct sim *s, int n, unsigned int i, const struct flow *thei
 	if (joined.has & FLOW_HAS_TIMEOUT)
 		set_timer(s, t, joined.timeout_s);
 	fk_snapshot(s, n, i, got);
+	got->has |= FLOW_HAS_ALL;
 	return 0;
 }
 
@@ -273,6 +274,7 @@ static int op_one(struct sim *s, int n, const struct engine_op *op, struct flow 
 	if (op->type == OP_UPDATE)
 		return op_update(s, n, (unsigned int)i, op);
 	*got = f;
+	got->has |= FLOW_HAS_ALL;
 	*has_got = op->type == OP_GET || op->type == OP_REFRESH || op->type == OP_JOIN;
 	if (op->type == OP_JOIN)
 		return op_join(s, n, (unsigned int)i, &op->flow, got);
@@ -333,8 +335,12 @@ static void read_slice(struct sim *s, int n)
 
 		k->dump_at = (k->dump_at + k->dump_step) % s->p.keys;
 		k->dump_seen++;
-		if (fk_alive(s, n, i))
-			fk_snapshot(s, n, i, &k->slice[k->slice_count++]);
+		if (fk_alive(s, n, i)) {
+			struct flow *f = &k->slice[k->slice_count++];
+
+			fk_snapshot(s, n, i, f);
+			f->has |= FLOW_HAS_ALL;
+		}
 	}
 	k->slice_ready = true;
 }
