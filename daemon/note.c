@@ -166,7 +166,8 @@ static void note_peer(struct daemon *d, const struct engine_note *n)
 		break;
 	case NOTE_NAME_CLASH:
 		log_err(d->log,
-			"peer: another node is named %s like this one; give each node its own name",
+			"peer: another node is named %s like this one (give each its own name), "
+			"or what this node sent in an earlier run is played back",
 			*n->peer ? n->peer : d->conf.node);
 		break;
 	case NOTE_TABLES:

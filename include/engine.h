@@ -285,6 +285,7 @@ uint64_t engine_build(void);
 	X(repairs_merged, "requests of a peer that the answer to another peer served")             \
 	X(records_applied, "records applied to a mirror")                                          \
 	X(records_ignored, "records of versions already held")                                     \
+	X(hellos_unknown, "HELLO taken of epochs that were not agreed on")                         \
 	X(hellos_sent, "HELLO sent")                                                               \
 	X(reports_sent, "REPORT sent")                                                             \
 	X(reports_received, "REPORT received")                                                     \

@@ -286,8 +286,11 @@ static int recv_body(struct engine *e, struct peer *p, const struct wire_head *h
 	if (type == WIRE_HACK)
 		return hello_hack(e, h, flags, &b, endpoint);
 	if (!p || p->epoch != h->epoch) {
-		rc = hello_unknown(e, now);
-		return type == WIRE_HELLO ? hello_recv(e, h, &b, 1U << endpoint) : rc;
+		rc = hello_unknown(e, endpoint, len, now);
+		if (type != WIRE_HELLO)
+			return rc;
+		e->count.hellos_unknown++;
+		return hello_recv(e, h, &b, 1U << endpoint);
 	}
 	peer_heard(e, p, type == WIRE_HELLO ? WIRE_BYE : type, flags, len, now);
 	if (type == WIRE_HELLO)
@@ -305,8 +308,10 @@ static int recv_opened(struct engine *e, const struct wire_head *h, unsigned int
 		       uint8_t *pkt, size_t len, usec_t now)
 {
 	if (h->sender == e->id) {
-		if (h->epoch != e->epoch)
+		if (h->epoch != e->epoch && e->now >= e->clash_at) {
 			note_put(e, NOTE_NAME_CLASH, NULL, 0, 0);
+			e->clash_at = e->now + CLASH_PAUSE_MS * USEC_PER_MS;
+		}
 		return -DROP_SELF;
 	}
 	return recv_body(e, peer_find(e, h->sender), h, endpoint, pkt, len, now);
@@ -427,7 +432,7 @@ usec_t engine_deadline(const struct engine *e)
 {
 	usec_t at = min_u64(e->hello_at, patrol_deadline(e, e->now));
 
-	if (e->hello_now || e->note_count || stream_pending(e) || scrub_busy(e))
+	if (e->hello_now || e->hello_to || e->note_count || stream_pending(e) || scrub_busy(e))
 		return e->now;
 	if (e->peer_count)
 		at = min_u64(at, e->beat_at);
@@ -553,7 +558,7 @@ size_t engine_send(struct engine *e, uint8_t *pkt, uint32_t *to, usec_t now)
 	*to = ENGINE_TO_ALL;
 	wire_init(&b, pkt, stream_dgram_max(e) - seal_tag_len(&e->seal));
 	b.at = WIRE_HEAD_LEN;
-	if (put_bye(e, &b) || hello_put_hack(e, &b, to) || hello_put(e, &b, now) ||
+	if (put_bye(e, &b) || hello_put_hack(e, &b, to) || hello_put(e, &b, to, now) ||
 	    put_peer(e, &b, to, now))
 		len = b.at;
 	else

@@ -38,9 +38,10 @@
 
 #define HELLO_FAST_MS 1000 /* while a peer is missing */
 #define HELLO_SLOW_MS 10000
-#define HELLO_LIMIT_MS 100 /* at most one for an unknown epoch in so long */
-#define GAP_MS 1           /* wait for reordered datagrams before asking for an inner gap */
-#define TAIL_MS 5          /* silence before asking for what head says is missing at the end */
+#define CLASH_PAUSE_MS 10000 /* a clash of names is told so often */
+#define HELLO_LIMIT_MS 100   /* at most one for an unknown epoch in so long */
+#define GAP_MS 1             /* wait for reordered datagrams before asking for an inner gap */
+#define TAIL_MS 5            /* silence before asking for what head says is missing at the end */
 #define REPORT_RETRY_MS 20
 #define ACK_MS 20
 #define LIST_RETRY_MS 50
@@ -308,6 +309,9 @@ struct engine {
 	unsigned int repair_at;
 	uint64_t counter;
 	usec_t hello_at, hello_sent_at, beat_at;
+	usec_t clash_at;                            /* a clash of names is not told before */
+	uint32_t hello_to;                          /* endpoints that a HELLO is owed to */
+	uint32_t hello_asked[ENGINE_ENDPOINTS_MAX]; /* bytes of unknown epochs that came by it */
 	bool hello_now, unclaimed_own;     /* nobody claims: strays of unknown origin are ours */
 	uint64_t mute, unclaimed, refused; /* flows in that state now */
 	uint64_t absent;                   /* strays that are not in our kernel */
@@ -370,11 +374,12 @@ bool peer_hears(const struct engine *e, const struct peer *p); /* we hear it */
 
 /* hello.c: the handshake. */
 int hello_recv(struct engine *e, const struct wire_head *h, struct wire_buf *b,
-	       uint32_t endpoints);              /* a HELLO that came by these */
-int hello_unknown(struct engine *e, usec_t now); /* a datagram of an epoch not agreed */
+	       uint32_t endpoints); /* a HELLO that came by these */
+/* A datagram of len opened bytes, of an epoch not agreed. */
+int hello_unknown(struct engine *e, unsigned int endpoint, size_t len, usec_t now);
 int hello_hack(struct engine *e, const struct wire_head *h, uint8_t flags, struct wire_buf *b,
 	       unsigned int endpoint);
-bool hello_put(struct engine *e, struct wire_buf *b, usec_t now);
+bool hello_put(struct engine *e, struct wire_buf *b, uint32_t *to, usec_t now);
 bool hello_put_hack(struct engine *e, struct wire_buf *b, uint32_t *to);
 
 /* epoch.c */

@@ -9,6 +9,8 @@
 
 #include <string.h>
 
+#define HELLO_DGRAM_LEN (WIRE_HEAD_LEN + WIRE_HELLO_LEN) /* opened */
+
 static uint64_t make_challenge(struct engine *e)
 {
 	uint8_t in[40];
@@ -43,13 +45,30 @@ int hello_recv(struct engine *e, const struct wire_head *h, struct wire_buf *b, 
 	return 0;
 }
 
-/* Datagrams of an epoch that was not agreed change nothing but the time of our next HELLO (R31). */
-int hello_unknown(struct engine *e, usec_t now)
+/* Was an epoch agreed on by the present challenge? It serves no other one of that peer. */
+static bool challenge_used(const struct engine *e)
 {
-	if (now >= e->hello_sent_at + HELLO_LIMIT_MS * USEC_PER_MS) {
-		e->hello_now = true;
-		e->challenge_at = 0; /* an answer to the present challenge may have been used up */
+	for (unsigned int i = 0; i < ENGINE_PEERS_MAX; i++)
+		if (e->peers[i].used && e->peers[i].challenged == e->challenge_count)
+			return true;
+	return false;
+}
+
+/* Datagrams of an epoch that was not agreed change nothing but the time of our next HELLO (R31).
+ * They may be recorded ones: the HELLO goes where they came from, once they are as long as it. */
+int hello_unknown(struct engine *e, unsigned int endpoint, size_t len, usec_t now)
+{
+	uint32_t *asked = &e->hello_asked[endpoint];
+
+	*asked += (uint32_t)len;
+	if (*asked < HELLO_DGRAM_LEN || now < e->hello_sent_at + HELLO_LIMIT_MS * USEC_PER_MS) {
+		*asked = (uint32_t)min_u64(*asked, HELLO_DGRAM_LEN);
+		return -DROP_EPOCH;
 	}
+	*asked = 0;
+	e->hello_to |= 1U << endpoint;
+	if (challenge_used(e))
+		e->challenge_at = 0;
 	return -DROP_EPOCH;
 }
 
@@ -109,11 +128,12 @@ static bool peer_lacking(const struct engine *e)
 	return !any;
 }
 
-bool hello_put(struct engine *e, struct wire_buf *b, usec_t now)
+bool hello_put(struct engine *e, struct wire_buf *b, uint32_t *to, usec_t now)
 {
 	struct wire_hello m = { .kernel_id = e->conf.kernel_id };
+	bool to_all = e->hello_now || now >= e->hello_at;
 
-	if (now < e->hello_at && !e->hello_now)
+	if (!to_all && !e->hello_to)
 		return false;
 	if (!e->challenge_at || now >= e->challenge_at + CHALLENGE_MS * USEC_PER_MS) {
 		e->challenge_old = e->challenge;
@@ -123,9 +143,13 @@ bool hello_put(struct engine *e, struct wire_buf *b, usec_t now)
 	m.challenge = e->challenge;
 	memcpy(m.name, e->conf.node, sizeof(m.name));
 	wire_put_hello(b, 0, &m);
-	e->hello_now = false;
+	*to = to_all ? ENGINE_TO_ALL : e->hello_to;
+	e->hello_to = 0;
 	e->hello_sent_at = now;
-	e->hello_at = now + (peer_lacking(e) ? HELLO_FAST_MS : HELLO_SLOW_MS) * USEC_PER_MS;
 	e->count.hellos_sent++;
+	if (!to_all)
+		return true;
+	e->hello_now = false;
+	e->hello_at = now + (peer_lacking(e) ? HELLO_FAST_MS : HELLO_SLOW_MS) * USEC_PER_MS;
 	return true;
 }

@@ -39,11 +39,13 @@ static void forget_allowed(struct engine *e, int rc)
 	memset(e->count.drops, 0, sizeof(e->count.drops));
 	e->now = 0;
 	if (rc == -DROP_EPOCH) { /* HELLO goes out earlier */
-		e->hello_now = false;
+		e->hello_to = 0;
+		memset(e->hello_asked, 0, sizeof(e->hello_asked));
 		e->challenge_at = 0;
 	}
 	if (rc == -DROP_SELF) { /* two nodes with one name are told of */
 		e->note_count = 0;
+		e->clash_at = 0;
 		memset(e->notes, 0, sizeof(e->notes));
 	}
 }

@@ -234,6 +234,7 @@ static void operate(struct sim *s, int n)
 		for (unsigned int i = 0; i < ENGINE_PEERS_MAX; i++)
 			s->view[n][i].lenient = true;
 		oracle_resync(s, n);
+		s->node[n].failover.armed = false; /* what it had covered goes */
 		verb(s, n, CMD_FLUSH_REMOTE, "flush remote");
 		break;
 	case 1:

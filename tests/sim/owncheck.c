@@ -219,7 +219,7 @@ bool own_is_ready(struct sim *s, int n)
 	f.rereading = node->k.overrun || st.count.overruns > node->overruns_over;
 	ready_of(&st, &f, &r);
 	sim_trace(s, "node %d: %s: %s", n, r.ready ? "ready" : "not ready", r.reason);
-	return r.ready;
+	return r.ready && st.role == ROLE_BACKUP; /* a primary is by its role */
 }
 
 /* Could a promote have been refused what it had to write? Not for want of room, if the node said

@@ -55,7 +55,7 @@ void params_draw(struct sim *s)
 	p->latency_us = (uint32_t)rng_range(r, 10, rng_chance(r, 2000) ? 5000 : 300);
 	p->active_us = rng_range(r, 10, 60) * USEC_PER_SEC;
 	p->chaos = rng_chance(r, 2500);
-	p->storm = rng_chance(r, 200);
+	p->storm = rng_chance(r, 400);
 	if (p->storm) { /* a change a datagram, half of them lost, and no word back for a while:
 			   many gaps */
 		p->traffic_us = 400;

@@ -143,6 +143,7 @@ void world_stop(struct sim *s, int n, bool clean)
 {
 	struct node *node = &s->node[n];
 	struct engine_stats st;
+	bool untold = false;
 
 	if (!node->e)
 		return;
@@ -152,6 +153,8 @@ void world_stop(struct sim *s, int n, bool clean)
 	s->count.restarts_in_commit += st.commit.running;
 	for (unsigned int i = 0; i < st.peer_count; i++)
 		s->count.restarts_in_resync += st.peer[i].state == PEER_RESYNC;
+	for (unsigned int i = 0; i < st.peer_count; i++) /* what it had to say went with it */
+		untold |= st.peer[i].acked < st.head;
 	if (clean) {
 		engine_cmd(node->e, CMD_BYE, s->now);
 		drain_sends(s, n);
@@ -160,7 +163,7 @@ void world_stop(struct sim *s, int n, bool clean)
 	taped_stop(s, n);
 	engine_free(node->e);
 	node->e = NULL;
-	if (node->k.ev_count)
+	if (node->k.ev_count || untold)
 		own_untold(s, n);
 	node->k.listening = false;
 	node->k.dumping = false;
