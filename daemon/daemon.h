@@ -29,6 +29,7 @@
 #include "util.h"
 
 struct verbs;  /* verbs.c's own */
+struct verify; /* verify.c's own */
 struct events; /* events.c's own */
 
 /* Watchers of the loop; main.c and pump.c only. */
@@ -56,6 +57,7 @@ struct daemon {
 	struct kern *kern;
 	struct links *links;
 	struct ctl *ctl;
+	struct verify *verify;
 	struct verbs *verbs;
 	struct events *events;
 	struct recorder *recorder; /* NULL: off */
@@ -124,6 +126,15 @@ void notes_drain(struct daemon *d);
 
 /* Writes "primary, ready; 1 peer up; 1234 local, 0 remote flows" into buf. */
 void status_line(const struct daemon *d, char *buf, size_t len);
+
+/* ---- verify.c: the verb of that name ---- */
+/* Makes d->verify. Returns 0 or -ENOMEM. */
+int verify_init(struct daemon *d);
+void verify_fini(struct daemon *d);
+/* Begins; the answer comes when all is compared, or cannot be. */
+void verify_begin(struct daemon *d, struct ctl_client *c);
+void verify_gone(struct daemon *d, const struct ctl_client *c);
+void verify_after_pump(struct daemon *d);
 
 /* ---- verbs.c ---- */
 /* Makes d->verbs. Returns 0 or -ENOMEM. Called before ctl_open. */

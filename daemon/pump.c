@@ -156,6 +156,7 @@ void pump(struct daemon *d)
 	if (d->ready_due && d->now >= d->ready_at + READY_PAUSE_US)
 		ready_watch(d);
 	verbs_after_pump(d);
+	verify_after_pump(d);
 	recorder_turn(d->recorder, d->now);
 	set_deadline(d);
 	if (left) {

@@ -222,6 +222,13 @@ static void do_demote(struct daemon *d, struct ctl_client *c, int argc, char **a
 	ctl_end(c, CTL_EXIT_DONE);
 }
 
+static void do_verify(struct daemon *d, struct ctl_client *c, int argc, char **argv)
+{
+	(void)argc;
+	(void)argv;
+	verify_begin(d, c);
+}
+
 static void do_resync(struct daemon *d, struct ctl_client *c, int argc, char **argv)
 {
 	(void)argc;
@@ -580,6 +587,7 @@ void verbs_gone(void *arg, struct ctl_client *c)
 	if (v->count == 0)
 		ev_timer_stop(d->loop, &v->tick);
 	events_gone(d, c);
+	verify_gone(d, c);
 }
 
 int verbs_init(struct daemon *d)
@@ -592,7 +600,7 @@ int verbs_init(struct daemon *d)
 	ev_timer_init(&v->tick, on_tick, 0., TICK_S);
 	v->tick.data = v;
 	d->verbs = v;
-	return events_init(d);
+	return verify_init(d) ? -ENOMEM : events_init(d);
 }
 
 void verbs_fini(struct daemon *d)
@@ -601,5 +609,6 @@ void verbs_fini(struct daemon *d)
 		ev_timer_stop(d->loop, &d->verbs->tick);
 	free(d->verbs);
 	d->verbs = NULL;
+	verify_fini(d);
 	events_fini(d);
 }

@@ -152,7 +152,8 @@ enum engine_cmd {
 	CMD_RESYNC,
 	CMD_FLUSH_LOCAL,
 	CMD_FLUSH_REMOTE,
-	CMD_BYE, /* the next datagram is a BYE to every peer, and the last: send it, then free */
+	CMD_BYE,    /* the next datagram is a BYE to every peer, and the last: send it, then free */
+	CMD_VERIFY, /* scrub everything now: engine_stats()->scrubbing until done */
 };
 void engine_cmd(struct engine *e, enum engine_cmd cmd, usec_t now);
 
@@ -386,6 +387,7 @@ struct engine_stats {
 	bool ready;      /* could this node take over now with nothing lost? */
 	char reason[96]; /* why (not) */
 	bool complete;   /* first dump ended */
+	bool scrubbing;  /* a scrub that was asked for is under way */
 	uint64_t epoch, head, dropped, sent;
 	uint64_t local_flows, unclaimed, orphans, tombstones, mute;
 	uint64_t absent; /* of peers or nobody, and not in our kernel: what a promote would write */

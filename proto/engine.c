@@ -514,6 +514,9 @@ void engine_cmd(struct engine *e, enum engine_cmd cmd, usec_t now)
 	case CMD_BYE:
 		e->bye = true;
 		break;
+	case CMD_VERIFY:
+		scrub_all(e);
+		break;
 	}
 }
 

@@ -39,6 +39,12 @@ bool scrub_busy(const struct engine *e)
 	return e->count.scrub_rounds < e->scrub.all_to;
 }
 
+void scrub_all(struct engine *e)
+{
+	e->scrub.table = e->scrub.bucket = 0;
+	e->scrub.all_to = e->count.scrub_rounds + 1;
+}
+
 void scrub_undoubt(struct engine *e, struct rec *r)
 {
 	if (!(r->flags & F_CHECK))

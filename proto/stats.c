@@ -186,6 +186,7 @@ void engine_stats(const struct engine *e, struct engine_stats *s, usec_t now)
 	s->role = e->role;
 	s->ready = ready(e, &reason, now);
 	s->complete = e->complete;
+	s->scrubbing = scrub_busy(e) || scrub_heals(e);
 	s->epoch = e->epoch;
 	s->head = e->head;
 	s->dropped = e->dropped;

@@ -426,6 +426,30 @@ static void text_commit(json_t *flat, FILE *out)
 			(long long)json_integer_value(value));
 }
 
+static void text_verify(json_t *flat, FILE *out)
+{
+	char path[64];
+
+	for (unsigned int i = 0;; i++) {
+		(void)snprintf(path, sizeof(path), "peers.%u.node", i);
+		if (!json_object_get(flat, path))
+			break;
+		(void)fprintf(out, "%s: ", get_str(flat, path));
+		(void)snprintf(path, sizeof(path), "peers.%u.why", i);
+		if (json_object_get(flat, path)) {
+			(void)fprintf(out, "not proven: %s\n", get_str(flat, path));
+			continue;
+		}
+		(void)snprintf(path, sizeof(path), "peers.%u.flows", i);
+		(void)fprintf(out, "equal, %lld flows", get_num(flat, path));
+		(void)snprintf(path, sizeof(path), "peers.%u.verified", i);
+		(void)fprintf(out, " at version %lld\n", get_num(flat, path));
+	}
+	(void)fprintf(out, "%s: %lld flips of memory, %lld divergences found, %lld ms\n",
+		      get_bool(flat, "equal") ? "equal" : "NOT EQUAL", get_num(flat, "flips"),
+		      get_num(flat, "divergences"), get_num(flat, "ms"));
+}
+
 void render_text(const char *verb, json_t *flat, FILE *out)
 {
 	if (json_object_size(flat) == 0)
@@ -439,6 +463,8 @@ void render_text(const char *verb, json_t *flat, FILE *out)
 	else if (strcmp(verb, "ready") == 0)
 		(void)fprintf(out, "%s: %s\n", get_bool(flat, "ready") ? "ready" : "not ready",
 			      get_str(flat, "reason"));
+	else if (strcmp(verb, "verify") == 0)
+		text_verify(flat, out);
 	else if (strcmp(verb, "flows") == 0) /* --count: the number alone, as conntrack -C does */
 		(void)fprintf(out, "%lld\n", get_num(flat, "count"));
 	else

@@ -253,6 +253,10 @@ static void operate(struct sim *s, int n)
 	case 6:
 		wear(s, n);
 		break;
+	case 7:
+		s->count.verifies++;
+		verb(s, n, CMD_VERIFY, "verify");
+		break;
 	default:
 		s->count.resyncs++;
 		oracle_resync(s, n);

@@ -72,6 +72,7 @@
 	X(resyncs, "operator's resyncs")                                                           \
 	X(flushes, "operator's flushes of mirrors")                                                \
 	X(commits, "operator's commits")                                                           \
+	X(verifies, "scrubs that were asked for")                                                  \
 	X(reconfs, "reconfigurations")                                                             \
 	X(policies, "policies changed")                                                            \
 	X(withheld, "events that the kernel's filter withheld")                                    \

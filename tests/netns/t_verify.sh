@@ -1,0 +1,50 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# `ctsync verify`: a pair that is equal is proven so, at rest and under churn; memory that flipped on either node is found,
+# told by the exit status, and healed; whoever is silent is not proven.
+
+# shellcheck source=tests/netns/lib.sh
+. "$(dirname "$0")/lib.sh"
+MODE=hot
+
+verify() { ctsync "$1" verify >"$TMP/verify.out" 2>"$TMP/verify.err"; }
+unequal() { # FW REGEX: exit 1, and says so
+	verify "$1"
+	[ $? = 1 ] && grep -qE "$2" "$TMP/verify.out" "$TMP/verify.err"
+}
+flip() { "$HERE/flip.py" "${PIDS[$1]}" 10.64.0.1 "$2" 10.128.0.1 443 "$3" >"$TMP/flip.out"; }
+
+net_make
+timeouts_long
+daemon_start fw2
+check "alone, nothing is proven" unequal fw2 "no peer was ever heard"
+daemon_start fw1
+check "fw1 takes the role" ctsync fw1 promote
+check "2,000 flows" flood fw1 create -n 2000
+check "both nodes hold the same" poll 10 equal fw1
+check "fw2 proves that it holds what fw1 has" verify fw2
+check "and says so" grep -qE '^fw1: equal, 2000 flows at version [0-9]+$' "$TMP/verify.out"
+check "fw1 likewise, of nothing" verify fw1
+check_that "in JSON" "$(ctsync fw2 --json verify | python3 -c 'import json, sys; v = json.load(sys.stdin); print(v["equal"] is True and v["peers"][0]["flows"])') == 2000"
+
+# 19: the flags of a direction, state; 11: a port, key.
+for what in "fw2 1030 19" "fw1 1031 19" "fw2 1040 11"; do
+	read -r fw port at <<<"$what"
+	check "memory of $fw turns a bit at $at" flip "$fw" "$port" "$at"
+	check "$fw finds it" unequal "$fw" '^NOT EQUAL: [1-9][0-9]* flips of memory'
+	check "and heals it" poll 10 verify "$fw"
+	check "the other node is proven equal too" poll 10 verify "$([ "$fw" = fw1 ] && echo fw2 || echo fw1)"
+	check "the caches are equal" poll 10 cache_equal fw1
+done
+check "both kernels hold the same" poll 20 equal fw1
+
+flood fw1 create -n 60000 -b 100000 >/dev/null &
+churn=$!
+check "60,000 flows are being made: proven all the same" verify fw2
+check "they were made" wait "$churn"
+check "and again" poll 10 verify fw2
+daemon_kill fw1
+silent() { unequal fw2 '^fw1: not proven: it is silent$'; }
+check "fw1 is gone: not proven" poll 10 silent
+finish
