@@ -150,6 +150,7 @@ static void refresh_result(struct engine *e, struct peer *p, struct rec *r,
 	if (!err) {
 		e->count.refreshes++;
 		r->written_s = deadline_of(op, now);
+		r->aux = e->dump.gen; /* a dump under way may have read it before */
 	} else if (err == -EBUSY) {
 		adopt_got(e, r, got, true, now);
 	} else if (err == -ENOENT) {
@@ -202,6 +203,7 @@ static void update_result(struct engine *e, struct peer *p, struct rec *r,
 		if (!(op->flow.has & FLOW_HAS_TIMEOUT))
 			return;
 		r->written_s = deadline_of(op, now);
+		r->aux = e->dump.gen;
 		patrol_hold_set(e, op->flow.timeout_s);
 	} else if (err == -ENOENT) {
 		copy_clear(p, r);

@@ -523,17 +523,29 @@ static bool dump_same(const struct rec *r, const struct flow *f)
 	return len == r->len && !memcmp(body, r->body, len);
 }
 
+/* Does the timer that a dump shows tell of packets (R35)? A lower one may be older than our last
+ * write, unless that was made, or the entry seen, before the dump began. */
+static bool dump_touched(const struct engine *e, const struct rec *r, uint32_t end_s, bool older,
+			 usec_t now)
+{
+	if (end_s > r->written_s + 1)
+		return true;
+	return older && to_s(now) >= e->inexact_to_s && end_s + ENGINE_EXACT_S < r->written_s &&
+	       rec_timer(e, r).kind == FLOW_TIMER_LIVE;
+}
+
 static void dump_stray(struct engine *e, struct rec *r, const struct flow *f, const struct key *k,
 		       usec_t now)
 {
 	uint32_t end_s = to_s(now) + f->timeout_s;
 	bool unknown = r->flags & F_UNKNOWN;
 	bool lost = unknown && e->scrub.reread == REREAD_RUNNING; /* our own record of it? (R76) */
+	bool touched = dump_touched(e, r, end_s, !unknown && r->gen != e->dump.gen, now);
 
 	r->gen = e->dump.gen;
 	if (!(r->flags & F_KERN)) {
 		r = adopt_flow(e, f, k, 0, true, now);
-	} else if (end_s > r->written_s + 1 || lost || (unknown && !dump_same(r, f))) {
+	} else if (touched || lost || (unknown && !dump_same(r, f))) {
 		e->count.touched++;
 		r = adopt_flow(e, f, k, unknown ? 0 : r->written_s, true, now);
 	} else {
@@ -548,6 +560,7 @@ void own_dump_flow(struct engine *e, const struct flow *f, usec_t now)
 	struct peer *p;
 	struct key k;
 	struct rec *r, *s;
+	bool older;
 
 	if (scope_ignores(e, f))
 		return;
@@ -578,8 +591,9 @@ void own_dump_flow(struct engine *e, const struct flow *f, usec_t now)
 		dump_unknown(e, f, &k, now);
 		return;
 	}
+	older = r->aux != e->dump.gen;
 	r->aux = e->dump.gen;
-	if (to_s(now) + f->timeout_s > r->written_s + 1) {
+	if (dump_touched(e, r, to_s(now) + f->timeout_s, older, now)) {
 		e->count.touched++;
 		adopt_flow(e, f, &k, r->written_s, true, now);
 	}
