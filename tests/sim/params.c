@@ -67,6 +67,7 @@ void params_draw(struct sim *s)
 		p->active_us = 6 * USEC_PER_SEC;
 		p->fault_us = 300 * USEC_PER_MS;
 	}
+	p->crowded = s->seed % 8 == 5;
 	/* Drawn apart, so that a seed stands for the same as before there were flips. */
 	s->flip_rng = (struct rng){ .s = s->seed * 0x9e3779b97f4a7c15ULL + 7 };
 	if (rng_chance(&s->flip_rng, 1200))

@@ -30,6 +30,23 @@ static uint64_t sum(const uint8_t *p, size_t len)
 	return h ^ (h >> 29);
 }
 
+void peek_tables(const struct engine_conf *conf, uint8_t tables[WIRE_TABLES_LEN])
+{
+	struct seal s;
+
+	seal_init(&s, conf->key, conf->key_count);
+	seal_tables(&s, tables);
+	seal_fini(&s);
+}
+
+unsigned int peek_bucket(const uint8_t tables[WIRE_TABLES_LEN], const struct flow_key *key)
+{
+	uint8_t body[FLOW_KEY_MAX];
+	size_t len = flow_key_pack(key, body);
+
+	return cache_bucket((uint32_t)(digest_hash(tables, body, len) >> 32));
+}
+
 void peek_key(const struct engine *e, const struct flow_key *key, struct peek_key *out)
 {
 	*out = (struct peek_key){ 0 };

@@ -52,6 +52,9 @@ struct peek_owner {
 	enum engine_role role;
 };
 
+/* The hash keys that a node begins with, and the bucket that they put a flow in. */
+void peek_tables(const struct engine_conf *conf, uint8_t tables[WIRE_TABLES_LEN]);
+unsigned int peek_bucket(const uint8_t tables[WIRE_TABLES_LEN], const struct flow_key *key);
 void peek_key(const struct engine *e, const struct flow_key *key, struct peek_key *out);
 uint64_t peek_sum(const struct peek_rec *r);  /* of the body: key and state */
 uint64_t peek_flow_sum(const struct flow *f); /* what that of a record of f would be */

@@ -72,6 +72,7 @@
 	X(resyncs, "operator's resyncs")                                                           \
 	X(flushes, "operator's flushes of mirrors")                                                \
 	X(commits, "operator's commits")                                                           \
+	X(crowds, "worlds whose keys share two buckets")                                           \
 	X(verifies, "scrubs that were asked for")                                                  \
 	X(reconfs, "reconfigurations")                                                             \
 	X(policies, "policies changed")                                                            \
@@ -277,6 +278,7 @@ struct params {
 	uint32_t inbox_len;
 	bool storm;
 	bool active_active;
+	bool crowded;   /* all keys in two buckets, so that their LISTs take several datagrams */
 	usec_t flip_us; /* from one flipped bit to the next; 0 = none */
 	bool chaos;     /* chaos: role changes that do not match the carrier */
 };

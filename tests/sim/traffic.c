@@ -49,13 +49,32 @@ static void make_key(struct flow_key *key, unsigned int i)
 	key->orig.dport = key->proto == 1 ? 8 : 0x5000;
 }
 
+/* Another address until the key lies in a bucket of our choice. */
+static void crowd(const uint8_t *tables, struct flow_key *key, unsigned int i)
+{
+	uint8_t *part = key->orig.src + (key->l3 == 4 ? 1 : 13);
+
+	for (unsigned int n = 0; n <= UINT16_MAX; n++) {
+		part[0] = (uint8_t)(n >> 8);
+		part[1] = (uint8_t)n;
+		if (peek_bucket(tables, key) == 3 + i % 2)
+			return;
+	}
+}
+
 void traffic_init(struct sim *s)
 {
+	uint8_t tables[WIRE_TABLES_LEN];
+
 	s->carrier = 0;
+	peek_tables(&s->node[0].conf, tables);
+	s->count.crowds += s->p.crowded;
 	for (unsigned int i = 0; i < s->p.keys; i++) {
 		struct conn *c = &s->conn[i];
 
 		make_key(&c->flow.key, i);
+		if (s->p.crowded)
+			crowd(tables, &c->flow.key, i);
 		flow_inverse(&c->flow.key, &c->flow.reply);
 		c->carrier = rng_chance(&s->rng, s->p.spread)
 				     ? (int8_t)rng_below(&s->rng, s->p.nodes)
