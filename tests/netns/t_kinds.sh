@@ -49,7 +49,7 @@ kinds_rules() { # on both: helper, labels, zones, hairpin
 			}
 			chain post {
 				type nat hook postrouting priority 90
-				iifname lan0 oifname lan0 ip protocol udp snat to 10.1.0.254:4000-4100
+				iifname lan0 oifname lan0 ip protocol udp snat to 10.1.0.254:4000-4099
 			}
 		}
 		RULES
