@@ -8,7 +8,6 @@
  * Several may ask at once: each waits for a scrub of its own, the last of which serves all.
  */
 #include <errno.h>
-#include <inttypes.h>
 #include <stdlib.h>
 
 #include "daemon.h"
