@@ -132,6 +132,13 @@ static bool dump_is_over(const struct engine *e)
 	       (uint8_t)(e->dump.gen - e->outcome.gen) <= UINT8_MAX / 2;
 }
 
+static void count(struct engine *e, usec_t now)
+{
+	patrol_urgent(e, now);
+	e->outcome.count_to = e->patrol.urgent_to;
+	e->outcome.state = OUTCOME_COUNTS;
+}
+
 static void tell(struct engine *e, usec_t now)
 {
 	struct outcome *t = &e->outcome;
@@ -156,15 +163,16 @@ void outcome_tick(struct engine *e, usec_t now)
 	case OUTCOME_IDLE:
 		break;
 	case OUTCOME_WAITS: /* what is not ours yet cannot be counted */
-		if (now >= t->due && !e->commit.running && e->patrol.round >= e->patrol.adopt_to)
+		if (now < t->due || e->commit.running || e->patrol.round < e->patrol.adopt_to)
+			break;
+		if (t->open)
 			dump_want(e, now);
+		else
+			count(e, now); /* there is nothing to look for in a table of millions */
 		break;
 	case OUTCOME_READS:
-		if (!dump_is_over(e))
-			break;
-		patrol_urgent(e, now);
-		t->count_to = e->patrol.urgent_to;
-		t->state = OUTCOME_COUNTS;
+		if (dump_is_over(e))
+			count(e, now);
 		break;
 	case OUTCOME_COUNTS:
 		if (e->patrol.round >= t->count_to)
