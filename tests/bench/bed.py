@@ -105,8 +105,9 @@ class Bed:
         """Raises the machine's limits so that both tables take so many flows in short chains."""
         for name, least in (("nf_conntrack_buckets", flows), ("nf_conntrack_max", flows + flows // 8)):
             if machine_get(name) < least:
-                self.machine[name] = (self.machine.get(name, (machine_get(name),))[0], least)
+                was = self.machine.get(name, (machine_get(name),))[0]
                 machine_set(name, least)
+                self.machine[name] = (was, machine_get(name))  # the kernel rounds up
 
     def start(self, words, **more):
         child = subprocess.Popen(words, **more)

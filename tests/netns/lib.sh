@@ -186,7 +186,12 @@ max_raise() {
 	[ "$now" -ge "$1" ] && return
 	BUCKETS_WAS=$(sysctl -n net.netfilter.nf_conntrack_buckets) BUCKETS_SET=$1
 	MAX_WAS=$now MAX_SET=$1
-	if [ "$BUCKETS_WAS" -lt "$1" ]; then sysctl -qw net.netfilter.nf_conntrack_buckets="$1"; else BUCKETS_SET=; fi
+	if [ "$BUCKETS_WAS" -lt "$1" ]; then
+		sysctl -qw net.netfilter.nf_conntrack_buckets="$1"
+		BUCKETS_SET=$(sysctl -n net.netfilter.nf_conntrack_buckets) # the kernel rounds up
+	else
+		BUCKETS_SET=
+	fi
 	sysctl -qw net.netfilter.nf_conntrack_max="$1"
 }
 
