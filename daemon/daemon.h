@@ -131,10 +131,15 @@ void status_line(const struct daemon *d, char *buf, size_t len);
 /* Makes d->verify. Returns 0 or -ENOMEM. */
 int verify_init(struct daemon *d);
 void verify_fini(struct daemon *d);
-/* Begins; the answer comes when all is compared, or cannot be. */
-void verify_begin(struct daemon *d, struct ctl_client *c);
+/* Begins; the answer comes when all is compared, or cannot be. kernel: an audit of the kernel
+ * first.
+ */
+void verify_begin(struct daemon *d, struct ctl_client *c, bool kernel);
 void verify_gone(struct daemon *d, const struct ctl_client *c);
 void verify_after_pump(struct daemon *d);
+/* Names what differs: "mark,tcp". */
+#define VERIFY_DIFFERS_LEN 128
+void verify_differs(const struct engine_found *f, char *buf, size_t len);
 
 /* ---- verbs.c ---- */
 /* Makes d->verbs. Returns 0 or -ENOMEM. Called before ctl_open. */

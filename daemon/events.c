@@ -185,6 +185,34 @@ static void put_outcome(struct daemon *d, struct jsonl *j, const struct engine_n
 	jsonl_num(j, "ms", (o->told_at - o->begun_at) / USEC_PER_MS);
 }
 
+static void put_found(struct daemon *d, struct jsonl *j, const struct engine_note *n)
+{
+	static const char *const what[FOUND_WHATS] = { [FOUND_KERNEL_ONLY] = "kernel-only",
+						       [FOUND_CACHE_ONLY] = "cache-only",
+						       [FOUND_DIFFERS] = "differs" };
+	const struct engine_found *f = &engine_audit(d->engine)->found[n->arg0];
+	char line[CTL_LINE_MAX], names[VERIFY_DIFFERS_LEN];
+
+	(void)kern_format(line, sizeof(line), f->what == FOUND_CACHE_ONLY ? &f->held : &f->kernel);
+	jsonl_str(j, "what", what[f->what] ? what[f->what] : "?");
+	jsonl_str(j, "flow", line);
+	if (f->what != FOUND_DIFFERS)
+		return;
+	verify_differs(f, names, sizeof(names));
+	jsonl_str(j, "differs", names);
+}
+
+static void put_audit(struct daemon *d, struct jsonl *j, const struct engine_note *n)
+{
+	const struct engine_audit *a = engine_audit(d->engine);
+
+	(void)n;
+	jsonl_num(j, "kernel_only", a->found_by[FOUND_KERNEL_ONLY]);
+	jsonl_num(j, "cache_only", a->found_by[FOUND_CACHE_ONLY]);
+	jsonl_num(j, "differing", a->found_by[FOUND_DIFFERS]);
+	jsonl_num(j, "unsettled", a->unsettled);
+}
+
 /* How a note is told: the event's name, the members that arg0 and arg1 are (NULL: not told), or
  * what puts members that are more than numbers. */
 struct shape {
@@ -215,6 +243,8 @@ static const struct shape shapes[] = {
 	[NOTE_NAME_CLASH] = { .event = "name-clash" },
 	[NOTE_TABLES] = { "other-tables", "taken", NULL, NULL },
 	[NOTE_MUTE] = { "mute", "entries", NULL, NULL },
+	[NOTE_FOUND] = { .event = "difference", .put = put_found },
+	[NOTE_AUDIT] = { .event = "audit", .put = put_audit },
 };
 
 /* The table is read again every few seconds while there are mute entries: told is the one that

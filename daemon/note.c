@@ -221,6 +221,39 @@ static void note_mute(struct daemon *d, const struct engine_note *n)
 			 n->arg0);
 }
 
+static void note_found(struct daemon *d, const struct engine_note *n)
+{
+	const struct engine_found *f = &engine_audit(d->engine)->found[n->arg0];
+	char line[CTL_LINE_MAX], names[VERIFY_DIFFERS_LEN];
+
+	(void)kern_format(line, sizeof(line), f->what == FOUND_CACHE_ONLY ? &f->held : &f->kernel);
+	if (f->what == FOUND_KERNEL_ONLY)
+		log_warn(d->log, "kernel: audit: only in the kernel, taken in: %s", line);
+	else if (f->what == FOUND_CACHE_ONLY && f->refused)
+		log_warn(d->log, "kernel: audit: not in the kernel, which refuses it (%s): %s",
+			 strerror(f->refused), line);
+	else if (f->what == FOUND_CACHE_ONLY)
+		log_warn(d->log, "kernel: audit: not in the kernel, %s: %s",
+			 f->peer[0] ? "written again" : "ended", line);
+	else {
+		verify_differs(f, names, sizeof(names));
+		log_warn(d->log, "kernel: audit: %s differs, %s: %s", names,
+			 f->peer[0] ? "written again" : "the kernel's is taken", line);
+	}
+}
+
+static void note_audit(struct daemon *d, const struct engine_note *n)
+{
+	if (n->arg0)
+		log_warn(d->log,
+			 "kernel: audit: %" PRIu64
+			 " flows differed from what is held and are healed; "
+			 "another program may write to the table with events off",
+			 n->arg0);
+	else
+		log_info(d->log, "kernel: audit: the table is what is held");
+}
+
 static void note_one(struct daemon *d, const struct engine_note *n)
 {
 	switch (n->type) {
@@ -254,6 +287,12 @@ static void note_one(struct daemon *d, const struct engine_note *n)
 		break;
 	case NOTE_MUTE:
 		note_mute(d, n);
+		break;
+	case NOTE_FOUND:
+		note_found(d, n);
+		break;
+	case NOTE_AUDIT:
+		note_audit(d, n);
 		break;
 	default:
 		note_peer(d, n);

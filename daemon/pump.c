@@ -141,11 +141,21 @@ static void set_deadline(struct daemon *d)
 	ev_timer_again(d->loop, &d->watch.deadline);
 }
 
+/* An audit waits until what happened before has been told. An idle event socket wakes nobody, so it
+ * is read here. */
+static void drain(struct daemon *d)
+{
+	if (engine_wants_drained(d->engine, d->now) &&
+	    kern_read_events(d->kern, d->engine, EVENTS_BUDGET, d->now) < EVENTS_BUDGET)
+		engine_kern(d->engine, KERN_DRAINED, NULL, 0, d->now);
+}
+
 void pump(struct daemon *d)
 {
 	bool left, any;
 
 	d->turns++;
+	drain(d);
 	if (d->now >= engine_deadline(d->engine))
 		engine_tick(d->engine, d->now);
 	left = send_some(d);

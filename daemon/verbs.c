@@ -224,9 +224,7 @@ static void do_demote(struct daemon *d, struct ctl_client *c, int argc, char **a
 
 static void do_verify(struct daemon *d, struct ctl_client *c, int argc, char **argv)
 {
-	(void)argc;
-	(void)argv;
-	verify_begin(d, c);
+	verify_begin(d, c, has_word(argc, argv, "--kernel"));
 }
 
 static void do_resync(struct daemon *d, struct ctl_client *c, int argc, char **argv)

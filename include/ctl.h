@@ -48,7 +48,8 @@ enum ctl_exit {
 	X(rehearse, 0, "",                                                                         \
 	  "would this kernel take every flow that a promote writes? Tried beside it, as root")     \
 	X(policy, 0, "test", "what would another policy cost? By two looks at the table")          \
-	X(verify, 1, "", "compute every digest anew and compare with the peers: exit 0 if equal")  \
+	X(verify, 1, "[--kernel]",                                                                 \
+	  "compute every digest anew and compare with the peers: exit 0 if equal")                 \
 	X(resync, 1, "", "fetch every peer's flows again")                                         \
 	X(flush, 1, "local|remote", "forget a half of the cache and learn it anew")                \
 	X(record, 1, "", "write what the flight recorder has into a file that does not exist yet") \

@@ -100,12 +100,17 @@ enum engine_kern_event {
 	KERN_DUMP_END,  /* flow is NULL: every entry was delivered */
 	KERN_DUMP_FAIL, /* flow is NULL: the dump broke off; the engine starts another */
 	KERN_OVERRUN,   /* flow is NULL: events were lost (ENOBUFS) */
+	KERN_DRAINED,   /* flow is NULL: no event waits to be read (engine_wants_drained) */
 };
 
 /* portid: 0 = the kernel itself (organic), else the netlink port that caused the event. Own
  * injections never come here. */
 void engine_kern(struct engine *e, enum engine_kern_event event, const struct flow *flow,
 		 uint32_t portid, usec_t now);
+
+/* Is it to be told KERN_DRAINED? As soon as the event queue was read until it was empty, from now
+ * on. */
+bool engine_wants_drained(const struct engine *e, usec_t now);
 
 /* ---- In: the network ---- */
 enum engine_drop { /* reasons; a counter each (ENGINE_DROPS) */
@@ -154,6 +159,7 @@ enum engine_cmd {
 	CMD_FLUSH_REMOTE,
 	CMD_BYE,    /* the next datagram is a BYE to every peer, and the last: send it, then free */
 	CMD_VERIFY, /* scrub everything now: engine_stats()->scrubbing until done */
+	CMD_AUDIT,  /* compare the kernel with what is held: engine_audit()->due is its serial */
 };
 void engine_cmd(struct engine *e, enum engine_cmd cmd, usec_t now);
 
@@ -230,6 +236,9 @@ enum engine_note_type {
 	NOTE_TABLES,      /* the peer's tables are hashed with other keys than ours; arg0 = 1: we
 			     took them over */
 	NOTE_MUTE,        /* arg0 = entries that may be mute */
+	NOTE_FOUND,       /* an audit: engine_audit()->found[arg0], of kind arg1 (enum
+			     engine_found_what). Empty peer: of our own half or of nobody */
+	NOTE_AUDIT,       /* it is over: arg0 = differences, arg1 = flows that it could not judge */
 };
 struct engine_note {
 	enum engine_note_type type;
@@ -321,6 +330,11 @@ uint64_t engine_build(void);
 	X(released, "flows released to another owner")                                             \
 	X(revived, "forced deletions undone by a promote")                                         \
 	X(expired_silent, "flows of a silent peer dropped after their own timeout")                \
+	X(audits, "audits of the kernel's table")                                                  \
+	X(audit_suspects, "flows that an audit looked at twice")                                   \
+	X(audit_kernel_only, "entries that only the kernel had, found by audits")                  \
+	X(audit_cache_only, "flows that the kernel ought to have had, found by audits")            \
+	X(audit_differing, "flows of which the kernel had other attributes, found by audits")      \
 	X(flows_limit, "flows not held because of flows_max")
 
 struct engine_counters {
@@ -382,6 +396,32 @@ struct engine_outcome {
 	usec_t begun_at, told_at;           /* the promote; when this was counted */
 };
 
+/* What an audit found (PROTOCOL.md, R79 to R82). */
+#define ENGINE_FOUND_MAX 64 /* differences told one by one; the rest is counted */
+enum engine_found_what {
+	FOUND_EQUAL,
+	FOUND_KERNEL_ONLY, /* an entry that nothing here knows of */
+	FOUND_CACHE_ONLY,  /* a flow that ought to be in the kernel and is not */
+	FOUND_DIFFERS,     /* it is there, with other attributes */
+	FOUND_WHATS
+};
+struct engine_found {
+	enum engine_found_what what;
+	char peer[WIRE_NAME_MAX + 1]; /* whose flow it is; empty: our own, or nobody's */
+	uint32_t differs;             /* DIFFERS: FLOW_HAS_x of what does; FLOW_HAS_ALL: memory that
+					 cannot be read */
+	int refused;                  /* CACHE_ONLY: the errno with which the kernel refuses it */
+	struct flow kernel, held;     /* as far as there is one */
+};
+struct engine_audit {
+	uint64_t serial; /* of the last one that is over; 0 = none yet */
+	uint64_t due;    /* of the one that answers the last CMD_AUDIT */
+	uint64_t found_by[FOUND_WHATS];
+	uint64_t unsettled; /* flows that kept changing */
+	unsigned int found_count;
+	struct engine_found found[ENGINE_FOUND_MAX];
+};
+
 struct engine_stats {
 	enum engine_role role;
 	bool ready;      /* could this node take over now with nothing lost? */
@@ -411,6 +451,9 @@ const struct engine_outcome *engine_outcome(const struct engine *e, bool *pendin
 
 /* HALF_ORPHANS: flows of nobody that is heard, of which a promote makes entries too. */
 enum engine_half { HALF_LOCAL, HALF_REMOTE, HALF_ORPHANS };
+
+/* The audit under way or the last one: whole in the turn in which its serial comes. */
+const struct engine_audit *engine_audit(const struct engine *e);
 
 /* Walks a half in slices: start with *pos = 0; fills out with up to max flows and advances *pos.
  * Returns how many; the walk is over when *pos is 0 again on return. Flows that come or go

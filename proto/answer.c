@@ -433,6 +433,10 @@ void answer_result(struct engine *e, const struct engine_op *op, int err, const 
 	size_t keylen = flow_key_pack(&op->flow.key, key);
 	struct rec *r = c ? cache_find(c, key, keylen, cache_hash(e->local, key, keylen)) : NULL;
 
+	if (op->tag == TAG_AUDIT) {
+		audit_result(e, op, err, got, now);
+		return;
+	}
 	if (!r || r->tomb)
 		return; /* an answer before it in the batch settled the flow */
 	r->flags &= (uint16_t)~F_FLIGHT;

@@ -4,7 +4,7 @@
  * are and why), and what a peer's word on a flow, or its silence, makes of them. A key is a copy of
  * one mirror at most; when another node's mirror takes it over, the copy moves there with the timer
  * that we wrote. A copy whose key lives on translated otherwise (F_REBORN) has to be replaced,
- * because ctnetlink changes no tuple of an existing entry.
+ * because ctnetlink changes no tuple of an existing entry, and unsets no SEEN_REPLY or ASSURED.
  */
 #include "engine_priv.h"
 
@@ -43,9 +43,19 @@ bool copy_reborn(const struct rec *a, const uint8_t *body, size_t len)
 	return memcmp(&x.reply, &y.reply, sizeof(x.reply)) != 0;
 }
 
+/* Or has it a status that the entry of a lives beyond: an update cannot take that away. */
+static bool must_replace(const struct rec *a, const uint8_t *body, size_t len)
+{
+	struct flow x, y;
+
+	return copy_reborn(a, body, len) ||
+	       (!flow_unpack(a->body, a->len, &x) && !flow_unpack(body, len, &y) &&
+		(x.status & ~y.status & FLOW_STATUS_LASTING));
+}
+
 void copy_word(struct rec *r, const uint8_t *body, size_t len)
 {
-	if ((r->flags & F_KERN) && !(r->flags & F_REBORN) && copy_reborn(r, body, len))
+	if ((r->flags & F_KERN) && !(r->flags & F_REBORN) && must_replace(r, body, len))
 		r->flags |= F_REBORN;
 }
 
@@ -73,7 +83,7 @@ void copy_set(struct engine *e, struct peer *p, struct rec *r, uint32_t deadline
 
 void copy_move(struct engine *e, struct peer *p, struct rec *r, const struct rec *from)
 {
-	bool other_life = copy_reborn(from, r->body, r->len);
+	bool other_life = must_replace(from, r->body, r->len);
 	bool same = from->len == r->len && !memcmp(from->body, r->body, r->len);
 
 	copy_set(e, p, r, from->written_s);

@@ -82,6 +82,8 @@ void engine_free(struct engine *e)
 		cache_free(e->local);
 	if (e->strays)
 		cache_free(e->strays);
+	if (e->audit.suspects)
+		cache_free(e->audit.suspects);
 	policy_free(e->policy);
 	seal_fini(&e->seal);
 	free(e);
@@ -187,8 +189,17 @@ void engine_kern(struct engine *e, enum engine_kern_event event, const struct fl
 		if (!e->dump.wanted)
 			e->dump.at = now + OVERRUN_WAIT_MS * USEC_PER_MS;
 		e->dump.wanted = e->dump.overran = true;
+		audit_overrun(e);
+		break;
+	case KERN_DRAINED:
+		audit_drained(e, now);
 		break;
 	}
+}
+
+bool engine_wants_drained(const struct engine *e, usec_t now)
+{
+	return audit_wants_drained(e, now);
 }
 
 /* ---- In: the network ---- */
@@ -407,7 +418,7 @@ static usec_t next_dump_at(const struct engine *e)
 static void dump_schedule(struct engine *e, usec_t now)
 {
 	if (e->dump.wanted || e->dump.running || e->dump.sweeping || !may_be_mute(e) ||
-	    now < next_dump_at(e))
+	    audit_is_active(e) || now < next_dump_at(e))
 		return;
 	e->dump.wanted = true;
 	e->dump.at = now;
@@ -425,6 +436,7 @@ void engine_tick(struct engine *e, usec_t now)
 	dump_schedule(e, now);
 	patrol_tick(e, now);
 	outcome_tick(e, now);
+	audit_tick(e, now);
 	scrub_tick(e, now);
 }
 
@@ -445,7 +457,7 @@ usec_t engine_deadline(const struct engine *e)
 		if (p->answer.at < p->answer.count || p->ask_count)
 			return e->now;
 	}
-	if (!e->dump.wanted && !e->dump.running && may_be_mute(e))
+	if (!e->dump.wanted && !e->dump.running && !audit_is_active(e) && may_be_mute(e))
 		at = min_u64(at, next_dump_at(e));
 	return max_u64(at, e->now);
 }
@@ -516,6 +528,9 @@ void engine_cmd(struct engine *e, enum engine_cmd cmd, usec_t now)
 		break;
 	case CMD_VERIFY:
 		scrub_all(e);
+		break;
+	case CMD_AUDIT:
+		audit_ask(e);
 		break;
 	}
 }

@@ -4,7 +4,7 @@
  * Private to proto/. engine.c doors and timers; hello.c the handshake; arrive.c links; stream.c
  * the owner's side; peer.c and repair.c the receiver's side; own.c ownership and kernel events;
  * scope.c what is left out; patrol.c kernel operations, answer.c their results; scrub.c memory that
- * flipped; stats.c figures.
+ * flipped; audit.c a kernel that is not what we hold; stats.c figures.
  * The rules ("R12") are those of PROTOCOL.md, section 6.
  */
 #ifndef CTSYNCD_ENGINE_PRIV_H
@@ -97,7 +97,8 @@ enum op_tag {
 	TAG_LIFT,
 	TAG_PARTIAL,
 	TAG_REREAD,
-	TAG_HEAL
+	TAG_HEAL,
+	TAG_AUDIT
 };
 
 /* engine_op.peer: whose table the record is in; below ENGINE_PEERS_MAX a mirror. */
@@ -224,6 +225,7 @@ struct dump {
 	bool wanted, running, sweeping;
 	bool overran; /* events were lost since the last dump began */
 	bool lossy;   /* made after an overrun: what it finds gone ended in any way */
+	bool audit;   /* it changes nothing: audit.c */
 	usec_t at, started_at, ended_at;
 	uint64_t start_version;
 	uint64_t entries, gone;
@@ -270,6 +272,20 @@ struct scrub {
 	/* What the local half is healed of. While it is, nothing is compared with it. */
 	uint32_t doubts;                                          /* own flows with F_CHECK */
 	enum { REREAD_NO, REREAD_WANTED, REREAD_RUNNING } reread; /* of the whole kernel table */
+};
+
+/* audit.c */
+struct audit {
+	enum { AUDIT_IDLE, AUDIT_WANTED, AUDIT_DUMPS, AUDIT_WALKS, AUDIT_LOOKS } state;
+	bool again;             /* asked for while one runs */
+	bool judging;           /* events were read: suspects that were looked at are judged */
+	usec_t at;              /* WANTED: not before */
+	usec_t drain_at;        /* events that are read before say nothing */
+	uint64_t walk_to;       /* until the patrol has done so many rounds */
+	struct cache *suspects; /* while it is DUMPS or later */
+	uint64_t scrubbed[TABLE_COUNT][WIRE_BUCKETS / 64]; /* buckets whose memory was looked at, */
+	uint64_t flipped[TABLE_COUNT][WIRE_BUCKETS / 64];  /* and was not what the digest says */
+	struct engine_audit told;
 };
 
 /* outcome.c */
@@ -325,6 +341,7 @@ struct engine {
 	struct scrub scrub;
 	struct engine_commit commit;
 	struct outcome outcome;
+	struct audit audit;
 	struct reread rereads[REREADS_MAX];
 	unsigned int reread_at, reread_count;
 	uint32_t ops_out;      /* operations handed out and not yet answered */
@@ -487,6 +504,8 @@ void own_event(struct engine *e, enum engine_kern_event event, const struct flow
 	       uint32_t portid, usec_t now);
 void own_dump_flow(struct engine *e, const struct flow *f, usec_t now);
 void own_dump_end(struct engine *e, bool ok, usec_t now);
+/* What the dump after an overrun makes of an entry. */
+void own_dump_take(struct engine *e, const struct flow *f, usec_t now);
 /* A mirror record was set (new or changed; fresh = it was not held before in this kernel's view).
  */
 void own_mirror_set(struct engine *e, struct peer *p, struct rec *r, usec_t now);
@@ -625,6 +644,23 @@ void outcome_refused(struct engine *e, unsigned int err); /* a flow, and nobody 
 bool outcome_shortened(const struct engine *e, const struct rec *r, uint32_t end_s);
 void outcome_visit(struct engine *e, unsigned int table, struct rec *r);
 void outcome_tick(struct engine *e, usec_t now);
+
+/* audit.c: is the kernel's table what we hold? */
+void audit_ask(struct engine *e);
+void audit_restart(struct engine *e); /* the tables were hashed anew */
+void audit_overrun(struct engine *e); /* events were lost: what was read proves nothing */
+bool audit_is_active(const struct engine *e);
+bool audit_is_busy(const struct engine *e);                        /* no other dump may begin */
+bool audit_op(struct engine *e, struct engine_op *op, usec_t now); /* OP_DUMP: of the audit */
+void audit_dump_flow(struct engine *e, const struct flow *f);
+void audit_dump_end(struct engine *e, bool ok, usec_t now);
+void audit_visit(struct engine *e, unsigned int table, const struct rec *r);
+void audit_result(struct engine *e, const struct engine_op *op, int err, const struct flow *got,
+		  usec_t now);
+bool audit_wants_drained(const struct engine *e, usec_t now);
+void audit_drained(struct engine *e, usec_t now);
+void audit_tick(struct engine *e, usec_t now);
+usec_t audit_deadline(const struct engine *e);
 
 /* answer.c: the kernel's answers. */
 void answer_result(struct engine *e, const struct engine_op *op, int err, const struct flow *got,

@@ -101,6 +101,7 @@ static void tables_take(struct engine *e, const struct peer *from, bool settled)
 	}
 	/* The walk goes by hash: this round sees everything, some of it twice. */
 	e->patrol.table = e->patrol.pos = e->patrol.skip = 0;
+	audit_restart(e);
 	e->agreed = settled;
 	e->tables_at = e->now + TABLES_PAUSE_MS * USEC_PER_MS;
 	e->count.tables_taken++;

@@ -557,16 +557,24 @@ static void dump_stray(struct engine *e, struct rec *r, const struct flow *f, co
 
 void own_dump_flow(struct engine *e, const struct flow *f, usec_t now)
 {
+	if (scope_ignores(e, f))
+		return;
+	e->dump.entries++;
+	e->count.dump_entries++;
+	if (e->dump.audit)
+		audit_dump_flow(e, f);
+	else
+		own_dump_take(e, f, now);
+}
+
+void own_dump_take(struct engine *e, const struct flow *f, usec_t now)
+{
 	struct peer *p;
 	struct key k;
 	struct rec *r, *s;
 	bool older;
 
-	if (scope_ignores(e, f))
-		return;
 	key_of(e, f, &k);
-	e->dump.entries++;
-	e->count.dump_entries++;
 	r = cache_find(e->local, k.p, k.len, k.hash);
 	s = cache_flows(e->strays) || cache_tombs(e->strays)
 		    ? cache_find(e->strays, k.p, k.len, k.hash)
@@ -607,8 +615,13 @@ void own_dump_end(struct engine *e, bool ok, usec_t now)
 	e->dump.ended_at = now;
 	while ((r = cache_list_first(e->strays, CACHE_LIST_TOMB)))
 		cache_del(e->strays, r);
+	e->count.dump_failures += !ok;
+	if (e->dump.audit) {
+		e->dump.audit = false;
+		audit_dump_end(e, ok, now);
+		return;
+	}
 	if (!ok) {
-		e->count.dump_failures++;
 		e->dump.wanted = true;
 		e->dump.overran |= e->dump.lossy;
 		e->dump.at = now + OVERRUN_WAIT_MS * USEC_PER_MS;

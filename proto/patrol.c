@@ -369,6 +369,7 @@ static bool visit(struct engine *e, unsigned int table, struct rec *r, struct en
 		  usec_t now)
 {
 	outcome_visit(e, table, r);
+	audit_visit(e, table, r);
 	if (scope_visit(e, table, r) || r->tomb || (r->flags & F_FLIGHT))
 		return false;
 	if (table == TABLE_STRAYS)
@@ -519,24 +520,36 @@ static void commit_end(struct engine *e, usec_t now)
 	note_put(e, NOTE_COMMIT_DONE, NULL, e->commit.serial, 0);
 }
 
+static void dump_begin(struct engine *e, bool audit, usec_t now)
+{
+	e->dump.audit = audit;
+	e->dump.running = true;
+	e->dump.started_at = now;
+	e->dump.start_version = e->head;
+	e->dump.entries = 0;
+	e->dump.gen++;
+}
+
 bool patrol_op(struct engine *e, struct engine_op *op, usec_t now)
 {
-	if (e->dump.wanted && !e->dump.running && !e->dump.sweeping && now >= e->dump.at) {
+	if (e->dump.wanted && !e->dump.running && !e->dump.sweeping && !audit_is_busy(e) &&
+	    now >= e->dump.at) {
 		e->dump.wanted = false;
 		e->dump.lossy = e->dump.overran;
 		e->dump.overran = false;
-		e->dump.running = true;
 		if (e->scrub.reread)
 			e->scrub.reread = REREAD_RUNNING;
-		e->dump.started_at = now;
-		e->dump.start_version = e->head;
-		e->dump.entries = 0;
-		e->dump.gen++;
+		dump_begin(e, false, now);
 		*op = (struct engine_op){ .type = OP_DUMP };
 		return true;
 	}
 	if (work_op(e, op) || reread_op(e, op, now))
 		return true;
+	if (audit_op(e, op, now)) {
+		if (op->type == OP_DUMP)
+			dump_begin(e, true, now);
+		return true;
+	}
 	/* A dump marks records that the walk would question. */
 	if ((!e->dump.running || round_has(e, e->patrol.urgent_to)) && walk_op(e, op, now))
 		return true;
@@ -622,7 +635,7 @@ usec_t patrol_deadline(const struct engine *e, usec_t now)
 			return now;
 		flows += cache_flows(e->peers[i].mirror);
 	}
-	if (e->dump.wanted && !e->dump.running)
+	if (e->dump.wanted && !e->dump.running && !audit_is_busy(e))
 		return max_u64(e->dump.at, now);
-	return min_u64(reread_deadline(e), patrol_pace(e, flows));
+	return min_u64(min_u64(reread_deadline(e), audit_deadline(e)), patrol_pace(e, flows));
 }

@@ -26,6 +26,7 @@ static void hide(struct engine *e)
 	e->tape = NULL;
 	e->local = e->strays = NULL;
 	e->policy = NULL;
+	e->audit.suspects = NULL;
 	memset(e->conf.key, 0, sizeof(e->conf.key));
 	seal_hide(&e->seal);
 	for (unsigned int i = 0; i < ENGINE_PEERS_MAX; i++) {
@@ -79,6 +80,8 @@ size_t engine_save(const struct engine *e, uint8_t *buf, size_t len)
 	for (unsigned int i = 0; i < ENGINE_PEERS_MAX; i++)
 		if (e->peers[i].used)
 			cache_save(e->peers[i].mirror, &b);
+	if (audit_is_active(e))
+		cache_save(e->audit.suspects, &b);
 	return b.err ? 0 : b.at;
 }
 
@@ -107,6 +110,8 @@ struct engine *engine_restore(const uint8_t *buf, size_t len)
 	e->local = b.err ? NULL : cache_load(&b);
 	e->strays = b.err ? NULL : cache_load(&b);
 	load_peers(e, &b);
+	if (!b.err && audit_is_active(e))
+		e->audit.suspects = cache_load(&b);
 	if (!b.err && b.at == b.len)
 		return e;
 	engine_free(e);

@@ -426,9 +426,55 @@ static void text_commit(json_t *flat, FILE *out)
 			(long long)json_integer_value(value));
 }
 
+static void text_found(json_t *flat, unsigned int i, FILE *out)
+{
+	char path[64];
+
+	(void)snprintf(path, sizeof(path), "kernel.found.%u.refused", i);
+	if (json_object_get(flat, path))
+		(void)fprintf(out, " (refused: %s)", get_str(flat, path));
+	(void)snprintf(path, sizeof(path), "kernel.found.%u.differs", i);
+	if (json_object_get(flat, path))
+		(void)fprintf(out, " in %s", get_str(flat, path));
+	(void)snprintf(path, sizeof(path), "kernel.found.%u.of", i);
+	if (get_str(flat, path)[0] != '\0')
+		(void)fprintf(out, ", of %s", get_str(flat, path));
+	(void)snprintf(path, sizeof(path), "kernel.found.%u.flow", i);
+	(void)fprintf(out, ": %s\n", get_str(flat, path));
+	(void)snprintf(path, sizeof(path), "kernel.found.%u.cache", i);
+	if (json_object_get(flat, path))
+		(void)fprintf(out, "  the cache has: %s\n", get_str(flat, path));
+}
+
+static void text_audit(json_t *flat, FILE *out)
+{
+	char path[64];
+
+	for (unsigned int i = 0;; i++) {
+		(void)snprintf(path, sizeof(path), "kernel.found.%u.what", i);
+		if (!json_object_get(flat, path))
+			break;
+		(void)fputs(get_str(flat, path), out);
+		text_found(flat, i, out);
+	}
+	if (get_num(flat, "kernel.more"))
+		(void)fprintf(out, "and %lld more\n", get_num(flat, "kernel.more"));
+	(void)fprintf(out, "kernel: %s: %lld only there, %lld only in the cache, %lld differ",
+		      get_bool(flat, "kernel.equal") ? "equal" : "NOT EQUAL",
+		      get_num(flat, "kernel.kernel_only"), get_num(flat, "kernel.cache_only"),
+		      get_num(flat, "kernel.differing"));
+	if (get_num(flat, "kernel.unsettled"))
+		(void)fprintf(out, "; %lld kept changing and were not judged",
+			      get_num(flat, "kernel.unsettled"));
+	(void)fputc('\n', out);
+}
+
 static void text_verify(json_t *flat, FILE *out)
 {
 	char path[64];
+
+	if (json_object_get(flat, "kernel.equal"))
+		text_audit(flat, out);
 
 	for (unsigned int i = 0;; i++) {
 		(void)snprintf(path, sizeof(path), "peers.%u.node", i);

@@ -264,12 +264,20 @@ static int op_one(struct sim *s, int n, const struct engine_op *op, struct flow 
 		sim_fail(s, "node %d: kernel operation %d on a flow that never was", n, op->type);
 		return -EINVAL;
 	}
-	if (op->type == OP_INJECT)
-		return op_create(s, n, (unsigned int)i, op);
+	if (op->type == OP_INJECT) {
+		int err = op_create(s, n, (unsigned int)i, op);
+
+		s->node[n].k.ent[i].overtook = !err && overtakes(s, n, (unsigned int)i);
+		return err;
+	}
 	if (op->type == OP_REPLACE && op->limit_s == UINT32_MAX)
 		return op_replace(s, n, (unsigned int)i, op);
-	if (!fk_alive(s, n, (unsigned int)i))
-		return op->type == OP_REPLACE ? op_replace(s, n, (unsigned int)i, op) : -ENOENT;
+	if (!fk_alive(s, n, (unsigned int)i) && op->type == OP_REPLACE)
+		return op_replace(s, n, (unsigned int)i, op);
+	if (!fk_alive(s, n, (unsigned int)i)) {
+		fk_destroy(s, n, (unsigned int)i, 0); /* the look-up ends what has expired */
+		return -ENOENT;
+	}
 	fk_snapshot(s, n, (unsigned int)i, &f);
 	if (op->type == OP_UPDATE)
 		return op_update(s, n, (unsigned int)i, op);

@@ -170,6 +170,7 @@ static void meddle(struct sim *s, int n)
 	for (unsigned int m = 0; s->policy_us && m < s->p.nodes; m++)
 		s->node[m].failover.expire_at[i] = 0;
 	t->f.mark ^= 1;
+	s->node[n].k.meddled[i] = true;
 	if (traffic_carrier(s, i) == n)
 		s->conn[i].flow.mark = t->f.mark;
 	sim_trace(s, "node %d: another program marks entry %u", n, i);
@@ -256,6 +257,11 @@ static void operate(struct sim *s, int n)
 	case 7:
 		s->count.verifies++;
 		verb(s, n, CMD_VERIFY, "verify");
+		break;
+	case 8:
+	case 9:
+		s->count.audits++;
+		verb(s, n, CMD_AUDIT, "audit");
 		break;
 	default:
 		s->count.resyncs++;

@@ -220,7 +220,7 @@ static bool well_formed(const struct tape_entry *en)
 {
 	switch (en->door) {
 	case TAPE_KERN:
-		return en->arg <= KERN_OVERRUN &&
+		return en->arg <= KERN_DRAINED &&
 		       (en->arg <= KERN_DUMP ? is_flow_len(en->len) : en->len == 0);
 	case TAPE_RECV:
 		return en->len >= WIRE_HEAD_LEN && en->len <= WIRE_DGRAM_MAX &&

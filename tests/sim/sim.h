@@ -74,6 +74,9 @@
 	X(commits, "operator's commits")                                                           \
 	X(crowds, "worlds whose keys share two buckets")                                           \
 	X(verifies, "scrubs that were asked for")                                                  \
+	X(audits, "audits of a kernel that were asked for")                                        \
+	X(audits_over, "of these that came to their end")                                          \
+	X(audit_finds, "differences that audits found")                                            \
 	X(reconfs, "reconfigurations")                                                             \
 	X(policies, "policies changed")                                                            \
 	X(withheld, "events that the kernel's filter withheld")                                    \
@@ -111,6 +114,7 @@ struct conn {
 
 /* ---- A fake kernel ---- */
 struct kent {
+	bool overtook;             /* made while events of an earlier one waited */
 	bool raced;                /* made by a replacement that overtook events */
 	bool present, mute, wrote; /* wrote: the last word on the timer was a write of the daemon */
 	struct flow f;
@@ -128,6 +132,7 @@ struct kev {
 
 struct fakekern {
 	struct kent ent[KEYS_MAX];
+	bool meddled[KEYS_MAX]; /* another program ever changed the mark of such an entry */
 	unsigned int count;
 	uint32_t next_id;
 	struct kev ev[EVENTS_MAX];

@@ -302,6 +302,35 @@ static void check_outcome(struct sim *s, int n)
 			 (unsigned long long)o->ended, (unsigned long long)o->refused);
 }
 
+/* What a node cannot know of, or has no room for, is a difference in truth: mute entries, and those
+ * that took their place unheard; a full table of ours; events that a write overtook, another
+ * program's mark on a copy, and a copy that our own policy excludes. */
+static bool is_excused(const struct sim *s, int n, const struct engine_found *f, int i)
+{
+	const struct fakekern *k = &s->node[n].k;
+
+	return s->p.events_mode == 2 || s->node[n].conf.flows_max < s->p.keys || k->ent[i].raced ||
+	       k->ent[i].overtook ||
+	       (f->what == FOUND_CACHE_ONLY && scope_excludes(s, n, &f->held)) ||
+	       (f->differs == FLOW_HAS_MARK && k->meddled[i]);
+}
+
+/* An audit names nothing that is merely under way (R80). */
+static void check_found(struct sim *s, int n, const struct engine_note *note)
+{
+	const struct engine_found *f = &engine_audit(s->node[n].e)->found[note->arg0];
+	const struct flow *flow = f->what == FOUND_CACHE_ONLY ? &f->held : &f->kernel;
+	int i = world_key(s, &flow->key);
+
+	s->count.audit_finds++;
+	sim_trace(s, "node %d: audit: what %d flow %d differs %x refused %d", n, f->what, i,
+		  f->differs, f->refused);
+	if (s->flipped || f->refused || i < 0 || is_excused(s, n, f, i))
+		return;
+	sim_fail(s, "node %d: an audit calls flow %d a difference (what %d, differs %x) (R80)", n,
+		 i, f->what, f->differs);
+}
+
 static void read_notes(struct sim *s, int n)
 {
 	struct engine_note note;
@@ -317,6 +346,9 @@ static void read_notes(struct sim *s, int n)
 			s->node[n].overruns_over = s->node[n].overruns_at_dump;
 		if (note.type == NOTE_OUTCOME)
 			check_outcome(s, n);
+		if (note.type == NOTE_FOUND)
+			check_found(s, n, &note);
+		s->count.audits_over += note.type == NOTE_AUDIT;
 		if (++count > 10000)
 			sim_fail(s, "node %d: engine_note never ends", n);
 	}
@@ -342,6 +374,8 @@ static void pump(struct sim *s, int n)
 		oracle_owner(s, n);
 	}
 	more |= node->k.dumping;
+	if (!node->k.ev_count && !node->k.overrun && engine_wants_drained(node->e, s->now))
+		engine_kern(node->e, KERN_DRAINED, NULL, 0, s->now);
 	if (engine_deadline(node->e) <= s->now) {
 		engine_tick(node->e, s->now);
 		oracle_owner(s, n);

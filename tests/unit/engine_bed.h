@@ -33,9 +33,10 @@ struct bed_node {
 	struct engine_conf conf;
 	struct bed_entry kern[BED_FLOWS];
 	unsigned int ops[OP_DUMP + 1]; /* operations that succeeded */
-	unsigned int notes[NOTE_MUTE + 1];
+	unsigned int notes[NOTE_AUDIT + 1];
 	int refuse;             /* errno of creates, 0 = none */
 	bool deaf;              /* datagrams to it are lost */
+	bool undrained;         /* events wait, as far as it knows */
 	bool cut[BED_LINKS];    /* those that come by that link */
 	unsigned int dgram_max; /* larger ones are lost; 0 = none is */
 	uint32_t next_id;
@@ -294,6 +295,8 @@ static inline void bed_pump(struct bed *b, unsigned int n)
 	uint32_t to;
 	size_t len;
 
+	if (!node->undrained && engine_wants_drained(node->e, b->now))
+		engine_kern(node->e, KERN_DRAINED, NULL, 0, b->now);
 	if (engine_deadline(node->e) <= b->now)
 		engine_tick(node->e, b->now);
 	while (engine_op(node->e, &op, b->now)) {
