@@ -17,6 +17,7 @@
 
 #include "conf.h"
 #include "ctl.h"
+#include "deaths.h"
 #include "engine.h"
 #include "kern.h"
 #include "link.h"
@@ -61,6 +62,7 @@ struct daemon {
 	struct verbs *verbs;
 	struct events *events;
 	struct recorder *recorder; /* NULL: off */
+	struct deaths *deaths;     /* NULL: off */
 	struct notify notify;
 
 	struct state state; /* lock, state file */

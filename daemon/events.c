@@ -213,6 +213,17 @@ static void put_audit(struct daemon *d, struct jsonl *j, const struct engine_not
 	jsonl_num(j, "unsettled", a->unsettled);
 }
 
+static void put_quarantined(struct daemon *d, struct jsonl *j, const struct engine_note *n)
+{
+	struct deaths_flow x;
+
+	if (!deaths_quarantined(d->deaths, n->arg0, &x))
+		return;
+	jsonl_str(j, "flow", x.flow);
+	jsonl_str(j, "work", x.work);
+	jsonl_num(j, "deaths", x.deaths);
+}
+
 /* How a note is told: the event's name, the members that arg0 and arg1 are (NULL: not told), or
  * what puts members that are more than numbers. */
 struct shape {
@@ -242,6 +253,8 @@ static const struct shape shapes[] = {
 	[NOTE_LIMIT] = { .event = "limit", .put = put_limit },
 	[NOTE_NAME_CLASH] = { .event = "name-clash" },
 	[NOTE_TABLES] = { "other-tables", "taken", NULL, NULL },
+	[NOTE_QUARANTINED] = { .event = "quarantined", .put = put_quarantined },
+	[NOTE_INNOCENT] = { "innocent", "suspect", NULL, NULL },
 	[NOTE_MUTE] = { "mute", "entries", NULL, NULL },
 	[NOTE_FOUND] = { .event = "difference", .put = put_found },
 	[NOTE_AUDIT] = { .event = "audit", .put = put_audit },

@@ -398,6 +398,20 @@ static int start_recorder(struct daemon *d)
 	return EX_OK;
 }
 
+/* Before any input of the engine. Without it a poison flow would keep us down, but that is no
+ * reason to stay down now. */
+static int start_deaths(struct daemon *d)
+{
+	int err = deaths_open(&d->deaths, d->conf.socket, d->engine, d->log);
+
+	if (err)
+		log_err(d->log,
+			"%s.deaths: cannot be used: %s; a flow that kills the daemon would not be "
+			"quarantined",
+			d->conf.socket, strerror(-err));
+	return EX_OK;
+}
+
 static int start_ctl(struct daemon *d)
 {
 	static const struct ctl_ops ops = { .request = verbs_request,
@@ -435,10 +449,10 @@ static int start_notify(struct daemon *d)
 
 static int start(struct daemon *d)
 {
-	static int (*const steps[])(struct daemon *) = { start_lock,   start_notify, start_state,
-							 start_loop,   start_kern,   start_links,
-							 start_engine, drop_root,    start_recorder,
-							 start_ctl };
+	static int (*const steps[])(struct daemon *) = { start_lock,     start_notify, start_state,
+							 start_loop,     start_kern,   start_links,
+							 start_engine,   drop_root,    start_deaths,
+							 start_recorder, start_ctl };
 
 	d->started_at = d->now = daemon_now();
 	d->started_wall = time(NULL);
@@ -515,6 +529,7 @@ static void cleanup(struct daemon *d)
 	if (d->kern)
 		kern_close(d->kern);
 	recorder_close(d->recorder, true);
+	deaths_close(d->deaths);
 	if (d->engine)
 		engine_free(d->engine);
 	if (d->loop)

@@ -254,6 +254,18 @@ static void note_audit(struct daemon *d, const struct engine_note *n)
 		log_info(d->log, "kernel: audit: the table is what is held");
 }
 
+static void note_quarantined(struct daemon *d, const struct engine_note *n)
+{
+	struct deaths_flow x;
+
+	if (!deaths_quarantined(d->deaths, n->arg0, &x))
+		return;
+	log_err(d->log,
+		"flow %s: quarantined: what %s says of it is set aside, the daemon died over it "
+		"before",
+		x.flow, *n->peer ? n->peer : "the kernel");
+}
+
 static void note_one(struct daemon *d, const struct engine_note *n)
 {
 	switch (n->type) {
@@ -284,6 +296,12 @@ static void note_one(struct daemon *d, const struct engine_note *n)
 		break;
 	case NOTE_FLIP:
 		note_flip(d, n);
+		break;
+	case NOTE_QUARANTINED:
+		note_quarantined(d, n);
+		break;
+	case NOTE_INNOCENT:
+		deaths_innocent(d->deaths, n->arg0);
 		break;
 	case NOTE_MUTE:
 		note_mute(d, n);

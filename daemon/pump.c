@@ -95,6 +95,22 @@ static void start_dump(struct daemon *d)
 	engine_kern(d->engine, KERN_DUMP_FAIL, NULL, 0, d->now);
 }
 
+/* Timers run by the clock of the write. After it the engine has been told a later time than the
+ * turn's, and time must not go back. */
+static void carry_out(struct daemon *d, const struct engine_op *ops, size_t count)
+{
+	while (count) {
+		size_t n = deaths_begin(d->deaths, ops, count);
+
+		d->now = daemon_now();
+		kern_apply(d->kern, d->engine, ops, n, d->now);
+		d->now = daemon_now();
+		deaths_end(d->deaths);
+		ops += n;
+		count -= n;
+	}
+}
+
 /* Carries out kernel operations within the budgets. Returns true when some may be left; *any: there
  * were some. */
 static bool operate(struct daemon *d, bool *any)
@@ -115,11 +131,7 @@ static bool operate(struct daemon *d, bool *any)
 		if (!count)
 			return false;
 		*any = true;
-		/* Timers run by the clock of the write. After it the engine has been told a later
-		 * time than the turn's, and time must not go back. */
-		d->now = daemon_now();
-		kern_apply(d->kern, d->engine, ops, count, d->now);
-		d->now = daemon_now();
+		carry_out(d, ops, count);
 		if (batch == 0)
 			end = d->now + OPS_BUDGET_US; /* this turn's inputs are not on this bill */
 		else if (d->now >= end)

@@ -193,6 +193,22 @@ static void put_outcome(struct daemon *d, struct ctl_client *c)
 	ctl_put_num(c, "outcome.age_s", (d->now - o->told_at) / USEC_PER_SEC);
 }
 
+static void put_quarantine(struct daemon *d, struct ctl_client *c)
+{
+	char path[PATH_LEN];
+	struct deaths_flow x;
+	unsigned int i;
+
+	for (i = 0; deaths_quarantined(d->deaths, i, &x); i++) {
+		ctl_put_str(c, pathf(path, "quarantine.%u.flow", i), x.flow);
+		ctl_put_str(c, pathf(path, "quarantine.%u.peer", i), x.peer);
+		ctl_put_str(c, pathf(path, "quarantine.%u.work", i), x.work);
+		ctl_put_num(c, pathf(path, "quarantine.%u.deaths", i), x.deaths);
+	}
+	if (!i)
+		ctl_put_list(c, "quarantine");
+}
+
 void verbs_show_status(struct daemon *d, struct ctl_client *c)
 {
 	int64_t count, max, buckets;
@@ -220,6 +236,7 @@ void verbs_show_status(struct daemon *d, struct ctl_client *c)
 	}
 	put_link_states(d, c);
 	put_outcome(d, c);
+	put_quarantine(d, c);
 	if (d->notrack.tracked == KERN_TRACKING_UNKNOWN)
 		ctl_put_null(c, "sync_tracked");
 	else
@@ -231,6 +248,7 @@ void verbs_show_status(struct daemon *d, struct ctl_client *c)
 	ctl_put_num(c, "unclaimed", s.unclaimed);
 	ctl_put_num(c, "orphans", s.orphans);
 	ctl_put_num(c, "mute", s.mute);
+	ctl_put_num(c, "aside", s.aside);
 	put_known(c, "events_sysctl", kern_events_sysctl());
 	ctl_put_bool(c, "complete", s.complete);
 	put_epoch(c, "epoch", s.epoch);
@@ -276,6 +294,7 @@ static void put_engine(struct ctl_client *c, const struct engine_stats *s)
 	ctl_put_num(c, "copies", s->copies);
 	ctl_put_num(c, "stale", s->stale);
 	ctl_put_num(c, "mute", s->mute);
+	ctl_put_num(c, "aside", s->aside);
 	ctl_put_num(c, "tombstones", s->tombstones);
 	ctl_put_num(c, "backlog", s->backlog);
 #define SHOW_COUNTER(name, help) ctl_put_num(c, #name, s->count.name);

@@ -91,6 +91,32 @@ void engine_reconf(struct engine *e, const struct engine_conf *conf, usec_t now)
  * false when out of memory: the old policy stays. */
 bool engine_policy(struct engine *e, const struct policy_conf *conf, usec_t now);
 
+/* ---- Poison (R96 to R99) ---- */
+#define ENGINE_QUARANTINE_MAX 32
+#define ENGINE_SUSPECTS_MAX 32
+enum engine_work { /* on a flow */
+		   WORK_NONE,
+		   WORK_RECORD, /* a peer's record is looked at and applied */
+		   WORK_EVENT,  /* an event or dumped entry of the kernel */
+		   WORK_PATROL, /* what the kernel should do with it is decided */
+		   WORK_WRITE,  /* the caller's own: operations are carried out and answered */
+		   WORK_COUNT
+};
+struct engine_mark { /* what is being worked on; memory of the caller's, which may outlive us */
+	uint32_t work;
+	uint8_t len, key[FLOW_KEY_MAX];
+	char peer[WIRE_NAME_MAX + 1]; /* of whom the record is */
+};
+
+/* From now on m says what is being worked on. NULL ends that. */
+void engine_mark(struct engine *e, struct engine_mark *m);
+
+/* Before any input. Sets a key aside, or watches for the next time that the work on it ends well,
+ * and says so by NOTE_INNOCENT. Numbered from 0 in the order of the calls, each. False: malformed,
+ * or one too many. */
+bool engine_quarantine(struct engine *e, const uint8_t *key, size_t len);
+bool engine_suspect(struct engine *e, enum engine_work work, const uint8_t *key, size_t len);
+
 /* ---- In: the kernel ---- */
 enum engine_kern_event {
 	KERN_NEW, /* conntrack event */
@@ -235,6 +261,9 @@ enum engine_note_type {
 	NOTE_NAME_CLASH,  /* another node uses our name */
 	NOTE_TABLES,      /* the peer's tables are hashed with other keys than ours; arg0 = 1: we
 			     took them over */
+	NOTE_QUARANTINED, /* something of the quarantined key number arg0 was set aside, for the
+			     first time; arg1 = enum engine_work */
+	NOTE_INNOCENT,    /* the work on suspect number arg0 ended well */
 	NOTE_MUTE,        /* arg0 = entries that may be mute */
 	NOTE_FOUND,       /* an audit: engine_audit()->found[arg0], of kind arg1 (enum
 			     engine_found_what). Empty peer: of our own half or of nobody */
@@ -335,6 +364,7 @@ uint64_t engine_build(void);
 	X(audit_kernel_only, "entries that only the kernel had, found by audits")                  \
 	X(audit_cache_only, "flows that the kernel ought to have had, found by audits")            \
 	X(audit_differing, "flows of which the kernel had other attributes, found by audits")      \
+	X(quarantined, "records, events and entries of quarantined flows set aside")               \
 	X(flows_limit, "flows not held because of flows_max")
 
 struct engine_counters {
@@ -433,6 +463,7 @@ struct engine_stats {
 	uint64_t absent; /* of peers or nobody, and not in our kernel: what a promote would write */
 	uint64_t remote_flows, copies, backlog,
 		stale;       /* over all peers; stale = entries waiting for OP_REPLACE */
+	uint64_t aside;      /* flows of peers that are set aside: quarantined */
 	uint64_t memory_len; /* bytes held by the caches */
 	unsigned int peer_count;
 	struct engine_peer_stats peer[ENGINE_PEERS_MAX];

@@ -54,6 +54,7 @@ struct engine *engine_new(const struct engine_conf *conf, uint64_t epoch, const 
 	e->id = node_id(conf->node);
 	e->epoch = epoch;
 	e->role = conf->role;
+	e->mark = &e->no_mark;
 	e->syn_sent = conf->active_active;
 	e->now = e->started_at = e->hello_at = now;
 	memcpy(e->seed, seed, sizeof(e->seed));

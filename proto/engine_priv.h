@@ -2,9 +2,9 @@
 /*
  * What the modules of the engine share: the engine's state, a peer's state, the flags of records.
  * Private to proto/. engine.c doors and timers; hello.c the handshake; arrive.c links; stream.c
- * the owner's side; peer.c and repair.c the receiver's side; own.c ownership and kernel events;
- * scope.c what is left out; patrol.c kernel operations, answer.c their results; scrub.c memory that
- * flipped; audit.c a kernel that is not what we hold; stats.c figures.
+ * the owner's side; peer.c and repair.c the receiver's side; quarantine.c poison; own.c ownership
+ * and kernel events; scope.c what is left out; patrol.c kernel operations, answer.c their results;
+ * scrub.c memory that flipped; audit.c a kernel that is not what we hold; stats.c figures.
  * The rules ("R12") are those of PROTOCOL.md, section 6.
  */
 #ifndef CTSYNCD_ENGINE_PRIV_H
@@ -13,8 +13,11 @@
 #include "cache.h"
 #include "engine.h"
 #include "flow.h"
+#include "quarantine.h"
 #include "seal.h"
 #include "wire.h"
+
+#include <string.h>
 
 #define RANGES_MAX 128       /* covered ranges beyond the prefix, per peer */
 #define DELETIONS_MAX 65536  /* remembered deletions beyond the prefix, per peer */
@@ -351,7 +354,9 @@ struct engine {
 	int refused_errno;
 	usec_t refused_at;
 
-	struct engine_tape *tape; /* NULL: no flight recorder */
+	struct quarantine quarantine;
+	struct engine_mark *mark, no_mark; /* no_mark: when the caller keeps none */
+	struct engine_tape *tape;          /* NULL: no flight recorder */
 	struct engine_note notes[NOTES_MAX];
 	unsigned int note_at, note_count;
 	struct engine_counters count;
@@ -429,6 +434,26 @@ void arrive_tick(struct engine *e, struct peer *p, usec_t now);
 uint64_t arrive_lost(const struct reckon *r);
 unsigned int arrive_stats(const struct peer *p, struct engine_path_stats *s, usec_t now);
 
+/* What is being worked on, for whoever comes after us. A copy of the key and two stores. */
+static inline void mark_begin(struct engine *e, enum engine_work work, const uint8_t *key,
+			      size_t keylen)
+{
+	struct engine_mark *m = e->mark;
+
+	m->len = (uint8_t)min_u64(keylen, sizeof(m->key));
+	memcpy(m->key, key, m->len);
+	m->work = work;
+	__asm__ volatile("" ::: "memory"); /* there before the work begins, should we die of it */
+}
+
+static inline void mark_end(struct engine *e)
+{
+	__asm__ volatile("" ::: "memory");
+	if (__builtin_expect(e->quarantine.watched != 0, 0))
+		quarantine_cleared(e);
+	e->mark->work = WORK_NONE;
+}
+
 /* peer.c: the receiver's side. Return 0 or -DROP_x. */
 struct peer *peer_find(struct engine *e, uint64_t id);
 /* Is this node primary, or a peer by its last word? */
@@ -462,6 +487,9 @@ uint64_t mirror_held_version(const struct peer *p,
 			     const struct rec *r); /* for R10: 0 if of an older epoch */
 uint64_t mirror_top(const struct peer *p);         /* highest version covered */
 int mirror_rec_check(const struct wire_rec *w);    /* is the record well-formed? */
+/* The same of one at hand; marks it, whoever calls takes the mark off. */
+int mirror_rec_look(struct engine *e, const struct wire_rec *w);
+void mark_peer(struct engine *e, const struct peer *p); /* records of whom are at hand */
 int mirror_drop_of(int wire_err);
 void mirror_debt_check(struct engine *e, struct peer *p); /* is the debt paid? (R23) */
 

@@ -453,12 +453,16 @@ void own_event(struct engine *e, enum engine_kern_event event, const struct flow
 		return;
 	}
 	key_of(e, f, &k);
+	if (quarantine_event(e, k.p, k.len))
+		return;
 	if (portid)
 		e->count.events_foreign++;
+	mark_begin(e, WORK_EVENT, k.p, k.len);
 	if (event == KERN_DESTROY)
 		event_end(e, f, &k, portid, now);
 	else
 		event_set(e, event, f, &k, portid, now);
+	mark_end(e);
 }
 
 /* ---- Dumps ---- */
@@ -555,29 +559,15 @@ static void dump_stray(struct engine *e, struct rec *r, const struct flow *f, co
 		own_maybe_mute(e, r);
 }
 
-void own_dump_flow(struct engine *e, const struct flow *f, usec_t now)
-{
-	if (scope_ignores(e, f))
-		return;
-	e->dump.entries++;
-	e->count.dump_entries++;
-	if (e->dump.audit)
-		audit_dump_flow(e, f);
-	else
-		own_dump_take(e, f, now);
-}
-
-void own_dump_take(struct engine *e, const struct flow *f, usec_t now)
+static void dump_flow(struct engine *e, const struct flow *f, const struct key *k, usec_t now)
 {
 	struct peer *p;
-	struct key k;
 	struct rec *r, *s;
 	bool older;
 
-	key_of(e, f, &k);
-	r = cache_find(e->local, k.p, k.len, k.hash);
+	r = cache_find(e->local, k->p, k->len, k->hash);
 	s = cache_flows(e->strays) || cache_tombs(e->strays)
-		    ? cache_find(e->strays, k.p, k.len, k.hash)
+		    ? cache_find(e->strays, k->p, k->len, k->hash)
 		    : NULL;
 	if (s && s->tomb && (!s->aux || s->aux == f->id)) {
 		if (r && !r->tomb) /* replaced since: it is there, but not as this message says */
@@ -591,20 +581,47 @@ void own_dump_take(struct engine *e, const struct flow *f, usec_t now)
 	if (r && r->version > e->dump.start_version)
 		return; /* ended since the dump began: its message is older than the event */
 	if (s && !s->tomb) {
-		dump_stray(e, s, f, &k, now);
+		dump_stray(e, s, f, k, now);
 		return;
 	}
-	r = mirror_find(e, k.p, k.len, k.hash, false, &p);
+	r = mirror_find(e, k->p, k->len, k->hash, false, &p);
 	if (!r) {
-		dump_unknown(e, f, &k, now);
+		dump_unknown(e, f, k, now);
 		return;
 	}
 	older = r->aux != e->dump.gen;
 	r->aux = e->dump.gen;
 	if (dump_touched(e, r, to_s(now) + f->timeout_s, older, now)) {
 		e->count.touched++;
-		adopt_flow(e, f, &k, r->written_s, true, now);
+		adopt_flow(e, f, k, r->written_s, true, now);
 	}
+}
+
+void own_dump_take(struct engine *e, const struct flow *f, usec_t now)
+{
+	struct key k;
+
+	key_of(e, f, &k);
+	dump_flow(e, f, &k, now);
+}
+
+void own_dump_flow(struct engine *e, const struct flow *f, usec_t now)
+{
+	struct key k;
+
+	if (scope_ignores(e, f))
+		return;
+	e->dump.entries++;
+	e->count.dump_entries++;
+	key_of(e, f, &k);
+	if (quarantine_event(e, k.p, k.len))
+		return;
+	mark_begin(e, WORK_EVENT, k.p, k.len);
+	if (e->dump.audit)
+		audit_dump_flow(e, f);
+	else
+		dump_flow(e, f, &k, now);
+	mark_end(e);
 }
 
 void own_dump_end(struct engine *e, bool ok, usec_t now)

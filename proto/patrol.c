@@ -203,24 +203,32 @@ static bool mirror_op(struct engine *e, struct peer *p, struct rec *r, struct en
 	return master_inject(e, r, p->index, op);
 }
 
+/* p: whose mirror r is in; NULL: a stray. */
+static bool work_one(struct engine *e, struct peer *p, struct rec *r, struct engine_op *op)
+{
+	bool made;
+
+	mark_begin(e, WORK_PATROL, r->body, r->keylen);
+	cache_list_del(p ? p->mirror : e->strays, r);
+	made = p ? mirror_op(e, p, r, op) : stray_op(e, r, op);
+	mark_end(e);
+	return made;
+}
+
 static bool work_op(struct engine *e, struct engine_op *op)
 {
 	struct rec *r;
 
 	while ((r = cache_list_first(e->strays,
-				     CACHE_LIST_WORK))) { /* deletions make room for what comes */
-		cache_list_del(e->strays, r);
-		if (stray_op(e, r, op))
+				     CACHE_LIST_WORK))) /* deletions make room for what comes */
+		if (work_one(e, NULL, r, op))
 			return true;
-	}
 	for (unsigned int i = 0; i < ENGINE_PEERS_MAX; i++) {
 		struct peer *p = &e->peers[i];
 
-		while (p->used && (r = cache_list_first(p->mirror, CACHE_LIST_WORK))) {
-			cache_list_del(p->mirror, r);
-			if (mirror_op(e, p, r, op))
+		while (p->used && (r = cache_list_first(p->mirror, CACHE_LIST_WORK)))
+			if (work_one(e, p, r, op))
 				return true;
-		}
 	}
 	return false;
 }
@@ -365,8 +373,8 @@ static bool visit_own(struct engine *e, struct rec *r, struct engine_op *op)
 	return r->flags & F_LIFT ? lift_op(e, r, op) : master_read_helped(e, r, op);
 }
 
-static bool visit(struct engine *e, unsigned int table, struct rec *r, struct engine_op *op,
-		  usec_t now)
+static bool visit_one(struct engine *e, unsigned int table, struct rec *r, struct engine_op *op,
+		      usec_t now)
 {
 	outcome_visit(e, table, r);
 	audit_visit(e, table, r);
@@ -377,6 +385,17 @@ static bool visit(struct engine *e, unsigned int table, struct rec *r, struct en
 	if (table == TABLE_LOCAL)
 		return visit_own(e, r, op);
 	return visit_mirror(e, &e->peers[table], r, op, now);
+}
+
+static bool visit(struct engine *e, unsigned int table, struct rec *r, struct engine_op *op,
+		  usec_t now)
+{
+	bool made;
+
+	mark_begin(e, WORK_PATROL, r->body, r->keylen);
+	made = visit_one(e, table, r, op, now);
+	mark_end(e);
+	return made;
 }
 
 static bool sweep_over(const struct engine *e)

@@ -156,7 +156,7 @@ static void total_check(struct engine *e, struct peer *p, const struct wire_data
 {
 	if (p->covered != m->head || m->head != p->maxhead || !p->complete)
 		return; /* R27: inequality would mean nothing */
-	if (cache_digest(p->mirror) != m->digest) {
+	if (cache_digest(p->mirror) + quarantine_digest(e, p) != m->digest) {
 		p->in_sync = false;
 		p->want_vector = true;
 		return;
@@ -187,7 +187,7 @@ static void mirror_age(struct peer *p)
 }
 
 /* Everything is to be told anew; what is held stays, as old (R32). */
-static void mirror_restart(struct peer *p)
+static void mirror_restart(struct engine *e, struct peer *p)
 {
 	struct rec *r;
 
@@ -195,7 +195,8 @@ static void mirror_restart(struct peer *p)
 		cache_del(p->mirror, r);
 	mirror_age(p);
 	p->tomb_min = UINT64_MAX;
-	p->old_count = cache_flows(p->mirror);
+	quarantine_age(e, p);
+	p->old_count = cache_flows(p->mirror) + quarantine_held(e, p);
 	p->covered = 0;
 	p->range_count = 0;
 	p->gap_at = p->asked_at = p->asked_to = p->filled_at = 0;
@@ -226,6 +227,7 @@ static void peer_make_room(struct engine *e, usec_t now)
 			continue;
 		note_put(e, NOTE_FORGOTTEN, p, 0, 0);
 		cache_free(p->mirror);
+		quarantine_forget(e, p);
 		*p = (struct peer){ 0 };
 		e->peer_count--;
 		return;
@@ -260,7 +262,7 @@ static void epoch_adopt(struct engine *e, struct peer *p, const struct wire_head
 	p->key.valid = false;
 	seal_window_reset(&p->window, h->counter);
 	arrive_restart(p, endpoint, e->now);
-	mirror_restart(p);
+	mirror_restart(e, p);
 	p->old_dead = p->kernel_id == m->kernel_id;
 	p->kernel_id = m->kernel_id;
 	p->dropped0 = m->dropped;
@@ -417,6 +419,17 @@ int mirror_rec_check(const struct wire_rec *w)
 	return rc == -2 ? -DROP_UNKNOWN : rc ? -DROP_SHORT : 0;
 }
 
+/* Of what is set aside (R97) the key has to do. */
+int mirror_rec_look(struct engine *e, const struct wire_rec *w)
+{
+	size_t keylen = flow_key_len(w->body, w->body_len);
+
+	mark_begin(e, WORK_RECORD, w->body, keylen);
+	if (w->type == WIRE_REC_FLOW && quarantine_knows(e, w->body, keylen))
+		return w->body_len <= FLOW_PACKED_MAX ? 0 : -DROP_SHORT;
+	return mirror_rec_check(w);
+}
+
 /* A look-up in a large table waits for memory twice, for the chain's head and for the record. The
  * keys of a datagram are hashed before any is applied, so that all wait together. What is beyond
  * the limit waits by itself. */
@@ -438,9 +451,14 @@ static void ahead_put(struct ahead *a, const struct peer *p, const struct wire_r
 	a->hash[a->count++] = hash;
 }
 
+void mark_peer(struct engine *e, const struct peer *p)
+{
+	memcpy(e->mark->peer, p->name, sizeof(e->mark->peer));
+}
+
 /* Looks at all records before any is applied: a datagram is taken whole or not at all (R10). */
-static int data_check(const struct peer *p, const struct wire_data *m, struct wire_buf b,
-		      struct ahead *a)
+static int data_check(struct engine *e, const struct peer *p, const struct wire_data *m,
+		      struct wire_buf b, struct ahead *a)
 {
 	uint64_t version = m->from;
 	uint32_t deletions = 0;
@@ -451,7 +469,7 @@ static int data_check(const struct peer *p, const struct wire_data *m, struct wi
 		if (!w.delta || w.delta > m->to - version)
 			return -DROP_VALUE;
 		version += w.delta;
-		rc = mirror_rec_check(&w);
+		rc = mirror_rec_look(e, &w);
 		if (rc)
 			return rc;
 		deletions += w.type != WIRE_REC_FLOW && version > p->covered;
@@ -508,12 +526,18 @@ static void data_apply(struct engine *e, struct peer *p, const struct wire_data 
 		}
 		it.version += it.rec.delta;
 		it.hash = a->hash[i];
-		if (it.version <= p->covered)
+		if (it.version <= p->covered) {
 			e->count.records_ignored++; /* R9 */
-		else if (it.rec.type == WIRE_REC_FLOW)
+			continue;
+		}
+		if (quarantine_take(e, p, &it))
+			continue;
+		mark_begin(e, WORK_RECORD, it.rec.body, flow_key_len(it.rec.body, it.rec.body_len));
+		if (it.rec.type == WIRE_REC_FLOW)
 			mirror_set(e, p, &it, now);
 		else
 			flow_end(e, p, &it, remember, now);
+		mark_end(e);
 	}
 }
 
@@ -537,7 +561,9 @@ int peer_data(struct engine *e, struct peer *p, uint8_t flags, struct wire_buf *
 		return mirror_drop_of(b->err);
 	if (m.to > m.head || m.from > m.to)
 		return -DROP_VALUE;
-	rc = data_check(p, &m, *b, &ahead);
+	mark_peer(e, p);
+	rc = data_check(e, p, &m, *b, &ahead);
+	e->mark->work = WORK_NONE;
 	if (rc)
 		return rc;
 	if (m.dropped > max_u64(p->covered, p->dropped0))
@@ -587,7 +613,7 @@ usec_t peer_deadline(const struct engine *e, const struct peer *p)
 void peer_resync(struct engine *e, struct peer *p, usec_t now)
 {
 	(void)now;
-	mirror_restart(p);
+	mirror_restart(e, p);
 	/* What is still on its way is older than what was held: it must not be taken for news. */
 	seal_window_reset(&p->window, p->window.top);
 	p->debt = p->maxhead;
@@ -604,6 +630,7 @@ void peer_drop_flow(struct engine *e, struct peer *p, struct rec *r)
 
 void peer_forget(struct engine *e, struct peer *p, usec_t now)
 {
+	quarantine_forget(e, p);
 	for (uint32_t pos = 0, end;; pos = end + 1) {
 		struct rec *r = cache_chain(p->mirror, pos, &end);
 

@@ -12,7 +12,7 @@
 
 /* ---- LIST and VECTOR ---- */
 
-static int list_check(const struct engine *e, const struct peer *p, const struct wire_list *m,
+static int list_check(struct engine *e, const struct peer *p, const struct wire_list *m,
 		      struct wire_buf b)
 {
 	uint32_t fresh = 0;
@@ -21,7 +21,7 @@ static int list_check(const struct engine *e, const struct peer *p, const struct
 	while (wire_get_rec(&b, &w)) {
 		size_t keylen = flow_key_len(w.body, w.body_len);
 		uint32_t hash;
-		int rc = mirror_rec_check(&w);
+		int rc = mirror_rec_look(e, &w);
 
 		if (w.type != WIRE_REC_FLOW || w.delta >= m->version)
 			return -DROP_VALUE;
@@ -64,6 +64,9 @@ static uint64_t list_named(struct engine *e, struct peer *p, const struct wire_l
 
 		it.version = m->version - it.rec.delta;
 		it.hash = cache_hash(p->mirror, key, keylen);
+		if (quarantine_list(e, p, &it))
+			continue;
+		mark_begin(e, WORK_RECORD, key, keylen);
 		r = cache_find(p->mirror, key, keylen, it.hash);
 		if (r && cannot_be(p, m, r, &it))
 			cache_set_version(p->mirror, r, 0);
@@ -74,6 +77,7 @@ static uint64_t list_named(struct engine *e, struct peer *p, const struct wire_l
 		}
 		if (r)
 			r->flags |= F_NAMED;
+		mark_end(e);
 	}
 	return repaired;
 }
@@ -157,7 +161,9 @@ int peer_list(struct engine *e, struct peer *p, struct wire_buf *b, usec_t now)
 		return mirror_drop_of(b->err);
 	if (!p->complete || m.version < p->covered || cache_bucket(m.lo) != cache_bucket(m.hi_incl))
 		return -DROP_STALE;
+	mark_peer(e, p);
 	rc = list_check(e, p, &m, *b);
+	e->mark->work = WORK_NONE;
 	if (rc)
 		return rc;
 	p->maxhead = max_u64(p->maxhead, m.version);
@@ -167,6 +173,7 @@ int peer_list(struct engine *e, struct peer *p, struct wire_buf *b, usec_t now)
 	repaired += list_sweep(e, p, &m, room, now);
 	if (!room)
 		return -DROP_DELETIONS;
+	quarantine_sweep(e, p, &m);
 	e->count.lists_applied++;
 	if (repaired && !p->debt && !p->lapsed && m.version >= p->maxhead) {
 		e->count.divergences++;
@@ -191,11 +198,12 @@ int peer_vector(struct engine *e, struct peer *p, struct wire_buf *b, usec_t now
 	(void)now;
 	wire_get_vector(b, &m);
 	for (unsigned int i = m.first; !b->err && i < (unsigned int)m.first + m.count; i++) {
-		uint64_t digest = wire_get_u64(b), last = wire_get_u64(b);
+		uint64_t digest = wire_get_u64(b), last = wire_get_u64(b), ours;
 
 		if (b->err)
 			break;
-		if (cache_bucket_digest(p->mirror, i) == digest) {
+		ours = cache_bucket_digest(p->mirror, i) + quarantine_bucket_digest(e, p, i);
+		if (ours == digest) {
 			p->proof[i] = max_u64(p->proof[i], m.version);
 		} else if (p->covered >= last && p->changed[i] <= m.version) {
 			repair_list_want(p, i);

@@ -24,6 +24,7 @@ uint64_t engine_build(void)
 static void hide(struct engine *e)
 {
 	e->tape = NULL;
+	e->mark = NULL;
 	e->local = e->strays = NULL;
 	e->policy = NULL;
 	e->audit.suspects = NULL;
@@ -106,6 +107,7 @@ struct engine *engine_restore(const uint8_t *buf, size_t len)
 		return NULL;
 	blob_get(&b, e, sizeof(*e));
 	hide(e);
+	e->mark = &e->no_mark;
 	e->policy = b.err ? NULL : policy_load(&b);
 	e->local = b.err ? NULL : cache_load(&b);
 	e->strays = b.err ? NULL : cache_load(&b);

@@ -113,6 +113,16 @@ static bool peer_ready(const struct engine *e, const struct peer *p, struct text
 	return false;
 }
 
+static uint64_t aside_of(const struct engine *e)
+{
+	uint64_t n = 0;
+
+	for (unsigned int i = 0; i < ENGINE_PEERS_MAX; i++)
+		if (e->peers[i].used)
+			n += quarantine_held(e, &e->peers[i]);
+	return n;
+}
+
 static bool writes_ready(const struct engine *e, struct text *t)
 {
 	uint64_t backlog = 0, stale = 0;
@@ -132,6 +142,9 @@ static bool writes_ready(const struct engine *e, struct text *t)
 	} else if (e->refused) {
 		text_num(t, e->refused);
 		text_put(t, " flows refused by the kernel");
+	} else if (aside_of(e)) {
+		text_num(t, aside_of(e));
+		text_put(t, " flows quarantined: the daemon died of them");
 	} else {
 		return true;
 	}
@@ -197,6 +210,7 @@ void engine_stats(const struct engine *e, struct engine_stats *s, usec_t now)
 	s->absent = e->absent;
 	s->tombstones = cache_tombs(e->local);
 	s->mute = e->mute;
+	s->aside = aside_of(e);
 	s->memory_len = cache_memory(e->local) + cache_memory(e->strays);
 	s->peer_count = e->peer_count;
 	s->commit = e->commit;

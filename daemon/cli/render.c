@@ -336,6 +336,20 @@ static void text_links_down(const json_t *flat, FILE *out)
 	}
 }
 
+/* Flows over which the daemon died. */
+static void text_quarantine(const json_t *flat, FILE *out)
+{
+	char p[64];
+
+	for (unsigned int i = 0;; i++) {
+		(void)snprintf(p, sizeof(p), "quarantine.%u.flow", i);
+		if (!json_object_get(flat, p))
+			return;
+		(void)fprintf(out, "%-10s QUARANTINED, see ctsyncd(8): %s\n", "flow",
+			      get_str(flat, p));
+	}
+}
+
 /* Lines that only appear when there is something to say. */
 static void text_status_extra(const json_t *flat, FILE *out)
 {
@@ -404,6 +418,7 @@ static void text_status(const json_t *flat, FILE *out)
 			      "notrack rule, see ctsyncd(8)\n",
 			      "sync");
 	text_outcome(flat, out);
+	text_quarantine(flat, out);
 	text_status_extra(flat, out);
 	(void)fputc('\n', out);
 	text_peers(flat, out);

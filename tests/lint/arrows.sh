@@ -26,10 +26,11 @@ rules() {
 	proto/save*             blob.h build_id.h engine_priv.h
 	proto/engine.c          tape.h engine_priv.h
 	proto/scope*            tape.h engine_priv.h
-	proto/*                 engine_priv.h engine.h cache.h digest.h flow.h policy.h seal.h wire.h util.h
+	proto/*                 engine_priv.h quarantine.h engine.h cache.h digest.h flow.h policy.h seal.h wire.h util.h
 	daemon/log.*            log.h util.h
 	daemon/words.*          words.h ctl.h util.h
 	daemon/recorder.*       recorder.h recording.h engine.h log.h util.h
+	daemon/deaths.*         deaths.h engine.h kern.h log.h util.h
 	daemon/notify.*         notify.h util.h
 	daemon/kern*            kern*.h engine.h flow.h policy.h log.h util.h
 	daemon/link*            link*.h engine.h log.h util.h wire.h

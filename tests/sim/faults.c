@@ -427,6 +427,37 @@ void faults_heal(struct sim *s)
 	tell_roles(s);
 }
 
+/* What was promised of flow i, by or to node n, holds no longer. */
+static void forget_flow(struct sim *s, int n, unsigned int i)
+{
+	for (unsigned int m = 0; m < s->p.nodes; m++)
+		if ((int)m == n || s->node[m].failover.from == n)
+			s->node[m].failover.expire_at[i] = 0;
+}
+
+/* A flow that kills a daemon: it starts again with that flow quarantined. Or another build of it
+ * starts, which knows of none. */
+void faults_poison(struct sim *s)
+{
+	int n = (int)rng_below(&s->poison_rng, s->p.nodes);
+	unsigned int i = (unsigned int)rng_below(&s->poison_rng, s->p.keys);
+	struct node *node = &s->node[n];
+
+	if (!node->e)
+		return;
+	world_stop(s, n, false);
+	if (rng_chance(&s->poison_rng, 2500)) {
+		memset(node->poison, 0, sizeof(node->poison));
+		sim_trace(s, "node %d: another build", n);
+	} else {
+		node->poison[i] = true;
+		s->count.poisoned++;
+		sim_trace(s, "node %d: dies of flow %u", n, i);
+	}
+	forget_flow(s, n, i);
+	world_act(s, ACT_START, n, 0, s->now + rng_below(&s->poison_rng, USEC_PER_SEC));
+}
+
 /* Memory flips. */
 void faults_flip(struct sim *s)
 {

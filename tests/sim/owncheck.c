@@ -142,7 +142,7 @@ void own_arm_failover(struct sim *s, int from, int to)
 			continue;
 		if (scope_excludes(s, from, &now))
 			continue; /* about to be withdrawn, by a daemon that stands still */
-		if (!s->alike && scope_excludes(s, to, &now))
+		if ((!s->alike && scope_excludes(s, to, &now)) || s->node[to].poison[i])
 			continue; /* a filter may keep the end of its copy from it (R66) */
 		if (!st->cur[i] || st->log[st->cur[i]].dead || !oracle_covered(&p, st->cur[i]) ||
 		    !peek_mirror(s->node[to].e, k, &s->conn[i].key, &r) ||
@@ -349,7 +349,7 @@ static const char *claims_settled(struct sim *s, int n)
 	if (st.commit.running)
 		return say(s, "node %d: a commit runs for ever", n);
 	if (n != s->carrier && !s->p.refuse && !s->p.spread && !s->p.asym &&
-	    s->p.table_max == KEYS_MAX && !st.ready && !clashes(s, n))
+	    s->p.table_max == KEYS_MAX && !st.ready && !st.aside && !clashes(s, n))
 		return say(s, "node %d is not ready: %s", n, st.reason);
 	return NULL;
 }

@@ -138,7 +138,7 @@ bool peek_peer(const struct engine *e, unsigned int i, struct peek_peer *out)
 		.index = i,
 		.range_count = p->range_count,
 		.deletions = cache_tombs(p->mirror),
-		.flows = cache_flows(p->mirror),
+		.flows = cache_flows(p->mirror) + quarantine_held(e, p),
 		.old_count = p->old_count,
 		.in_sync = p->in_sync,
 		.complete = p->complete,
@@ -150,19 +150,41 @@ bool peek_peer(const struct engine *e, unsigned int i, struct peek_peer *out)
 	return true;
 }
 
+/* What was set aside counts as held (R97), and to nobody as lacking in the kernel. */
+static bool look_aside(const struct engine *e, const struct peer *p, const struct peek_key *key,
+		       struct peek_rec *r)
+{
+	for (unsigned int i = 0; i < e->quarantine.count; i++) {
+		const struct poison *x = &e->quarantine.poison[i];
+		const struct aside *a = &x->aside[p->index];
+
+		if (x->len != key->len || memcmp(x->key, key->body, x->len) != 0)
+			continue;
+		*r = (struct peek_rec){ .version = a->version,
+					.body = a->body,
+					.len = a->len,
+					.current = !a->old,
+					.in_kernel = true };
+		return a->held;
+	}
+	return false;
+}
+
 bool peek_mirror(const struct engine *e, unsigned int i, const struct peek_key *key,
 		 struct peek_rec *r)
 {
 	const struct peer *p = &e->peers[i];
 	const struct rec *rec = p->used ? find(e, p->mirror, key) : NULL;
 
+	if (p->used && !rec && look_aside(e, p, key, r))
+		return true;
 	return rec && !rec->tomb && look(rec, rec->gen == p->gen, r);
 }
 
 uint64_t peek_mirror_print(const struct engine *e, unsigned int i)
 {
 	const struct peer *p = &e->peers[i];
-	const uint64_t part[] = { cache_digest(p->mirror),
+	const uint64_t part[] = { cache_digest(p->mirror) + quarantine_digest(e, p),
 				  p->covered,
 				  p->maxhead,
 				  p->epoch,
@@ -199,7 +221,7 @@ uint64_t peek_fingerprint(const struct engine *e)
 
 		if (!p->used || !p->mirror)
 			continue;
-		h = h * 31 + cache_digest(p->mirror);
+		h = h * 31 + cache_digest(p->mirror) + quarantine_digest(e, p);
 		h = h * 31 + p->covered;
 		h = h * 31 + p->maxhead;
 		h = h * 31 + p->epoch;

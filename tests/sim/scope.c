@@ -141,8 +141,9 @@ static bool is_early(const struct flow *f)
 bool scope_excludes(const struct sim *s, int n, const struct flow *f)
 {
 	const struct policy_conf *c = &s->node[n].policy;
+	int key = world_key(s, &f->key);
 
-	if (!c->syn_sent && is_early(f))
+	if ((!c->syn_sent && is_early(f)) || (key >= 0 && s->node[n].poison[key])) /* R98 */
 		return true;
 	for (unsigned int i = 0; i < c->rule_count; i++) {
 		const struct policy_rule *r = &c->rule[i];

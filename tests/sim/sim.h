@@ -83,6 +83,7 @@
 	X(rekeys, "key rotations")                                                                 \
 	X(worn, "epochs whose packet counter came to its end")                                     \
 	X(bit_flips, "bits flipped in the tables of a daemon")                                     \
+	X(poisoned, "flows quarantined when a daemon started again")                               \
 	X(outcomes, "outcomes of promotes told")                                                   \
 	X(ready_promotes, "promotes of nodes that said they were ready")                           \
 	X(unready_promotes, "promotes of nodes that said they were not")                           \
@@ -184,6 +185,7 @@ struct node {
 	struct engine_conf conf;
 	struct policy_conf policy;
 	struct fakekern k;
+	bool poison[KEYS_MAX]; /* flows that are quarantined there */
 	bool off;              /* no power: forwards nothing */
 	uint16_t mtu;          /* the largest datagram that its interfaces take; 0 = any */
 	bool booted_before;    /* a daemon has run since the kernel's boot */
@@ -250,6 +252,7 @@ enum act_type {
 	ACT_POLICY,
 	ACT_FLIP,
 	ACT_MTU,
+	ACT_POISON,
 };
 
 struct act {
@@ -294,6 +297,8 @@ struct sim {
 	struct rng flip_rng; /* of flipped bits alone */
 	bool flipped; /* some bit was: from then on equality at the end counts, and no step */
 	struct rng group_rng; /* of group.c */
+	struct rng poison_rng;
+	usec_t poison_us; /* from one flow that kills a daemon to the next; 0 = none */
 	struct params p;
 	usec_t policy_us; /* between changes of policy; 0 = none */
 	bool alike;       /* all nodes have one policy */
@@ -362,6 +367,7 @@ uint32_t traffic_timeout(const struct sim *s, unsigned int i);
 /* faults.c */
 void faults_step(struct sim *s);
 void faults_attack(struct sim *s);
+void faults_poison(struct sim *s);
 void faults_flip(struct sim *s);
 void faults_heal(struct sim *s);
 void faults_act(struct sim *s, const struct act *a);

@@ -84,6 +84,18 @@ static void add_counters(struct sim *s, const struct engine_counters *c)
 		s->total.drops[i] += c->drops[i];
 }
 
+/* More of them than there is room for stay without. */
+static void poison_start(struct sim *s, int n)
+{
+	struct node *node = &s->node[n];
+	uint8_t key[FLOW_KEY_MAX];
+
+	for (unsigned int i = 0; i < s->p.keys; i++)
+		if (node->poison[i])
+			node->poison[i] = engine_quarantine(
+				node->e, key, flow_key_pack(&s->conn[i].flow.key, key));
+}
+
 void world_start(struct sim *s, int n)
 {
 	struct node *node = &s->node[n];
@@ -98,6 +110,7 @@ void world_start(struct sim *s, int n)
 	node->e = engine_new(&node->conf, epoch, seed, s->now);
 	if (!node->e)
 		abort();
+	poison_start(s, n);
 	scope_start(s, n);
 	node->k.listening = true;
 	node->k.ev_count = 0;
@@ -458,6 +471,13 @@ static void do_act(struct sim *s, unsigned int which)
 		faults_flip(s);
 		world_act(s, ACT_FLIP, 0, 0, s->now + rng_below(&s->flip_rng, 2 * s->p.flip_us));
 		break;
+	case ACT_POISON:
+		if (s->calm)
+			break;
+		faults_poison(s);
+		world_act(s, ACT_POISON, 0, 0,
+			  s->now + rng_below(&s->poison_rng, 2 * s->poison_us));
+		break;
 	case ACT_ATTACK:
 		if (s->calm)
 			break;
@@ -527,6 +547,8 @@ static void init(struct sim *s, uint64_t seed)
 	world_act(s, ACT_FAULT, 0, 0, s->now + 2 * USEC_PER_SEC);
 	if (s->p.flip_us)
 		world_act(s, ACT_FLIP, 0, 0, s->now + 4 * USEC_PER_SEC);
+	if (s->poison_us)
+		world_act(s, ACT_POISON, 0, 0, s->now + 3 * USEC_PER_SEC);
 	if (s->p.attack_us)
 		world_act(s, ACT_ATTACK, 0, 0, s->now + 2 * USEC_PER_SEC);
 }

@@ -156,6 +156,8 @@ static void test_status_text(void **state)
 		    LINES("s node fw1", "s links.0.link sync0", "b links.0.up true",
 			  "s links.1.link sync1", "b links.1.up false"),
 		    "link       sync1 is DOWN here\n");
+	expect_text("status", LINES("s node fw1", "s quarantine.0.flow udp 17 src=10.0.0.1"),
+		    "flow       QUARANTINED, see ctsyncd(8): udp 17 src=10.0.0.1\n");
 	expect_text("status", LINES("s node fw1", "l peers"), "no peer has been heard\n");
 }
 

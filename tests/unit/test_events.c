@@ -440,6 +440,8 @@ static const struct {
 	{ { NOTE_NAME_CLASH, "fw2", 0, 0 }, "name-clash", "\"peer\":\"fw2\"" },
 	{ { NOTE_TABLES, "fw2", 0, 0 }, "other-tables", "\"peer\":\"fw2\",\"taken\":0" },
 	{ { NOTE_TABLES, "fw2", 1, 0 }, "other-tables", "\"peer\":\"fw2\",\"taken\":1" },
+	{ { NOTE_QUARANTINED, "fw2", 0, 1 }, "quarantined", "\"peer\":\"fw2\"" },
+	{ { NOTE_INNOCENT, "", 2, 0 }, "innocent", "\"suspect\":2" },
 	{ { 31, "", 1, 2 }, "note", "\"arg0\":1,\"arg1\":2" },
 	{ { NOTE_MUTE, "", 12, 0 }, "mute", "\"entries\":12" },
 };
