@@ -180,6 +180,13 @@ def link_cut(cut):
             run_in(node, "nft", "delete table inet cut")
 
 
+def link_loss(percent):
+    """Of what arrives over the link so much is lost; link_cut(False) ends it."""
+    for node in NODES:
+        run_in(node, "nft", "table inet cut { chain in { type filter hook input priority -400; iifname sync0 "
+               "numgen random mod 100 < %d drop; }; }" % percent)
+
+
 # ---- Work ----
 
 

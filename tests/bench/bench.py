@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """ctsyncd and conntrackd on the same work, in turns: `make bench`, or this program as root. See README.md.
 
-usage: bench.py [cache] [lags] [hot] [partition] [idle] [scale]      (all of them when none is named)
+usage: bench.py [cache] [lags] [hot] [partition] [verified] [idle] [scale]      (all of them when none is named)
 """
 
 import os
@@ -38,6 +38,7 @@ BUDGETS = {
     "agrees after healing, s": ("value", 5),
     "missing 5 s after": ("value", 0),
     "stale 5 s after": ("value", 0),
+    "verified age, worst, ms": ("value", 2000),
     "idle active, % of a core": ("value", 3),
     "idle standby, % of a core": ("value", 3),
 }
@@ -50,7 +51,7 @@ def plan(names):
     ours = [name for name in both if name == "ctsyncd"]
     sizes = [int(n) for n in os.environ.get("BENCH_FLOWS", "%d 1000000" % SMALL).split()]
     rows = [("cache", n, both) for n in sizes] + [("lags", 0, both)] + [("hot", n, both) for n in sizes]
-    rows += [("partition", setting("PARTITION", 300000), both), ("idle", max(sizes), ours)]
+    rows += [("partition", setting("PARTITION", 300000), both), ("verified", 0, ours), ("idle", max(sizes), ours)]
     rows += [("scale", n, ours) for n in (SMALL, setting("SCALE", 4000000))]
     known = {row[0] for row in rows}
     for name in names:
@@ -85,8 +86,8 @@ def print_setup(the_bed, names):
 
 def measure(the_bed, row, results):
     scenario, flows, names = row
-    the_bed.room_for(max(flows * (2 if scenario == "partition" else 1), 200000))
-    for turn in range(1 if scenario in ("scale", "idle") else setting("RUNS", 3)):
+    the_bed.room_for(max(flows * (2 if scenario == "partition" else 1), 500000 if scenario == "verified" else 200000))
+    for turn in range(1 if scenario in ("verified", "scale", "idle") else setting("RUNS", 3)):
         for name in names:
             def make_side(**how):
                 return sides.SIDES[name](the_bed, **how)

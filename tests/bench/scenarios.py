@@ -5,6 +5,7 @@
 
 import os
 import signal
+import subprocess
 import time
 
 import bed
@@ -206,6 +207,67 @@ def idle(_, make_side, flows):
             figures["idle %s, %% of a core" % who] = (bed.cpu(side.pid(node)) - before[node]) / took * 100
         if bed.kernel_count("b") < flows:
             raise Void("b's kernel lost %d flows meanwhile" % (flows - bed.kernel_count("b")))
+    except Void as why:
+        figures["scenario"] = why
+    side.stop_both()
+    bed.kernel_flush()
+    return figures
+
+
+# ---- verified: how old is the proof of equality? ----
+
+
+def churn(node, rate, seconds, turn):
+    """rate events a second: a third creates, a third deletes what the turn before created, a third changes cold flows."""
+    count = rate // 3 * seconds
+    pace = ("-n", str(count), "-r", str(rate // 3))
+    yield bed.inside(node, bed.FLOOD, "create", *pace, "-b", str((turn + 1) * count))
+    yield bed.inside(node, bed.FLOOD, "update", *pace, "-b", "0", "-m", str(turn))
+    if turn > 1:
+        yield bed.inside(node, bed.FLOOD, "delete", *pace, "-b", str(turn * count))
+
+
+def verified_ages(the_bed, side, rate, seconds, turn):
+    """Looks at the age, by the standby, all the while. Returns the ages in ms, and events a second of the active node."""
+    ages, before = [], side.events("a")
+    start = time.monotonic()
+    floods = [the_bed.start(words, stdout=subprocess.DEVNULL) for words in churn("a", rate, seconds, turn)]
+    while any(f.poll() is None for f in floods):
+        ages.append(side.verified_age_ms("b"))
+        time.sleep(0.02)
+    took = time.monotonic() - start
+    events = side.events("a") - before
+    for flood in floods:
+        the_bed.stop(flood)
+    return ages, events / took
+
+
+def verified(the_bed, make_side, _):
+    figures = {}
+    rate, seconds = setting("VERIFIED_RATE", 60000), 5
+    cold = rate // 3 * seconds
+    side = make_side(hot=False, room=4 * cold)
+    try:
+        side.start_both()
+        side.take_role("a")
+        fill(side, 2 * cold, {})
+        bed.link_loss(setting("VERIFIED_LOSS", 1))
+        ages, rates = [], []
+        try:
+            for turn in range(1, setting("VERIFIED_TURNS", 6) + 1):
+                got = verified_ages(the_bed, side, rate, seconds, turn)
+                if turn > 1:  # the first has nothing to delete
+                    ages += got[0]
+                    rates.append(got[1])
+        finally:
+            bed.link_cut(False)
+        if min(rates) < 0.9 * rate:
+            raise Void("only %.0f events/s could be made" % min(rates))
+        ages.sort()
+        figures["events, 1000/s"] = sum(rates) / len(rates) / 1000
+        figures["datagrams lost, %"] = side.lost_percent("b")
+        for share, name in ((0.5, "p50"), (0.99, "p99"), (1, "worst")):
+            figures["verified age, %s, ms" % name] = float(percentile(ages, share))
     except Void as why:
         figures["scenario"] = why
     side.stop_both()

@@ -127,6 +127,20 @@ control = { socket = "%s"; };
         """Nothing is on its way into the kernel of this standby."""
         return self.value(node, "status").get("backlog", -1) == 0
 
+    def events(self, node):
+        """Kernel events that it has read."""
+        stats = self.value(node, "stats")
+        return sum(stats["events_" + kind] for kind in ("new", "update", "destroy"))
+
+    def lost_percent(self, node):
+        """Of what the other node sent to this one."""
+        peer = self.value(node, "peers")["peers"][0]
+        return 100 * peer["lost"] / max(1, peer["expected"])
+
+    def verified_age_ms(self, node):
+        """How long ago what it holds was proven equal."""
+        return self.value(node, "status")["peers"][0]["verified_age_ms"]
+
     def keys(self, node):
         return set(":".join(FLOW.search(line).groups()) for line in self.client(node, "flows", "remote").splitlines())
 
