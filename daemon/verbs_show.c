@@ -250,6 +250,7 @@ void verbs_show_status(struct daemon *d, struct ctl_client *c)
 	ctl_put_num(c, "mute", s.mute);
 	ctl_put_num(c, "aside", s.aside);
 	put_known(c, "events_sysctl", kern_events_sysctl());
+	ctl_put_bool(c, "limited", s.limited);
 	ctl_put_bool(c, "complete", s.complete);
 	put_epoch(c, "epoch", s.epoch);
 	ctl_put_num(c, "uptime_s", (d->now - d->started_at) / USEC_PER_SEC);

@@ -457,6 +457,7 @@ struct engine_stats {
 	bool ready;      /* could this node take over now with nothing lost? */
 	char reason[96]; /* why (not) */
 	bool complete;   /* first dump ended */
+	bool limited;    /* flows are not held because of flows_max */
 	bool scrubbing;  /* a scrub that was asked for is under way */
 	uint64_t epoch, head, dropped, sent;
 	uint64_t local_flows, unclaimed, orphans, tombstones, mute;

@@ -168,10 +168,12 @@ void own_dump_forget(struct engine *e, const uint8_t *key, size_t keylen, uint32
 	s = cache_find(e->strays, key, keylen, hash);
 	if (s && !s->tomb)
 		return;
-	if (!s)
+	if (!s && cache_tombs(e->strays) < e->conf.flows_max)
 		s = cache_put_tomb(e->strays, key, keylen, hash, WIRE_REC_DEAD);
-	if (!s)
+	if (!s) {
+		e->dump.spoilt = true;
 		return;
+	}
 	s->aux = id;
 	cache_list_add(e->strays, s, CACHE_LIST_TOMB);
 }

@@ -134,6 +134,20 @@ bool engine_note(struct engine *e, struct engine_note *note)
 	return true;
 }
 
+/* Once until there is room again, and that is more than a moment's. */
+void limit_reached(struct engine *e, bool *limited, const struct peer *p)
+{
+	if (!*limited)
+		note_put(e, NOTE_LIMIT, p, DROP_FLOWS, 0);
+	*limited = true;
+	e->count.flows_limit++;
+}
+
+bool limit_over(const struct engine *e, const struct cache *c)
+{
+	return cache_flows(c) < e->conf.flows_max - e->conf.flows_max / LIMIT_ROOM;
+}
+
 bool peer_hears(const struct engine *e, const struct peer *p)
 {
 	return p->heard_at && !p->bye && e->now < p->heard_at + e->conf.dead_ms * USEC_PER_MS;
@@ -418,9 +432,14 @@ static usec_t next_dump_at(const struct engine *e)
 
 static void dump_schedule(struct engine *e, usec_t now)
 {
-	if (e->dump.wanted || e->dump.running || e->dump.sweeping || !may_be_mute(e) ||
-	    audit_is_active(e) || now < next_dump_at(e))
+	/* For what was not held for want of it. */
+	bool room = e->limited && limit_over(e, e->local) && limit_over(e, e->strays);
+
+	if (e->dump.wanted || e->dump.running || e->dump.sweeping || audit_is_active(e))
 		return;
+	if (!room && (!may_be_mute(e) || now < next_dump_at(e)))
+		return;
+	e->limited = e->limited && !room;
 	e->dump.wanted = true;
 	e->dump.at = now;
 }

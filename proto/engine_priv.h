@@ -198,7 +198,8 @@ struct peer {
 	uint64_t verified;
 	usec_t verified_at; /* 0 = never in this epoch */
 	bool in_sync;
-	bool lapsed; /* flows left in its silence, by R45 */
+	bool limited; /* some of its flows are not held for want of room */
+	bool lapsed;  /* flows left in its silence, by R45 */
 	bool want_vector;
 	unsigned int vector_lo; /* the next bucket to ask for */
 	usec_t vector_at;
@@ -229,6 +230,7 @@ struct dump {
 	bool overran; /* events were lost since the last dump began */
 	bool lossy;   /* made after an overrun: what it finds gone ended in any way */
 	bool audit;   /* it changes nothing: audit.c */
+	bool spoilt;  /* more ended meanwhile than may be remembered: it fails at its end */
 	usec_t at, started_at, ended_at;
 	uint64_t start_version;
 	uint64_t entries, gone;
@@ -257,6 +259,7 @@ struct patrol {
 	uint64_t policy_to; /* likewise, of withdrawing what a new policy excludes */
 };
 
+#define LIMIT_ROOM 16   /* of so many parts of flows_max one is free: room again */
 #define MASTERS_MAX 4   /* masters of masters that are put in front of a child */
 #define REREADS_MAX 256 /* own flows waiting to be read again */
 
@@ -312,6 +315,7 @@ struct engine {
 	uint64_t challenge_count, challenge, challenge_old;
 	usec_t challenge_at;
 	enum engine_role role;
+	bool limited;             /* some flows of our kernel are not held for want of room */
 	bool complete, bye, gone; /* bye: to be said; gone: was said, nothing is sent after it */
 	usec_t started_at, now, ticked_at;
 
@@ -389,6 +393,9 @@ static inline bool scope_lost(const struct engine *e, const struct rec *r, const
 }
 
 /* engine.c */
+/* A flow is not held for want of room: counted, and told unless it was (*limited). p: whose. */
+void limit_reached(struct engine *e, bool *limited, const struct peer *p);
+bool limit_over(const struct engine *e, const struct cache *c); /* there is room again */
 void note_put(struct engine *e, enum engine_note_type type, const struct peer *p, uint64_t arg0,
 	      uint64_t arg1);
 bool peer_is_up(const struct engine *e, const struct peer *p); /* both directions alive */
@@ -434,18 +441,7 @@ void arrive_tick(struct engine *e, struct peer *p, usec_t now);
 uint64_t arrive_lost(const struct reckon *r);
 unsigned int arrive_stats(const struct peer *p, struct engine_path_stats *s, usec_t now);
 
-/* What is being worked on, for whoever comes after us. A copy of the key and two stores. */
-static inline void mark_begin(struct engine *e, enum engine_work work, const uint8_t *key,
-			      size_t keylen)
-{
-	struct engine_mark *m = e->mark;
-
-	m->len = (uint8_t)min_u64(keylen, sizeof(m->key));
-	memcpy(m->key, key, m->len);
-	m->work = work;
-	__asm__ volatile("" ::: "memory"); /* there before the work begins, should we die of it */
-}
-
+/* The work that is marked ended well. */
 static inline void mark_end(struct engine *e)
 {
 	__asm__ volatile("" ::: "memory");

@@ -120,14 +120,11 @@ static struct rec *adopt(struct engine *e, const uint8_t *body, size_t len, cons
 		body = active_liberal_body(body, len, liberal);
 	if (others_clear(e, k->p, k->len, k->hash))
 		e->count.adopted++;
-	if (cache_flows(e->local) >= e->conf.flows_max) {
-		if (!e->count.flows_limit++)
-			note_put(e, NOTE_LIMIT, NULL, DROP_FLOWS, 0);
-		return NULL;
-	}
-	r = cache_put(e->local, body, len, k->len, k->hash);
-	if (!r) {
-		e->count.flows_limit++;
+	r = cache_flows(e->local) < e->conf.flows_max
+		    ? cache_put(e->local, body, len, k->len, k->hash)
+		    : NULL;
+	if (!r) { /* when there is room again the table is read (engine.c) */
+		limit_reached(e, &e->limited, NULL);
 		return NULL;
 	}
 	r->flags = (uint16_t)(sent | (deadline_s ? F_ADOPTED : 0) | (touched ? F_TOUCHED : 0));
@@ -379,6 +376,15 @@ static void event_end(struct engine *e, const struct flow *f, const struct key *
 	own_dump_forget(e, k->p, k->len, k->hash, f->has & FLOW_HAS_ID ? f->id : 0);
 }
 
+/* NULL: no room, or no memory. */
+static struct rec *stray_room(struct engine *e, const uint8_t *body, size_t len,
+			      const struct key *k)
+{
+	if (cache_flows(e->strays) >= e->conf.flows_max)
+		return NULL;
+	return cache_put(e->strays, body, len, k->len, k->hash);
+}
+
 /* A flow that no message showed as a whole is read first. */
 static void event_partial(struct engine *e, const struct flow *f, const struct key *k)
 {
@@ -389,9 +395,11 @@ static void event_partial(struct engine *e, const struct flow *f, const struct k
 	e->count.events_unknown++;
 	if (s)
 		stray_del(e, s);
-	s = cache_put(e->strays, body, len, k->len, k->hash);
-	if (!s)
+	s = cache_flows(e->local) < e->conf.flows_max ? stray_room(e, body, len, k) : NULL;
+	if (!s) {
+		limit_reached(e, &e->limited, NULL);
 		return;
+	}
 	s->flags = F_KERN | F_CHECK;
 	s->gen = e->dump.gen;
 	cache_list_add(e->strays, s, CACHE_LIST_WORK);
@@ -457,7 +465,7 @@ void own_event(struct engine *e, enum engine_kern_event event, const struct flow
 		return;
 	if (portid)
 		e->count.events_foreign++;
-	mark_begin(e, WORK_EVENT, k.p, k.len);
+	mark_begin(e->mark, WORK_EVENT, k.p, k.len);
 	if (event == KERN_DESTROY)
 		event_end(e, f, &k, portid, now);
 	else
@@ -505,9 +513,9 @@ static void dump_unknown(struct engine *e, const struct flow *f, const struct ke
 	if (r)
 		stray_del(e, r);
 	len = flow_pack(f, body);
-	r = cache_put(e->strays, body, len, k->len, k->hash);
+	r = stray_room(e, body, len, k);
 	if (!r) {
-		e->count.flows_limit++;
+		limit_reached(e, &e->limited, NULL);
 		return;
 	}
 	cache_list_del(e->strays, r);
@@ -614,9 +622,9 @@ void own_dump_flow(struct engine *e, const struct flow *f, usec_t now)
 	e->dump.entries++;
 	e->count.dump_entries++;
 	key_of(e, f, &k);
-	if (quarantine_event(e, k.p, k.len))
+	if (e->dump.spoilt || quarantine_event(e, k.p, k.len))
 		return;
-	mark_begin(e, WORK_EVENT, k.p, k.len);
+	mark_begin(e->mark, WORK_EVENT, k.p, k.len);
 	if (e->dump.audit)
 		audit_dump_flow(e, f);
 	else
@@ -628,6 +636,7 @@ void own_dump_end(struct engine *e, bool ok, usec_t now)
 {
 	struct rec *r;
 
+	ok = ok && !e->dump.spoilt;
 	e->dump.running = false;
 	e->dump.ended_at = now;
 	while ((r = cache_list_first(e->strays, CACHE_LIST_TOMB)))

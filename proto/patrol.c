@@ -208,7 +208,7 @@ static bool work_one(struct engine *e, struct peer *p, struct rec *r, struct eng
 {
 	bool made;
 
-	mark_begin(e, WORK_PATROL, r->body, r->keylen);
+	mark_begin(e->mark, WORK_PATROL, r->body, r->keylen);
 	cache_list_del(p ? p->mirror : e->strays, r);
 	made = p ? mirror_op(e, p, r, op) : stray_op(e, r, op);
 	mark_end(e);
@@ -392,7 +392,7 @@ static bool visit(struct engine *e, unsigned int table, struct rec *r, struct en
 {
 	bool made;
 
-	mark_begin(e, WORK_PATROL, r->body, r->keylen);
+	mark_begin(e->mark, WORK_PATROL, r->body, r->keylen);
 	made = visit_one(e, table, r, op, now);
 	mark_end(e);
 	return made;
@@ -543,6 +543,7 @@ static void dump_begin(struct engine *e, bool audit, usec_t now)
 {
 	e->dump.audit = audit;
 	e->dump.running = true;
+	e->dump.spoilt = false;
 	e->dump.started_at = now;
 	e->dump.start_version = e->head;
 	e->dump.entries = 0;

@@ -349,8 +349,7 @@ void mirror_set(struct engine *e, struct peer *p, const struct item *it, usec_t 
 		return;
 	}
 	if ((!r || r->tomb) && cache_flows(p->mirror) >= e->conf.flows_max) {
-		if (!e->count.flows_limit++)
-			note_put(e, NOTE_LIMIT, p, DROP_FLOWS, 0);
+		limit_reached(e, &p->limited, p);
 		debt_raise(e, p, it->version); /* the stream goes on; the buckets tell what lacks */
 		return;
 	}
@@ -363,7 +362,7 @@ void mirror_set(struct engine *e, struct peer *p, const struct item *it, usec_t 
 		copy_word(r, w->body, w->body_len);
 	r = cache_put(p->mirror, w->body, w->body_len, keylen, it->hash);
 	if (!r) { /* no memory: the version is lost to us, buckets will tell */
-		e->count.flows_limit++;
+		limit_reached(e, &p->limited, p);
 		debt_raise(e, p, it->version);
 		return;
 	}
@@ -424,7 +423,7 @@ int mirror_rec_look(struct engine *e, const struct wire_rec *w)
 {
 	size_t keylen = flow_key_len(w->body, w->body_len);
 
-	mark_begin(e, WORK_RECORD, w->body, keylen);
+	mark_begin(e->mark, WORK_RECORD, w->body, keylen);
 	if (w->type == WIRE_REC_FLOW && quarantine_knows(e, w->body, keylen))
 		return w->body_len <= FLOW_PACKED_MAX ? 0 : -DROP_SHORT;
 	return mirror_rec_check(w);
@@ -532,7 +531,8 @@ static void data_apply(struct engine *e, struct peer *p, const struct wire_data 
 		}
 		if (quarantine_take(e, p, &it))
 			continue;
-		mark_begin(e, WORK_RECORD, it.rec.body, flow_key_len(it.rec.body, it.rec.body_len));
+		mark_begin(e->mark, WORK_RECORD, it.rec.body,
+			   flow_key_len(it.rec.body, it.rec.body_len));
 		if (it.rec.type == WIRE_REC_FLOW)
 			mirror_set(e, p, &it, now);
 		else
@@ -594,6 +594,7 @@ void peer_tick(struct engine *e, struct peer *p, usec_t now)
 		note_put(e, NOTE_PEER_DOWN, p, (now - p->heard_at) / USEC_PER_MS, one_way);
 	p->up = up;
 	p->one_way = one_way;
+	p->limited = p->limited && !limit_over(e, p->mirror);
 	arrive_tick(e, p, now);
 }
 

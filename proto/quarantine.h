@@ -6,6 +6,8 @@
 #ifndef CTSYNCD_QUARANTINE_H
 #define CTSYNCD_QUARANTINE_H
 
+#include <string.h>
+
 #include "engine.h"
 
 struct item;
@@ -50,5 +52,15 @@ uint32_t quarantine_held(const struct engine *e, const struct peer *p); /* flows
 uint64_t quarantine_digest(const struct engine *e, const struct peer *p);
 uint64_t quarantine_bucket_digest(const struct engine *e, const struct peer *p,
 				  unsigned int bucket);
+
+/* What is being worked on, for whoever comes after us. A copy of the key and two stores. */
+static inline void mark_begin(struct engine_mark *m, enum engine_work work, const uint8_t *key,
+			      size_t keylen)
+{
+	m->len = (uint8_t)min_u64(keylen, sizeof(m->key));
+	memcpy(m->key, key, m->len);
+	m->work = work;
+	__asm__ volatile("" ::: "memory"); /* there before the work begins, should we die of it */
+}
 
 #endif

@@ -66,7 +66,7 @@ static uint64_t list_named(struct engine *e, struct peer *p, const struct wire_l
 		it.hash = cache_hash(p->mirror, key, keylen);
 		if (quarantine_list(e, p, &it))
 			continue;
-		mark_begin(e, WORK_RECORD, key, keylen);
+		mark_begin(e->mark, WORK_RECORD, key, keylen);
 		r = cache_find(p->mirror, key, keylen, it.hash);
 		if (r && cannot_be(p, m, r, &it))
 			cache_set_version(p->mirror, r, 0);

@@ -91,6 +91,10 @@ static bool peer_ready(const struct engine *e, const struct peer *p, struct text
 		text_put(t, " at ");
 		text_num(t, p->maxhead ? (p->maxhead - missing) * 100 / p->maxhead : 0);
 		text_put(t, " %");
+	} else if (p->limited) {
+		text_put(t, "flows of ");
+		text_put(t, p->name);
+		text_put(t, " are not held: more than state.flows_max");
 	} else if (p->debt || (p->want_vector && !p->in_sync)) {
 		text_put(t, "comparing buckets with ");
 		text_put(t, p->name);
@@ -211,6 +215,7 @@ void engine_stats(const struct engine *e, struct engine_stats *s, usec_t now)
 	s->tombstones = cache_tombs(e->local);
 	s->mute = e->mute;
 	s->aside = aside_of(e);
+	s->limited = e->limited;
 	s->memory_len = cache_memory(e->local) + cache_memory(e->strays);
 	s->peer_count = e->peer_count;
 	s->commit = e->commit;
@@ -221,6 +226,7 @@ void engine_stats(const struct engine *e, struct engine_stats *s, usec_t now)
 		if (!p->used)
 			continue;
 		peer_stats(e, p, &s->peer[n++], now);
+		s->limited |= p->limited;
 		s->remote_flows += cache_flows(p->mirror);
 		s->copies += p->copies;
 		s->backlog += patrol_backlog(e, p);

@@ -417,6 +417,9 @@ static void text_status(const json_t *flat, FILE *out)
 			      "%-10s TRACKED: a full table would drop the sync traffic; load a "
 			      "notrack rule, see ctsyncd(8)\n",
 			      "sync");
+	if (get_bool(flat, "limited"))
+		(void)fprintf(out, "%-10s REACHED: some flows are not held, see state.flows_max\n",
+			      "limit");
 	text_outcome(flat, out);
 	text_quarantine(flat, out);
 	text_status_extra(flat, out);

@@ -160,11 +160,14 @@ leftovers_remove() {
 	done
 }
 
+cleanup_more() { :; } # a script that makes more than namespaces has its own
+
 cleanup() {
 	local pid
 	for pid in "${PIDS[@]}" $TR_PID; do kill -KILL "$pid" 2>/dev/null; done
 	wait 2>/dev/null
 	ns_remove "$P-"
+	cleanup_more
 	max_restore
 	[ -z "${TMP:-}" ] || [ -n "${KEEP_TMP:-}" ] || rm -rf "$TMP"
 }
@@ -489,13 +492,14 @@ config_write() {
 	CONF
 }
 
+LAUNCH=() # words before the command
 daemon_start() { # fw1 or fw2
 	local ns
 	ns=$(fw_ns "$1")
 	config_write "$1"
 	DAEMON[$1]=$TMP/$1/log
 	# Not by in_ns: a function in the background is a shell of its own, and $! its pid.
-	ip netns exec "$ns" "$CTSYNCD" -c "$TMP/$1/ctsyncd.conf" >>"$TMP/$1/log" 2>&1 &
+	"${LAUNCH[@]}" ip netns exec "$ns" "$CTSYNCD" -c "$TMP/$1/ctsyncd.conf" >>"$TMP/$1/log" 2>&1 &
 	PIDS[$1]=$!
 	poll 10 ctsync "$1" status >/dev/null || die "$1: the daemon does not answer: $(tail -n 3 "$TMP/$1/log")"
 }

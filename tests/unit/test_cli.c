@@ -158,6 +158,7 @@ static void test_status_text(void **state)
 		    "link       sync1 is DOWN here\n");
 	expect_text("status", LINES("s node fw1", "s quarantine.0.flow udp 17 src=10.0.0.1"),
 		    "flow       QUARANTINED, see ctsyncd(8): udp 17 src=10.0.0.1\n");
+	expect_text("status", LINES("s node fw1", "b limited true"), "limit      REACHED: ");
 	expect_text("status", LINES("s node fw1", "l peers"), "no peer has been heard\n");
 }
 
