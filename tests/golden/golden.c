@@ -240,8 +240,8 @@ static void check_newest(void)
 		sample_make(&samples[i], &made);
 		(void)(field(file, "\nunsealed ", &plain) && open_up(&plain, false));
 		result(made.len == plain.len && !memcmp(made.p, plain.p, made.len), path,
-		       "this tree writes other bytes: what changes the wire needs a new version and a "
-		       "corpus of its own, see make golden");
+		       "this tree writes other bytes: a change of the wire needs a new "
+		       "version, and a corpus of its own (make golden)");
 		free(file);
 	}
 }
