@@ -326,18 +326,29 @@ int kern_read_events(struct kern *k, struct engine *e, unsigned int budget, usec
 
 /* ---- Dump ---- */
 
-int kern_dump_start(struct kern *k)
+static int ask_dump(struct kern *k, bool expect)
 {
 	uint8_t buf[64] __attribute__((aligned(8)));
 	size_t len;
 
-	if (k->dump_running)
-		return -EBUSY;
 	k->dump_seq = ++k->seq;
 	k->dump_built_us = kern_clock_us();
-	len = kern_build_dump(buf, sizeof(buf), false, k->dump_seq);
+	len = kern_build_dump(buf, sizeof(buf), expect, k->dump_seq);
 	if (mnl_socket_sendto(k->dump_nl, buf, len) < 0)
 		return -errno;
+	k->dump_expects = expect;
+	return 0;
+}
+
+int kern_dump_start(struct kern *k)
+{
+	int err;
+
+	if (k->dump_running)
+		return -EBUSY;
+	err = ask_dump(k, false);
+	if (err < 0)
+		return err;
 	k->dump_running = true;
 	k->dump_bad = false;
 	k->dump_errors = 0;
@@ -349,8 +360,12 @@ bool kern_dump_running(const struct kern *k)
 	return k->dump_running;
 }
 
+/* Behind the flows come the expectations, whose masters are known then. */
 static void end_dump(struct kern *k, struct engine *e, usec_t now)
 {
+	if (!k->dump_expects && !k->dump_bad && ask_dump(k, true) == 0)
+		return;
+	k->dump_bad |= !k->dump_expects;
 	k->dump_running = false;
 	engine_kern(e, k->dump_bad ? KERN_DUMP_FAIL : KERN_DUMP_END, NULL, 0, now);
 }

@@ -399,6 +399,15 @@ static void put_early(struct asm_out *o)
 	land(o, &pass);
 }
 
+/* Expectations all pass: what includes them is their master (R83), and they are few. */
+static void put_expectations(struct asm_out *o)
+{
+	ins(o, BPF_LD | BPF_H | BPF_ABS, 0, 0, offsetof(struct nlmsghdr, nlmsg_type));
+	ins(o, BPF_ALU | BPF_AND | BPF_K, 0, 0, htons(0xff00));
+	ins(o, BPF_JMP | BPF_JEQ | BPF_K, 0, 1, htons(NFNL_SUBSYS_CTNETLINK_EXP << 8));
+	ins(o, BPF_RET | BPF_K, 0, 0, UINT32_MAX);
+}
+
 unsigned int kern_filter_build(struct sock_filter *code, unsigned int max, uint32_t own_port,
 			       const struct policy_conf *policy)
 {
@@ -408,6 +417,7 @@ unsigned int kern_filter_build(struct sock_filter *code, unsigned int max, uint3
 	ins(&o, BPF_LD | BPF_W | BPF_ABS, 0, 0, offsetof(struct nlmsghdr, nlmsg_pid));
 	ins(&o, BPF_JMP | BPF_JEQ | BPF_K, 0, 1, htonl(own_port));
 	ins(&o, BPF_RET | BPF_K, 0, 0, 0);
+	put_expectations(&o);
 	if (policy)
 		put_rules(&o, policy, &pass);
 	o.max = max;

@@ -435,7 +435,8 @@ static bool names_helper(const struct flow *f)
 	return f->ext.expect.class != 0;
 }
 
-static size_t build_expect(void *buf, size_t len, const struct flow *f, uint32_t seq)
+/* helper: name it. */
+static size_t build_expect(void *buf, size_t len, const struct flow *f, bool helper, uint32_t seq)
 {
 	struct out o =
 		start_expect(buf, len, IPCTNL_MSG_EXP_NEW, NLM_F_CREATE | NLM_F_EXCL, &f->key, seq);
@@ -447,7 +448,7 @@ static size_t build_expect(void *buf, size_t len, const struct flow *f, uint32_t
 	put_u32(&o, CTA_EXPECT_TIMEOUT, f->timeout_s);
 	put_u32(&o, CTA_EXPECT_FLAGS, x->flags);
 	put_u32(&o, CTA_EXPECT_CLASS, x->class);
-	if (names_helper(f))
+	if (helper)
 		put_name(&o, CTA_EXPECT_HELP_NAME, f->ext.helper);
 	if ((f->has & FLOW_HAS_EXPECT_NAT) != 0)
 		put_expect_nat(&o, f);
@@ -475,7 +476,7 @@ size_t kern_build_inject(void *buf, size_t len, const struct flow *f, uint32_t s
 	struct flow_tuple inverse;
 
 	if (f->key.expect != 0)
-		return build_expect(buf, len, f, seq);
+		return build_expect(buf, len, f, names_helper(f), seq);
 	flow_inverse(&f->key, &inverse);
 	if (f->key.proto == IPPROTO_GRE && (f->has & FLOW_HAS_REPLY) != 0) {
 		inverse.sport = f->reply.sport;
@@ -605,12 +606,32 @@ static size_t build_report(void *buf, size_t len, const struct flow *f)
 	return finish(&o);
 }
 
+static int format_expect(char *buf, size_t len, const struct flow *f)
+{
+	uint8_t msg[KERN_MSG_MAX] __attribute__((aligned(8)));
+	bool helper = (f->has & FLOW_HAS_HELPER) != 0;
+	struct nf_expect *exp;
+	int n = -1;
+
+	if (build_expect(msg, sizeof(msg), f, helper, 0) == 0)
+		return -1;
+	exp = nfexp_new();
+	if (exp == NULL)
+		return -1;
+	if (nfexp_nlmsg_parse((const struct nlmsghdr *)(const void *)msg, exp) == 0)
+		n = nfexp_snprintf(buf, (unsigned int)len, exp, NFCT_T_UNKNOWN, NFCT_O_DEFAULT, 0);
+	nfexp_destroy(exp);
+	return n;
+}
+
 int kern_format(char *buf, size_t len, const struct flow *f)
 {
 	uint8_t msg[KERN_MSG_MAX] __attribute__((aligned(8)));
 	struct nf_conntrack *ct;
 	int n = -1;
 
+	if (f->key.expect != 0)
+		return format_expect(buf, len, f);
 	if (build_report(msg, sizeof(msg), f) == 0)
 		return -1;
 	ct = nfct_new();

@@ -64,6 +64,7 @@ struct kern {
 	unsigned int window_count;
 
 	bool dump_running, dump_bad;
+	bool dump_expects; /* the flows are over, it is at the expectations */
 	uint32_t dump_seq;
 	unsigned int dump_errors; /* receive errors in a row */
 	usec_t dump_built_us;     /* clock when the kernel built the slice that is read next */

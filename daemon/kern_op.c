@@ -196,7 +196,9 @@ static void add_timeout(struct kern *k, uint8_t i, const struct flow *f)
 	void *room = batch_room(k, &seq);
 
 	batch_add(k, (struct kern_sent){ .op = i },
-		  kern_build_timeout(room, KERN_MSG_MAX, &f->key, f->timeout_s, seq));
+		  f->key.expect
+			  ? kern_build_expect_timeout(room, KERN_MSG_MAX, f, seq)
+			  : kern_build_timeout(room, KERN_MSG_MAX, &f->key, f->timeout_s, seq));
 }
 
 /* Deletes the incarnation that was read, or without a read whatever has the key. */
@@ -356,11 +358,11 @@ static uint32_t refused_part(const struct engine_op *op, int err)
 {
 	uint32_t has = op->flow.has;
 
-	if (op->flow.key.expect != 0 || (op->type != OP_INJECT && op->type != OP_REPLACE))
+	if (op->type != OP_INJECT && op->type != OP_REPLACE)
 		return 0;
 	if (err == -EOPNOTSUPP)
 		return has & FLOW_HAS_HELPER;
-	if (err == -ENOENT)
+	if (err == -ENOENT && op->flow.key.expect == 0)
 		return has & FLOW_HAS_MASTER;
 	return 0;
 }
@@ -375,6 +377,8 @@ static bool recreate(struct kern *k, uint8_t i, const struct engine_op *op)
 		return false;
 	count_without(k, part, &op->flow);
 	step->without |= part;
+	if (op->flow.key.expect != 0) /* without its helper it is nothing */
+		return false;
 	step->err = 0;
 	flow_copy(&f, &op->flow);
 	f.has &= ~step->without;
@@ -393,6 +397,18 @@ static void retry_creates(struct kern *k, const struct engine_op *ops, unsigned 
 			again = recreate(k, i, &ops[i]) || again;
 		batch_send(k);
 	}
+}
+
+/* The kernel gives a new expectation its helper's timeout, whatever the create says. */
+static void time_expectations(struct kern *k, const struct engine_op *ops, unsigned int count)
+{
+	for (uint8_t i = 0; i < count; i++) {
+		bool made = ops[i].type == OP_INJECT || ops[i].type == OP_REPLACE;
+
+		if (made && ops[i].flow.key.expect != 0 && k->step[i].err == 0)
+			add_timeout(k, i, &ops[i].flow);
+	}
+	batch_send(k);
 }
 
 /* An update is refused if it lacks status bits that the entry has (-EBUSY), writes a fixed timer
@@ -469,6 +485,7 @@ static void apply_round(struct kern *k, const struct engine_op *ops, unsigned in
 		decide_op(k, i, &ops[i], read_at);
 	batch_send(k);
 	retry_creates(k, ops, count);
+	time_expectations(k, ops, count);
 	retry_updates(k, ops, count);
 }
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A dump for the verb "flows kernel". The daemon's own dump socket belongs to the engine, whose
- * dumps have a meaning (what is missing in them is gone), so a person's look gets its own socket,
- * one per asking client, closed with it. The kernel builds a slice of at most 32 KiB a read; what
- * of it the caller has no room for waits here.
+ * A dump for the verbs "flows kernel" and "expect kernel". The daemon's own dump socket belongs to
+ * the engine, whose dumps have a meaning (what is missing in them is gone), so a person's look gets
+ * its own socket, one per asking client, closed with it. The kernel builds a slice of at most 32
+ * KiB a read; what of it the caller has no room for waits here.
  */
 #include "kern_snapshot.h"
 
@@ -27,12 +27,13 @@ struct kern_snapshot {
 	uint8_t buf[SLICE_LEN] __attribute__((aligned(8)));
 };
 
-static int send_request(struct kern_snapshot *s)
+static int send_request(struct kern_snapshot *s, bool expect)
 {
 	struct nlmsghdr *h = mnl_nlmsg_put_header(s->buf);
 	struct nfgenmsg *g;
 
-	h->nlmsg_type = (NFNL_SUBSYS_CTNETLINK << 8) | IPCTNL_MSG_CT_GET;
+	h->nlmsg_type = expect ? (NFNL_SUBSYS_CTNETLINK_EXP << 8) | IPCTNL_MSG_EXP_GET
+			       : (NFNL_SUBSYS_CTNETLINK << 8) | IPCTNL_MSG_CT_GET;
 	h->nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
 	h->nlmsg_seq = s->seq;
 	g = mnl_nlmsg_put_extra_header(h, sizeof(*g));
@@ -41,7 +42,7 @@ static int send_request(struct kern_snapshot *s)
 	return mnl_socket_sendto(s->nl, h, h->nlmsg_len) < 0 ? -errno : 0;
 }
 
-int kern_snapshot_open(struct kern_snapshot **out)
+int kern_snapshot_open(struct kern_snapshot **out, bool expect)
 {
 	struct kern_snapshot *s = malloc(sizeof(*s));
 	int err;
@@ -58,7 +59,7 @@ int kern_snapshot_open(struct kern_snapshot **out)
 		free(s);
 		return err;
 	}
-	err = mnl_socket_bind(s->nl, 0, MNL_SOCKET_AUTOPID) < 0 ? -errno : send_request(s);
+	err = mnl_socket_bind(s->nl, 0, MNL_SOCKET_AUTOPID) < 0 ? -errno : send_request(s, expect);
 	if (err < 0) {
 		kern_snapshot_close(s);
 		return err;

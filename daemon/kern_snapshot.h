@@ -12,8 +12,9 @@
 
 struct kern_snapshot;
 
-/* Opens a socket and asks for both families. Returns 0 or -errno. */
-int kern_snapshot_open(struct kern_snapshot **s);
+/* Opens a socket and asks for both families, for the expectations or for the flows. Returns 0 or
+ * -errno. */
+int kern_snapshot_open(struct kern_snapshot **s, bool expect);
 void kern_snapshot_close(struct kern_snapshot *s);
 
 /* Fills out with up to max flows. Returns how many; 0 when the dump is over; -EAGAIN when nothing

@@ -53,6 +53,7 @@ enum walk_of { WALK_LOCAL, WALK_REMOTE, WALK_ORPHANS, WALK_KERNEL, WALK_RECORD }
 struct walk { /* a client's listing of flows, or its recording */
 	enum walk_of of;
 	bool begun;
+	bool expects;                   /* show these alone, else the flows alone */
 	bool all;                       /* rehearse: one half after the other, packed */
 	uint64_t pos;                   /* of engine_each */
 	struct kern_snapshot *snapshot; /* WALK_KERNEL */
@@ -391,7 +392,7 @@ static void put_flow(struct ctl_client *c, const struct walk *w, const struct fl
 
 	if (w->all)
 		put_packed(c, w->of, f);
-	else if (kern_format(line, sizeof(line), f) > 0)
+	else if (w->expects == (f->key.expect != 0) && kern_format(line, sizeof(line), f) > 0)
 		ctl_put_line(c, line);
 }
 
@@ -490,8 +491,10 @@ static void count_flows(struct daemon *d, struct ctl_client *c, enum walk_of of)
 	ctl_end(c, CTL_EXIT_DONE);
 }
 
+enum list { LIST_FLOWS, LIST_EXPECTS, LIST_PACKED }; /* packed: both, except the kernel's */
+
 /* A listing of the kernel's table, or of a half. */
-static void walk_start(struct ctl_client *c, enum walk_of of, bool packed)
+static void walk_start(struct ctl_client *c, enum walk_of of, enum list what)
 {
 	struct walk *w = calloc(1, sizeof(*w));
 	int err = 0;
@@ -499,7 +502,7 @@ static void walk_start(struct ctl_client *c, enum walk_of of, bool packed)
 	if (!w)
 		err = -ENOMEM;
 	else if (of == WALK_KERNEL)
-		err = kern_snapshot_open(&w->snapshot);
+		err = kern_snapshot_open(&w->snapshot, what == LIST_EXPECTS);
 	if (err < 0) {
 		free(w);
 		ctl_put_err(c, "flows: %s", strerror(-err));
@@ -507,21 +510,33 @@ static void walk_start(struct ctl_client *c, enum walk_of of, bool packed)
 		return;
 	}
 	w->of = of;
-	w->all = packed;
+	w->all = what == LIST_PACKED;
+	w->expects = what == LIST_EXPECTS;
 	ctl_stream_set(c, w);
+}
+
+static enum walk_of walk_of_words(int argc, char **argv)
+{
+	return has_word(argc, argv, "local")    ? WALK_LOCAL
+	       : has_word(argc, argv, "remote") ? WALK_REMOTE
+						: WALK_KERNEL;
+}
+
+static void do_expect(struct daemon *d, struct ctl_client *c, int argc, char **argv)
+{
+	(void)d;
+	walk_start(c, walk_of_words(argc, argv), LIST_EXPECTS);
 }
 
 static void do_flows(struct daemon *d, struct ctl_client *c, int argc, char **argv)
 {
-	enum walk_of of = has_word(argc, argv, "local")    ? WALK_LOCAL
-			  : has_word(argc, argv, "remote") ? WALK_REMOTE
-							   : WALK_KERNEL;
+	enum walk_of of = walk_of_words(argc, argv);
 
 	if (has_word(argc, argv, "--count")) {
 		count_flows(d, c, of);
 		return;
 	}
-	walk_start(c, of, false);
+	walk_start(c, of, LIST_FLOWS);
 }
 
 /* What the CLI judges by another policy (cli/policy_test.c). */
@@ -530,7 +545,7 @@ static void do_policy(struct daemon *d, struct ctl_client *c, int argc, char **a
 	(void)d;
 	(void)argc;
 	(void)argv;
-	walk_start(c, WALK_KERNEL, true);
+	walk_start(c, WALK_KERNEL, LIST_PACKED);
 }
 
 /* What the CLI rehearses with (cli/rehearse.c). */
@@ -539,7 +554,7 @@ static void do_rehearse(struct daemon *d, struct ctl_client *c, int argc, char *
 	(void)d;
 	(void)argc;
 	(void)argv;
-	walk_start(c, WALK_LOCAL, true);
+	walk_start(c, WALK_LOCAL, LIST_PACKED);
 }
 
 /* ---- The doors for ctl.c and main.c ---- */

@@ -228,6 +228,8 @@ void verbs_show_status(struct daemon *d, struct ctl_client *c)
 	ctl_put_num(c, "flows.remote", s.remote_flows);
 	put_known(c, "flows.kernel", count);
 	put_known(c, "flows.max", max);
+	ctl_put_num(c, "expectations.local", s.local_expects);
+	ctl_put_num(c, "expectations.remote", s.remote_expects);
 	if (s.peer_count == 0)
 		ctl_put_list(c, "peers");
 	for (unsigned int i = 0; i < s.peer_count; i++) {

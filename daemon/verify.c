@@ -84,17 +84,12 @@ void verify_differs(const struct engine_found *f, char *buf, size_t len)
 		uint32_t has;
 		const char *name;
 	} names[] = {
-		{ FLOW_HAS_REPLY, "reply" },
-		{ FLOW_HAS_STATUS, "status" },
-		{ FLOW_HAS_MARK, "mark" },
-		{ FLOW_HAS_TCP, "tcp" },
-		{ FLOW_HAS_LABELS, "labels" },
-		{ FLOW_HAS_HELPER, "helper" },
-		{ FLOW_HAS_MASTER, "master" },
-		{ FLOW_HAS_SEQADJ, "seqadj" },
-		{ FLOW_HAS_SCTP, "sctp" },
-		{ FLOW_HAS_SYNPROXY, "synproxy" },
-		{ FLOW_HAS_ALL, "memory that cannot be read" },
+		{ FLOW_HAS_REPLY, "reply" },        { FLOW_HAS_STATUS, "status" },
+		{ FLOW_HAS_MARK, "mark" },          { FLOW_HAS_TCP, "tcp" },
+		{ FLOW_HAS_LABELS, "labels" },      { FLOW_HAS_HELPER, "helper" },
+		{ FLOW_HAS_MASTER, "master" },      { FLOW_HAS_SEQADJ, "seqadj" },
+		{ FLOW_HAS_SCTP, "sctp" },          { FLOW_HAS_SYNPROXY, "synproxy" },
+		{ FLOW_HAS_EXPECT, "expectation" }, { FLOW_HAS_ALL, "memory that cannot be read" },
 	};
 	size_t at = 0;
 

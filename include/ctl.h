@@ -40,6 +40,7 @@ enum ctl_exit {
 	X(stats, 0, "", "every counter")                                                           \
 	X(peers, 0, "", "each peer's state and replication figures")                               \
 	X(flows, 0, "local|remote|kernel [--count]", "flows in conntrack -L format")               \
+	X(expect, 0, "local|remote|kernel", "expectations in conntrack -L expect format")          \
 	X(events, 0, "", "what happens from now on, a line of JSON each, without end")             \
 	X(promote, 1, "[--strict]",                                                                \
 	  "take the primary role; returns when every flow is in the kernel")                       \

@@ -365,6 +365,7 @@ uint64_t engine_build(void);
 	X(audit_cache_only, "flows that the kernel ought to have had, found by audits")            \
 	X(audit_differing, "flows of which the kernel had other attributes, found by audits")      \
 	X(quarantined, "records, events and entries of quarantined flows set aside")               \
+	X(expects_spent, "expectations of peers that were used, or cannot be, here")               \
 	X(flows_limit, "flows not held because of flows_max")
 
 struct engine_counters {
@@ -460,6 +461,7 @@ struct engine_stats {
 	bool limited;    /* flows are not held because of flows_max */
 	bool scrubbing;  /* a scrub that was asked for is under way */
 	uint64_t epoch, head, dropped, sent;
+	uint64_t local_expects, remote_expects; /* expectations; *_flows, copies, absent: without */
 	uint64_t local_flows, unclaimed, orphans, tombstones, mute;
 	uint64_t absent; /* of peers or nobody, and not in our kernel: what a promote would write */
 	uint64_t remote_flows, copies, backlog,

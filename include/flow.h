@@ -16,7 +16,8 @@
 /* Limits of the packed form, bytes. */
 #define FLOW_KEY_MAX 41
 #define FLOW_PACKED_MAX 250
-#define FLOW_SHAPE_ATTRS 0x04 /* of the byte behind the key: attributes follow */
+#define FLOW_KSHAPE_EXPECT 0x04 /* of the first byte of a key: an expectation */
+#define FLOW_SHAPE_ATTRS 0x04   /* of the byte behind the key: attributes follow */
 
 /* One direction. IPv4 addresses use the first four bytes, the rest is zero. ICMP: sport holds the
  * id, dport the two bytes type, code. GRE: the keys. Protocols without ports: both zero. */
@@ -94,6 +95,7 @@ struct flow_synproxy {
 /* What an expectation has beside its tuple, master and helper (CTA_EXPECT_x). The mask covers the
  * source alone, the destination counts in full. nat: what a connection that comes is translated
  * to, in the direction nat_dir of the master. */
+#define FLOW_EXPECT_PERMANENT 0x01 /* of flags: its first packet does not end it */
 struct flow_expect {
 	uint8_t class, flags;
 	uint8_t mask_src[16];
@@ -177,6 +179,12 @@ size_t flow_key_unpack(const uint8_t *p, size_t len, struct flow_key *key);
 static inline bool flow_has_attrs(const uint8_t *p, size_t key_len)
 {
 	return p[key_len] & FLOW_SHAPE_ATTRS;
+}
+
+/* Is what is packed at p, key first, an expectation? */
+static inline bool flow_is_expect(const uint8_t *p)
+{
+	return p[0] & FLOW_KSHAPE_EXPECT;
 }
 
 /* Packs key and state (not timeout, not id) into out (FLOW_PACKED_MAX bytes). Returns the length;

@@ -81,8 +81,16 @@ static void adopt_got(struct engine *e, const struct rec *r, const struct flow *
 static void injected(struct engine *e, struct peer *p, struct rec *r, const struct engine_op *op,
 		     usec_t now)
 {
+	struct rec *own = own_find(e, r->body, r->keylen, r->hash);
+
 	e->count.injects++;
 	commit_uncount(e, r);
+	if (own) { /* its entry went within the batch, with its master, and was made again */
+		own->aux = 0;
+		own->flags |= F_ADOPTED;
+		own->written_s = own->expire_s = deadline_of(op, now);
+		return;
+	}
 	copy_set(e, p, r, deadline_of(op, now));
 	if (e->commit.running)
 		e->commit.committed++;
@@ -98,6 +106,8 @@ static void inject_result(struct engine *e, struct peer *p, struct rec *r,
 	} else if (err == -EEXIST || err == -ENOBUFS) {
 		r->flags |= F_CHECK;
 		cache_list_add(p->mirror, r, CACHE_LIST_WORK);
+	} else if (err == -EOPNOTSUPP && flow_is_expect(r->body)) {
+		expect_spend(e, p, r); /* its master has no helper here: told by kern_op.c */
 	} else {
 		refused(e, r, err);
 	}
@@ -133,7 +143,7 @@ static void check_result(struct engine *e, struct peer *p, struct rec *r, int er
 		return;
 	}
 	if (!scope_includes(e, got)) { /* perhaps our own once, before a policy */
-		own_let_go(e, r->body, r->keylen, r->hash);
+		own_let_go(e, r->body, r->len, r->keylen, r->hash);
 		return;
 	}
 	s = stray_put(e, r, F_KERN | F_UNKNOWN, to_s(now) + got->timeout_s);

@@ -32,7 +32,7 @@
 #define S_THERE 0x1u   /* the kernel had it at the last look */
 #define S_PENDING 0x2u /* a write of ours was due: not to be judged by that look */
 
-struct key {
+struct place {
 	const uint8_t *p;
 	size_t len;
 	uint32_t hash;
@@ -47,7 +47,7 @@ struct side {
 
 /* ---- Our side ---- */
 
-static struct side side_of(struct engine *e, const struct key *k)
+static struct side side_of(struct engine *e, const struct place *k)
 {
 	struct side s = { .is = SIDE_OWN, .r = own_find(e, k->p, k->len, k->hash) };
 
@@ -92,7 +92,8 @@ static bool is_missed(const struct engine *e, const struct rec *r)
 {
 	struct flow f;
 
-	return own_injects(e) && !flow_unpack(r->body, r->len, &f) && active_injectable(e, &f);
+	return own_injects(e) && !expect_is_spent(r) && !flow_unpack(r->body, r->len, &f) &&
+	       active_injectable(e, &f);
 }
 
 /* ---- Comparing ---- */
@@ -170,18 +171,18 @@ static uint32_t side_differs(const struct side *s, const uint8_t *kern, size_t l
 		return 0;
 	if (flow_unpack(kern, len, &a) || flow_unpack(s->r->body, s->r->len, &b))
 		return FLOW_HAS_ALL; /* memory flipped */
-	return differing(&a, &b, s->is == SIDE_COPY);
+	return b.key.expect ? FLOW_HAS_EXPECT : differing(&a, &b, s->is == SIDE_COPY);
 }
 
 /* Of what our policy excludes no event may tell us (R66). */
-static bool is_told(const struct engine *e, const uint8_t *kern, size_t len)
+static bool is_told(struct engine *e, const uint8_t *kern, size_t len)
 {
 	struct flow f;
 
 	return flow_unpack(kern, len, &f) || scope_includes(e, &f);
 }
 
-static bool is_wanted(const struct engine *e, const uint8_t *kern, size_t len)
+static bool is_wanted(struct engine *e, const uint8_t *kern, size_t len)
 {
 	struct flow f;
 
@@ -189,8 +190,8 @@ static bool is_wanted(const struct engine *e, const uint8_t *kern, size_t len)
 }
 
 /* The difference, if there is one. kern: the packed entry, NULL: the kernel has none. */
-static enum engine_found_what verdict(const struct engine *e, const struct side *s,
-				      const uint8_t *kern, size_t len, uint32_t *differs)
+static enum engine_found_what verdict(struct engine *e, const struct side *s, const uint8_t *kern,
+				      size_t len, uint32_t *differs)
 {
 	*differs = 0;
 	switch (s->is) {
@@ -222,7 +223,7 @@ bool audit_is_active(const struct engine *e)
 	return e->audit.state > AUDIT_WANTED;
 }
 
-static void suspect(struct engine *e, const uint8_t *body, size_t len, const struct key *k)
+static void suspect(struct engine *e, const uint8_t *body, size_t len, const struct place *k)
 {
 	struct audit *a = &e->audit;
 	struct rec *s = NULL;
@@ -242,7 +243,7 @@ void audit_dump_flow(struct engine *e, const struct flow *f)
 {
 	uint8_t body[FLOW_PACKED_MAX];
 	size_t len = flow_pack(f, body);
-	struct key k = { .p = body, .len = flow_key_len(body, len) };
+	struct place k = { .p = body, .len = flow_key_len(body, len) };
 	uint32_t differs;
 	struct side s;
 
@@ -260,7 +261,7 @@ void audit_dump_flow(struct engine *e, const struct flow *f)
 
 void audit_visit(struct engine *e, unsigned int table, const struct rec *r)
 {
-	struct key k = { .p = r->body, .len = r->keylen, .hash = r->hash };
+	struct place k = { .p = r->body, .len = r->keylen, .hash = r->hash };
 	uint8_t gen = table < ENGINE_PEERS_MAX ? (uint8_t)r->aux : r->gen;
 	uint32_t differs;
 	struct side s;
@@ -327,7 +328,7 @@ void audit_result(struct engine *e, const struct engine_op *op, int err, const s
 {
 	uint8_t body[FLOW_PACKED_MAX], packed[FLOW_KEY_MAX];
 	struct audit *a = &e->audit;
-	struct key k = { .p = packed, .len = flow_key_pack(&op->flow.key, packed) };
+	struct place k = { .p = packed, .len = flow_key_pack(&op->flow.key, packed) };
 	struct rec *s;
 	struct side side;
 	uint32_t differs;
@@ -472,7 +473,7 @@ static const struct flow *entry_of(const struct rec *s, struct flow *f, usec_t n
 
 static void judge(struct engine *e, struct rec *s, usec_t now)
 {
-	struct key k = { .p = s->body, .len = s->keylen, .hash = s->hash };
+	struct place k = { .p = s->body, .len = s->keylen, .hash = s->hash };
 	struct side side = side_of(e, &k);
 	const struct flow *kern;
 	enum engine_found_what what;

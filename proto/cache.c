@@ -1,21 +1,17 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * One table of flows (cache.h). It owns the records (slab.c), the chains that find them by hash
- * (table.c), the lists that order them, the bookmarks of the version list (marks.c) and the digest
- * sums (PROTOCOL.md, "Digest item").
- *
- * Records know each other by 32-bit numbers; callers hold pointers. The number of a record is found
- * on its hash chain, which the look-up before has just brought into the processor's cache; no byte
- * of a record is spent on it.
+ * One table of flows (cache.h): the records (slab.c), the chains that find them by hash (table.c),
+ * the lists that order them, the bookmarks of the version list (marks.c) and the digest sums
+ * (PROTOCOL.md, "Digest item"). Records know each other by 32-bit numbers, callers hold pointers; a
+ * number is found on the hash chain, which the look-up before brought into the processor's cache.
  *
  * Invariants (cache_check verifies them): every record is on the chain of its hash, chains ascend
  * by hash; a record is on at most one list; the version list ascends strictly; a bucket's sum is
  * that of the items of its flows, tombstones left out.
  *
- * A change is mostly a new body and then a new version. So that its item is computed once and not
- * twice, cache_put only takes the old item out of the sums and leaves the flow *open*: its item
- * goes in with the new version, or when another record is put. What reads the sums adds the open
- * item.
+ * A change is mostly a new body and then a new version. So that its item is computed once,
+ * cache_put takes the old one out of the sums and leaves the flow *open*: its item goes in with the
+ * new version, or when another record is put. What reads the sums adds it.
  */
 #include "cache.h"
 
@@ -288,6 +284,13 @@ struct rec *cache_find(struct cache *c, const uint8_t *key, size_t keylen, uint3
 
 /* ---- Records come, change and go ---- */
 
+static void count(struct cache *c, const struct rec *r, int n) /* comes: 1, goes: -1 */
+{
+	c->flows += (uint32_t)n;
+	if (flow_is_expect(r->body) && (n > 0 || c->expects)) /* a bit may have flipped */
+		c->expects += (uint32_t)n;
+}
+
 static void grow(struct cache *c)
 {
 	uint64_t records = (uint64_t)c->flows + c->tombs + 1;
@@ -326,8 +329,7 @@ static uint32_t insert(struct cache *c, const uint8_t *body, size_t len, size_t 
 	grow(c);
 	r = cache_rec(c, at);
 	memset(r, 0, BODY_AT);
-	r->prev = CACHE_NONE;
-	r->next = CACHE_NONE;
+	r->prev = r->next = CACHE_NONE;
 	r->hash = hash;
 	r->len = (uint8_t)len;
 	r->keylen = (uint8_t)keylen;
@@ -391,7 +393,7 @@ static struct rec *replace(struct cache *c, uint32_t at, const uint8_t *packed, 
 	r = cache_rec(c, at);
 	if (r->tomb) {
 		c->tombs--;
-		c->flows++;
+		count(c, r, 1);
 		r->tomb = 0;
 	}
 	memcpy(r->body, packed, len);
@@ -415,7 +417,7 @@ struct rec *cache_put(struct cache *c, const uint8_t *packed, size_t len, size_t
 		return NULL;
 	close_open(c);
 	c->open = at;
-	c->flows++;
+	count(c, cache_rec(c, at), 1);
 	return cache_rec(c, at);
 }
 
@@ -445,7 +447,7 @@ struct rec *cache_tomb(struct cache *c, struct rec *r, uint8_t type)
 	raise_last(c, r->hash, r->version);
 	r->tomb = type & 0xfu;
 	r->len = r->keylen;
-	c->flows--;
+	count(c, r, -1);
 	c->tombs++;
 	(void)fit(c, link, r->len); /* cannot fail: its present cell is large enough */
 	return cache_rec(c, *link);
@@ -460,7 +462,7 @@ void cache_del(struct cache *c, struct rec *r)
 	} else {
 		sums_del(c, at, r);
 		raise_last(c, r->hash, r->version);
-		c->flows--;
+		count(c, r, -1);
 	}
 	list_unlink(c, r);
 	*link = r->hnext;
@@ -587,8 +589,7 @@ static void init(struct cache *c)
 	marks_init(&c->marks);
 	for (unsigned int i = 0; i < CACHE_LIST_COUNT; i++)
 		c->lists[i] = (struct cache_fifo){ .first = CACHE_NONE, .last = CACHE_NONE };
-	c->flows = 0;
-	c->tombs = 0;
+	c->flows = c->expects = c->tombs = 0;
 	c->open = CACHE_NONE;
 	c->total = 0;
 	memset(c->sums, 0, sizeof(c->sums));
@@ -679,6 +680,11 @@ void cache_rehash(struct cache *c, const uint8_t *hash_key, const uint8_t *diges
 uint32_t cache_flows(const struct cache *c)
 {
 	return c->flows;
+}
+
+uint32_t cache_expects(const struct cache *c)
+{
+	return c->expects;
 }
 
 uint32_t cache_tombs(const struct cache *c)

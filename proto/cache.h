@@ -130,7 +130,8 @@ uint32_t cache_list_count(const struct cache *c, enum cache_list list);
 struct rec *cache_chain(const struct cache *c, uint32_t pos, uint32_t *end);
 struct rec *cache_chain_next(const struct cache *c, const struct rec *r);
 
-uint32_t cache_flows(const struct cache *c); /* flows held, tombstones not counted */
+uint32_t cache_flows(const struct cache *c);   /* flows and expectations, tombstones not counted */
+uint32_t cache_expects(const struct cache *c); /* of these, expectations */
 uint32_t cache_tombs(const struct cache *c);
 size_t cache_memory(const struct cache *c); /* bytes */
 

@@ -22,7 +22,7 @@ struct cache {
 	struct table table;
 	struct marks marks;
 	struct cache_fifo lists[CACHE_LIST_COUNT];
-	uint32_t flows, tombs;
+	uint32_t flows, expects, tombs; /* flows: expectations too */
 	uint32_t open; /* the flow whose item is not yet in the sums, CACHE_NONE if none */
 	uint64_t total;
 	struct cache_sum sums[WIRE_BUCKETS];

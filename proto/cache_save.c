@@ -42,6 +42,7 @@ static void sums_save(const struct cache *c, struct blob *b)
 {
 	blob_put(b, c->lists, sizeof(c->lists));
 	blob_put(b, &c->flows, sizeof(c->flows));
+	blob_put(b, &c->expects, sizeof(c->expects));
 	blob_put(b, &c->tombs, sizeof(c->tombs));
 	blob_put(b, &c->open, sizeof(c->open));
 	blob_put(b, &c->total, sizeof(c->total));
@@ -52,6 +53,7 @@ static void sums_load(struct cache *c, struct blob *b)
 {
 	blob_get(b, c->lists, sizeof(c->lists));
 	blob_get(b, &c->flows, sizeof(c->flows));
+	blob_get(b, &c->expects, sizeof(c->expects));
 	blob_get(b, &c->tombs, sizeof(c->tombs));
 	blob_get(b, &c->open, sizeof(c->open));
 	blob_get(b, &c->total, sizeof(c->total));

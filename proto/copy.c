@@ -33,11 +33,13 @@ struct rec_timer rec_timer(const struct engine *e, const struct rec *r)
 }
 
 /* Is b another life of a's key: translated otherwise? An update cannot make it of the same entry.
- */
+ * Of an expectation it can change nothing. */
 bool copy_reborn(const struct rec *a, const uint8_t *body, size_t len)
 {
 	struct flow x, y;
 
+	if (flow_is_expect(body))
+		return a->len != len || memcmp(a->body, body, len) != 0;
 	if (flow_unpack(a->body, a->len, &x) || flow_unpack(body, len, &y))
 		return false;
 	return memcmp(&x.reply, &y.reply, sizeof(x.reply)) != 0;
@@ -69,6 +71,7 @@ void copy_set(struct engine *e, struct peer *p, struct rec *r, uint32_t deadline
 		if (other) /* a key is a copy of one mirror at most */
 			copy_clear(q, other);
 		p->copies++;
+		p->expect_copies += flow_is_expect(r->body);
 	}
 	if (r->flags & F_REFUSED)
 		e->refused--;
@@ -98,6 +101,7 @@ void copy_clear(struct peer *p, struct rec *r)
 	assert(r->flags & F_KERN);
 	r->flags &= (uint16_t) ~(F_KERN | F_REBORN);
 	p->copies--;
+	p->expect_copies -= flow_is_expect(r->body);
 	if (r->list == CACHE_LIST_AGE) /* there is no update left to try again */
 		cache_list_del(p->mirror, r);
 }
@@ -113,7 +117,7 @@ void copy_wanted(struct engine *e, const struct peer *p, const struct rec *r)
 
 void stray_del(struct engine *e, struct rec *r)
 {
-	e->absent -= !(r->flags & F_KERN);
+	e->absent -= !(r->flags & F_KERN) && !flow_is_expect(r->body);
 	if (r->flags & F_UNKNOWN)
 		e->unclaimed--;
 	cache_del(e->strays, r);
@@ -144,7 +148,7 @@ struct rec *stray_put(struct engine *e, const struct rec *r, uint16_t flags, uin
 	s->expire_s = r->expire_s;
 	s->gen = e->dump.gen;
 	s->aux = 0;
-	e->absent += !(flags & F_KERN);
+	e->absent += !(flags & F_KERN) && !flow_is_expect(r->body);
 	if (flags & F_UNKNOWN)
 		e->unclaimed++;
 	return s;
@@ -205,6 +209,7 @@ void own_mirror_set(struct engine *e, struct peer *p, struct rec *r, usec_t now)
 	struct peer *q;
 	struct flow f;
 
+	r->flags &= (uint16_t)~F_SPENT;
 	if (own_find(e, r->body, r->keylen, r->hash)) {
 		if (e->conf.active_active)
 			cache_list_add(p->mirror, r, CACHE_LIST_WORK); /* R72 */

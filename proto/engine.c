@@ -174,10 +174,8 @@ void engine_kern(struct engine *e, enum engine_kern_event event, const struct fl
 					    .now = now },
 		      flow);
 	e->now = now;
-	if (flow && flow->key.expect) { /* not replicated; tells that a helper was at work */
-		master_expects(e, flow, now);
-		return;
-	}
+	if (flow && flow->key.expect && event != KERN_DUMP) /* a helper was at work */
+		expect_event(e, flow, now);
 	switch (event) {
 	case KERN_NEW:
 		e->count.events_new++;

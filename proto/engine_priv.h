@@ -3,8 +3,9 @@
  * What the modules of the engine share: the engine's state, a peer's state, the flags of records.
  * Private to proto/. engine.c doors and timers; hello.c the handshake; arrive.c links; stream.c
  * the owner's side; peer.c and repair.c the receiver's side; quarantine.c poison; own.c ownership
- * and kernel events; scope.c what is left out; patrol.c kernel operations, answer.c their results;
- * scrub.c memory that flipped; audit.c a kernel that is not what we hold; stats.c figures.
+ * and kernel events; expect.c expectations; scope.c what is left out; patrol.c kernel operations,
+ * answer.c their results; scrub.c memory that flipped; audit.c a kernel that is not what we hold;
+ * stats.c figures.
  * The rules ("R12") are those of PROTOCOL.md, section 6.
  */
 #ifndef CTSYNCD_ENGINE_PRIV_H
@@ -64,6 +65,7 @@
 /* rec.flags. "own" = local half, "stray" = strays, "mirror" = a peer's. */
 #define F_SENT 0x0001    /* own: some datagram carried it, so its end needs a tombstone */
 #define F_MUTE 0x0002    /* own: learnt by a dump, may never send an event */
+#define F_SPENT 0x0002   /* mirror: an expectation that has no place in our kernel (R87) */
 #define F_TOUCHED 0x0004 /* own: seen alive in this kernel since our last write */
 #define F_ADOPTED                                                                                  \
 	0x0008        /* own: the kernel entry was written by us; written_s holds its deadline     \
@@ -222,7 +224,7 @@ struct peer {
 	struct answer answer;
 	struct wire_ask asks[ASKS_MAX];
 	unsigned int ask_at, ask_count;
-	uint64_t copies;
+	uint64_t copies, expect_copies; /* copies: expectations too */
 };
 
 struct dump {
@@ -366,30 +368,39 @@ struct engine {
 	struct engine_counters count;
 };
 
+struct key { /* packed */
+	uint8_t p[FLOW_KEY_MAX];
+	size_t len;
+	uint32_t hash;
+};
+
 static inline uint32_t to_s(usec_t at)
 {
 	return (uint32_t)(at / USEC_PER_SEC);
 }
 
-/* Does the policy include f? (R62) */
-static inline bool scope_includes(const struct engine *e, const struct flow *f)
+/* Does the policy include f? (R62) An expectation: is its master known, and included? (R83) */
+bool expect_included(struct engine *e, const struct flow *f);
+static inline bool scope_includes(struct engine *e, const struct flow *f)
 {
+	if (f->key.expect)
+		return expect_included(e, f);
 	return !e->policy || policy_includes(e->policy, f);
 }
 
 /* And may it become ours as it is now? (R65) */
-static inline bool scope_wants(const struct engine *e, const struct flow *f)
+static inline bool scope_wants(struct engine *e, const struct flow *f)
 {
 	return (!policy_is_early(f) || e->syn_sent) && scope_includes(e, f);
 }
 
 /* Is f, the own flow r as it is now, one that we do not want any more? What may be mute stays in
  * any TCP state: no event would tell of its next (R65). */
-static inline bool scope_lost(const struct engine *e, const struct rec *r, const struct flow *f)
+static inline bool scope_lost(struct engine *e, const struct rec *r, const struct flow *f)
 {
 	if (policy_is_early(f) && !e->syn_sent && !(r->flags & F_MUTE))
 		return true;
-	return e->fluid && !policy_includes(e->policy, f);
+	return e->fluid && !scope_includes(e, f);
 }
 
 /* engine.c */
@@ -524,8 +535,19 @@ bool active_op(struct engine *e, struct peer *p, struct rec *r, struct rec *own,
 	       struct engine_op *op);
 
 /* own.c: ownership. */
+void key_pack(const struct engine *e, const struct flow_key *key, struct key *k);
 void own_event(struct engine *e, enum engine_kern_event event, const struct flow *f,
 	       uint32_t portid, usec_t now);
+/* An entry of the kernel's becomes ours; if the policy includes it. deadline_s as in own_adopt. */
+struct rec *own_adopt_flow(struct engine *e, const struct flow *f, const struct key *k,
+			   uint32_t deadline_s, bool touched, usec_t now);
+struct rec *own_adopt_included(struct engine *e, const struct flow *f, const struct key *k,
+			       uint32_t deadline_s, bool touched, usec_t now);
+void own_let_go_flow(struct engine *e, const struct flow *f, const struct key *k);
+/* Puts a stray. NULL: no room, or no memory. */
+struct rec *stray_room(struct engine *e, const uint8_t *body, size_t len, const struct key *k);
+
+/* dump.c */
 void own_dump_flow(struct engine *e, const struct flow *f, usec_t now);
 void own_dump_end(struct engine *e, bool ok, usec_t now);
 /* What the dump after an overrun makes of an entry. */
@@ -554,7 +576,7 @@ void stray_del(struct engine *e, struct rec *r);
 void own_maybe_mute(struct engine *e, struct rec *r);
 /* What the policy excludes is not ours (R62). If a peer announces it, the entry stands for that
  * peer's copy, of which we wrote nothing: never deleted nor written to, but missed when it goes. */
-void own_let_go(struct engine *e, const uint8_t *key, size_t keylen, uint32_t hash);
+void own_let_go(struct engine *e, const uint8_t *body, size_t len, size_t keylen, uint32_t hash);
 void own_yield(struct engine *e, struct rec *r); /* the flow is another's now: RELEASE */
 /* An operation of ours ended an entry: a dump under way may still show it. */
 void own_dump_forget(struct engine *e, const uint8_t *key, size_t keylen, uint32_t hash,
@@ -601,6 +623,7 @@ struct rec_timer {
 struct rec_timer rec_timer(const struct engine *e, const struct rec *r);
 
 /* master.c: flows that hang on others. */
+void master_key(const struct engine *e, const struct flow *f, struct key *k); /* of f's master */
 /* An inject of r, or of its master, which has to be there first; r then waits behind it. */
 bool master_inject(struct engine *e, struct rec *r, unsigned int table, struct engine_op *op);
 COLD void master_look(struct rec *r);
@@ -613,8 +636,6 @@ static inline void master_note(struct rec *r)
 		master_look(r);
 }
 
-/* An event of an expectation: the master is read again, soon. */
-void master_expects(struct engine *e, const struct flow *f, usec_t now);
 /* A helper's doings send no event of the flow: it is read in every round, and rounds are short. */
 bool master_read_helped(struct engine *e, struct rec *r, struct engine_op *op);
 
@@ -627,9 +648,36 @@ bool reread_put(struct engine *e, const struct rec *r, enum op_tag tag, usec_t n
 bool reread_op(struct engine *e, struct engine_op *op, usec_t now);
 usec_t reread_deadline(const struct engine *e);
 
+/* expect.c: what differs with expectations. */
+/* An event of one: its master is read again, soon. */
+void expect_event(struct engine *e, const struct flow *f, usec_t now);
+bool expect_has_master(struct engine *e, const struct flow *f); /* in any table */
+/* Is r, an own expectation that has ended, gone with its master? */
+bool expect_fell(struct engine *e, const struct rec *r);
+/* One in our kernel whose master is not included, or not known yet, becomes a stray. */
+void expect_wait(struct engine *e, const uint8_t *body, size_t len, size_t keylen, uint32_t hash);
+/* Is the master of the expectation r our own? */
+bool expect_is_ours(struct engine *e, const struct rec *r);
+/* Is the stray r one whose master is our own by now? */
+bool expect_follows(struct engine *e, const struct rec *r);
+/* The patrol is at an own flow. Returns true if it was an expectation that is no longer included,
+ * and went. */
+bool expect_visit(struct engine *e, struct rec *r);
+/* A peer's expectation has no place in our kernel (R87), until the peer announces it anew. */
+void expect_spend(struct engine *e, struct peer *p, struct rec *r);
+static inline bool expect_is_spent(const struct rec *r)
+{
+	return flow_is_expect(r->body) && (r->flags & F_SPENT);
+}
+
+/* An expectation of ours, whose master is ours, has ended: so it has for all peers (R87). */
+void expect_ended(struct engine *e, const uint8_t *key, size_t keylen, uint32_t hash);
+/* A packet made the entry of a connection that was announced: so it is no longer (R87). */
+void expect_used(struct engine *e, const struct flow *child);
+
 /* scope.c: what is left out. */
 bool scope_ignores(const struct engine *e, const struct flow *f);
-bool scope_wants_body(const struct engine *e, const uint8_t *body, size_t len);
+bool scope_wants_body(struct engine *e, const uint8_t *body, size_t len);
 void scope_withdraw(struct engine *e, struct rec *r); /* an own flow that is excluded: R63 */
 /* The patrol is at a flow after a new policy. Returns true if the flow went. */
 bool scope_visit(struct engine *e, unsigned int table, struct rec *r);

@@ -22,7 +22,6 @@
 
 #define KSHAPE_V6 0x01
 #define KSHAPE_ZONE 0x02
-#define KSHAPE_EXPECT 0x04
 #define KSHAPE_ALL 0x07
 #define ZONE_LEN 3
 #define ZONE_DIR_MAX 2
@@ -181,7 +180,7 @@ size_t flow_key_pack(const struct flow_key *key, uint8_t *out)
 
 	assert(v6 || key->l3 == 4);
 	*p++ = (uint8_t)((v6 ? KSHAPE_V6 : 0) | (key->zone ? KSHAPE_ZONE : 0) |
-			 (key->expect ? KSHAPE_EXPECT : 0));
+			 (key->expect ? FLOW_KSHAPE_EXPECT : 0));
 	*p++ = key->proto;
 	p = tuple_put(p, &key->orig, v6);
 	if (key->zone) { /* the default zone is the same zone in every direction */
@@ -218,7 +217,7 @@ size_t flow_key_unpack(const uint8_t *p, size_t len, struct flow_key *key)
 	if (!key_len)
 		return 0;
 	key->l3 = p[0] & KSHAPE_V6 ? 6 : 4;
-	key->expect = (p[0] & KSHAPE_EXPECT) != 0;
+	key->expect = (p[0] & FLOW_KSHAPE_EXPECT) != 0;
 	key->proto = p[1];
 	(void)tuple_get(p + 2, &key->orig, p[0] & KSHAPE_V6); /* the zone is read from the end */
 	if (p[0] & KSHAPE_ZONE) {
@@ -502,6 +501,8 @@ static bool sctp_is_closing(const struct flow *f)
 
 bool flow_is_partial(const struct flow *f)
 {
+	if (f->key.expect)
+		return false;
 	return (f->key.proto == IPPROTO_TCP && !(f->has & FLOW_HAS_TCP)) ||
 	       (f->key.proto == IPPROTO_SCTP && !(f->has & FLOW_HAS_SCTP)) ||
 	       (f->status & STATUS_EXPECTED && !(f->has & FLOW_HAS_MASTER));

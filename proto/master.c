@@ -5,32 +5,21 @@
  * first, or the tie cannot be made: ctnetlink sets it at the entry's birth alone. So a child whose
  * master we hold and have not written yet waits behind it; one whose master we do not know waits
  * until the stream has told what there is. If there is none the child goes without (kern_op.c).
- *
- * And the other way round: what a helper does to its connection (it shifts sequence numbers where
- * it rewrote an address) sends no event but that of the expectation. So the master is read again
- * shortly after each: shortly, because the expectation is announced a moment before the packet is
- * changed. Rules R60 and R61 of PROTOCOL.md.
+ * Rule R60 of PROTOCOL.md.
  */
 #include "engine_priv.h"
 
 #include <assert.h>
 #include <string.h>
 
-struct key {
-	uint8_t p[FLOW_KEY_MAX];
-	size_t len;
-	uint32_t hash;
-};
-
-static void key_of_master(const struct engine *e, const struct flow *f, struct key *k)
+void master_key(const struct engine *e, const struct flow *f, struct key *k)
 {
 	struct flow_key key = f->key;
 
 	key.expect = 0;
 	key.proto = f->ext.master.proto;
 	key.orig = f->ext.master.orig;
-	k->len = flow_key_pack(&key, k->p);
-	k->hash = cache_hash(e->local, k->p, k->len);
+	key_pack(e, &key, k);
 }
 
 static bool is_known(struct engine *e, const struct key *k)
@@ -50,7 +39,7 @@ static bool is_awaited(struct engine *e, struct rec *r, const struct flow *f, un
 
 	if (!p || e->role == ROLE_PRIMARY || e->commit.running)
 		return false;
-	key_of_master(e, f, &k);
+	master_key(e, f, &k);
 	if (is_known(e, &k))
 		return false;
 	if ((r->flags & F_AWAITED) && !p->resyncing && p->covered >= r->version)
@@ -79,7 +68,7 @@ static struct rec *first(struct engine *e, const struct flow *f, unsigned int *t
 	struct rec *m;
 	struct key k;
 
-	key_of_master(e, f, &k);
+	master_key(e, f, &k);
 	if (own_find(e, k.p, k.len, k.hash) || mirror_find(e, k.p, k.len, k.hash, false, &p))
 		return NULL;
 	m = stray_find(e, k.p, k.len, k.hash);
@@ -132,20 +121,9 @@ void master_look(struct rec *r)
 {
 	struct flow f;
 
-	if (!flow_unpack(r->body, r->len, &f) && (f.has & FLOW_HAS_HELPER))
+	/* An expectation too: SIP moves its timer, and wakes it, without an event (R86). */
+	if (!flow_unpack(r->body, r->len, &f) && (f.key.expect || (f.has & FLOW_HAS_HELPER)))
 		r->flags |= F_HELPED;
-}
-
-void master_expects(struct engine *e, const struct flow *f, usec_t now)
-{
-	const struct rec *r;
-	struct key k;
-
-	key_of_master(e, f, &k);
-	r = own_find(e, k.p, k.len, k.hash);
-	if (r)
-		(void)reread_put(e, r, TAG_REREAD,
-				 now); /* else the patrol reads what has a helper */
 }
 
 bool master_read_helped(struct engine *e, struct rec *r, struct engine_op *op)

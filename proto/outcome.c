@@ -50,6 +50,8 @@ static bool promote_at_work(const struct engine *e)
 
 void outcome_take(struct engine *e, struct rec *r)
 {
+	if (flow_is_expect(r->body)) /* no packet tells that it is alive */
+		return;
 	if (e->role != ROLE_PRIMARY || (r->flags & F_TAKEN) || !promote_at_work(e))
 		return;
 	r->flags |= F_TAKEN;

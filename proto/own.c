@@ -17,17 +17,13 @@
 
 #define END_NEAR_S 3    /* two timers that end so near to each other are one */
 #define FORCED_LEFT_S 5 /* a flow that ends with more than this left did not expire */
-#define GC_LATE_S 62    /* the kernel's DESTROY may come so long after the expiry (kernel.md, 3) */
+#define EXPECT_LATER_S                                                                             \
+	2            /* an expectation that ends so much later than was told is told anew (R86) */
+#define GC_LATE_S 62 /* the kernel's DESTROY may come so long after the expiry (kernel.md, 3) */
 
-struct key {
-	uint8_t p[FLOW_KEY_MAX];
-	size_t len;
-	uint32_t hash;
-};
-
-static void key_of(const struct engine *e, const struct flow *f, struct key *k)
+void key_pack(const struct engine *e, const struct flow_key *key, struct key *k)
 {
-	k->len = flow_key_pack(&f->key, k->p);
+	k->len = flow_key_pack(key, k->p);
 	k->hash = cache_hash(e->local, k->p, k->len);
 }
 
@@ -139,11 +135,13 @@ static struct rec *adopt(struct engine *e, const uint8_t *body, size_t len, cons
 	return r;
 }
 
-void own_let_go(struct engine *e, const uint8_t *key, size_t keylen, uint32_t hash)
+void own_let_go(struct engine *e, const uint8_t *body, size_t len, size_t keylen, uint32_t hash)
 {
-	struct rec *r = stray_find(e, key, keylen, hash);
+	uint8_t key[FLOW_PACKED_MAX]; /* and what follows it; the record may go */
+	struct rec *r = stray_find(e, body, keylen, hash);
 	struct peer *p;
 
+	memcpy(key, body, len);
 	if (r)
 		stray_del(e, r);
 	r = mirror_find(e, key, keylen, hash, false, &p);
@@ -151,12 +149,16 @@ void own_let_go(struct engine *e, const uint8_t *key, size_t keylen, uint32_t ha
 		r = mirror_find(e, key, keylen, hash, true, &p);
 	if (r)
 		copy_set(e, p, r, 0);
+	else if (flow_is_expect(key))
+		expect_wait(e, key, len, keylen, hash);
 }
 
-static void let_go(struct engine *e, const struct key *k)
+void own_let_go_flow(struct engine *e, const struct flow *f, const struct key *k)
 {
+	uint8_t body[FLOW_PACKED_MAX];
+
 	e->count.excluded++;
-	own_let_go(e, k->p, k->len, k->hash);
+	own_let_go(e, body, flow_pack(f, body), k->len, k->hash);
 }
 
 /* What may be mute, for nobody knows where it comes from, may become ours in any TCP state (R65).
@@ -186,12 +188,13 @@ struct rec *own_adopt(struct engine *e, const uint8_t *body, size_t len, size_t 
 	(void)now;
 	if (!flow_unpack(copy, len, &f) && wants(e, &f, &k))
 		return adopt(e, copy, len, &k, deadline_s, touched);
-	let_go(e, &k);
+	e->count.excluded++;
+	own_let_go(e, copy, len, keylen, hash);
 	return NULL;
 }
 
-static struct rec *adopt_included(struct engine *e, const struct flow *f, const struct key *k,
-				  uint32_t deadline_s, bool touched, usec_t now)
+struct rec *own_adopt_included(struct engine *e, const struct flow *f, const struct key *k,
+			       uint32_t deadline_s, bool touched, usec_t now)
 {
 	uint8_t body[FLOW_PACKED_MAX];
 	struct rec *r = adopt(e, body, flow_pack(f, body), k, deadline_s, touched);
@@ -204,12 +207,12 @@ static struct rec *adopt_included(struct engine *e, const struct flow *f, const 
 	return r;
 }
 
-static struct rec *adopt_flow(struct engine *e, const struct flow *f, const struct key *k,
-			      uint32_t deadline_s, bool touched, usec_t now)
+struct rec *own_adopt_flow(struct engine *e, const struct flow *f, const struct key *k,
+			   uint32_t deadline_s, bool touched, usec_t now)
 {
 	if (wants(e, f, k))
-		return adopt_included(e, f, k, deadline_s, touched, now);
-	let_go(e, k);
+		return own_adopt_included(e, f, k, deadline_s, touched, now);
+	own_let_go_flow(e, f, k);
 	return NULL;
 }
 
@@ -240,6 +243,8 @@ static bool other_life(const struct rec *r, const struct flow *was, const struct
 void own_update(struct engine *e, struct rec *r, const struct flow *f, bool fresh, usec_t now)
 {
 	uint8_t body[FLOW_PACKED_MAX];
+	bool later = flow_is_expect(r->body) && (f->has & FLOW_HAS_TIMEOUT) &&
+		     to_s(now) + f->timeout_s > r->expire_s + EXPECT_LATER_S;
 	struct flow cur;
 	size_t len;
 
@@ -261,7 +266,8 @@ void own_update(struct engine *e, struct rec *r, const struct flow *f, bool fres
 		return;
 	}
 	len = flow_pack(&cur, body);
-	(void)own_body(e, r, body, len);
+	if (!own_body(e, r, body, len) && later)
+		stream_changed(e, r);
 }
 
 bool own_reread(struct engine *e, struct rec *r, const struct flow *f, usec_t now)
@@ -282,13 +288,15 @@ void own_yield(struct engine *e, struct rec *r)
 	stream_ended(e, r, WIRE_REC_RELEASE);
 }
 
-static uint8_t end_type(const struct engine *e, const struct rec *r, const struct flow *f,
-			bool organic, usec_t now)
+static uint8_t end_type(struct engine *e, const struct rec *r, const struct flow *f, bool organic,
+			usec_t now)
 {
 	struct flow last;
 
 	if (!organic)
 		return WIRE_REC_DEAD;
+	if (flow_is_expect(r->body))
+		return expect_fell(e, r) ? WIRE_REC_FORCED : WIRE_REC_DEAD;
 	if ((r->flags & F_ADOPTED) && !(r->flags & F_TOUCHED) &&
 	    to_s(now) <= r->written_s + GC_LATE_S)
 		return WIRE_REC_RELEASE;
@@ -297,14 +305,14 @@ static uint8_t end_type(const struct engine *e, const struct rec *r, const struc
 	if (flow_unpack(r->body, r->len, &last))
 		return WIRE_REC_DEAD;
 	flow_merge(&last, f);
-	(void)e;
 	return flow_is_closing(&last) ? WIRE_REC_DEAD : WIRE_REC_FORCED;
 }
 
 /* A peer's flow that our kernel lost while the mirror has it: bring it back (R43). */
 static void reinject(struct engine *e, struct peer *p, struct rec *r)
 {
-	if (own_injects(e) && (r->list == CACHE_LIST_NONE || r->list == CACHE_LIST_LATER))
+	if (own_injects(e) && !expect_is_spent(r) &&
+	    (r->list == CACHE_LIST_NONE || r->list == CACHE_LIST_LATER))
 		cache_list_add(p->mirror, r, CACHE_LIST_WORK);
 }
 
@@ -313,10 +321,13 @@ void own_gone(struct engine *e, struct rec *r, const struct flow *f, bool organi
 	uint8_t key[FLOW_KEY_MAX];
 	size_t keylen = r->keylen;
 	uint32_t hash = r->hash;
+	bool used = flow_is_expect(r->body) && expect_is_ours(e, r);
 	struct peer *p;
 
 	memcpy(key, r->body, keylen);
 	stream_ended(e, r, end_type(e, r, f, organic, now));
+	if (used)
+		expect_ended(e, key, keylen, hash);
 	r = mirror_find(e, key, keylen, hash, true, &p);
 	if (r)
 		reinject(e, p, r);
@@ -377,16 +388,16 @@ static void event_end(struct engine *e, const struct flow *f, const struct key *
 }
 
 /* NULL: no room, or no memory. */
-static struct rec *stray_room(struct engine *e, const uint8_t *body, size_t len,
-			      const struct key *k)
+struct rec *stray_room(struct engine *e, const uint8_t *body, size_t len, const struct key *k)
 {
 	if (cache_flows(e->strays) >= e->conf.flows_max)
 		return NULL;
 	return cache_put(e->strays, body, len, k->len, k->hash);
 }
 
-/* A flow that no message showed as a whole is read first. */
-static void event_partial(struct engine *e, const struct flow *f, const struct key *k)
+/* A flow that no message showed as a whole is read first. An expectation that comes before its
+ * master (of TFTP: with the first packet) is read a little later: R84. */
+static void event_partial(struct engine *e, const struct flow *f, const struct key *k, usec_t now)
 {
 	uint8_t body[FLOW_PACKED_MAX];
 	size_t len = flow_pack(f, body);
@@ -402,7 +413,8 @@ static void event_partial(struct engine *e, const struct flow *f, const struct k
 	}
 	s->flags = F_KERN | F_CHECK;
 	s->gen = e->dump.gen;
-	cache_list_add(e->strays, s, CACHE_LIST_WORK);
+	if (!f->key.expect || !reread_put(e, s, TAG_PARTIAL, now))
+		cache_list_add(e->strays, s, CACHE_LIST_WORK);
 }
 
 static void event_own(struct engine *e, enum engine_kern_event event, const struct flow *f,
@@ -423,6 +435,7 @@ static void event_set(struct engine *e, enum engine_kern_event event, const stru
 {
 	struct rec *r = own_find(e, k->p, k->len, k->hash);
 	struct peer *p = NULL;
+	bool unlike = false;
 	struct flow cur;
 
 	if (r) {
@@ -435,20 +448,32 @@ static void event_set(struct engine *e, enum engine_kern_event event, const stru
 	if (r && portid && event == KERN_UPDATE)
 		return; /* somebody's tool wrote to a copy: no traffic */
 	if (r && event == KERN_UPDATE && (!p || r->written_s)) {
-		if (!flow_unpack(r->body, r->len, &cur))
-			flow_merge(&cur, f);
-		else
-			flow_copy(&cur, f);
-		adopt_flow(e, &cur, k, r->flags & F_UNKNOWN ? 0 : r->written_s, true, now);
-		return;
+		if (flow_unpack(r->body, r->len, &cur))
+			return; /* was checked before it was stored */
+		/* Of an earlier life, or the peer's newest word was not written yet? */
+		unlike = ((f->has & FLOW_HAS_STATUS) &&
+			  (cur.status & ~f->status & FLOW_STATUS_LASTING)) ||
+			 (p && (r->list == CACHE_LIST_WORK || r->list == CACHE_LIST_AGE));
+		flow_merge(&cur, f);
+		if (!unlike) {
+			own_adopt_flow(e, &cur, k, r->flags & F_UNKNOWN ? 0 : r->written_s, true,
+				       now);
+			return;
+		}
 	}
-	if (event == KERN_UPDATE && flow_is_partial(f)) {
+	if (event == KERN_UPDATE && (unlike || flow_is_partial(f))) {
 		if (p) /* let_go: the peer's word is not what our kernel has */
 			copy_clear(p, r);
-		event_partial(e, f, k);
+		event_partial(e, f, k, now);
 		return;
 	}
-	adopt_flow(e, f, k, 0, true, now);
+	if (f->key.expect && !r && !expect_has_master(e, f)) {
+		event_partial(e, f, k, now);
+		return;
+	}
+	if (event == KERN_NEW && !portid && (f->has & FLOW_HAS_MASTER) && !f->key.expect)
+		expect_used(e, f);
+	own_adopt_flow(e, f, k, 0, true, now);
 }
 
 void own_event(struct engine *e, enum engine_kern_event event, const struct flow *f,
@@ -460,7 +485,7 @@ void own_event(struct engine *e, enum engine_kern_event event, const struct flow
 		e->count.events_ignored++;
 		return;
 	}
-	key_of(e, f, &k);
+	key_pack(e, &f->key, &k);
 	if (quarantine_event(e, k.p, k.len))
 		return;
 	if (portid)
@@ -473,197 +498,7 @@ void own_event(struct engine *e, enum engine_kern_event event, const struct flow
 	mark_end(e);
 }
 
-/* ---- Dumps ---- */
-
-static void dump_own(struct engine *e, struct rec *r, const struct flow *f, usec_t now)
-{
-	uint32_t end_s = to_s(now) + f->timeout_s;
-
-	r->gen = e->dump.gen;
-	if (r->version > e->dump.start_version)
-		return; /* an event told us something newer */
-	if ((r->flags & F_ADOPTED) &&
-	    (end_s > r->written_s + 1 || outcome_shortened(e, r, end_s))) {
-		r->flags |= F_TOUCHED;
-		r->flags &= (uint16_t)~F_LIFT;
-	}
-	own_update(e, r, f, (f->has & FLOW_HAS_ID) && r->aux && f->id != r->aux, now);
-}
-
-/* An entry that no event and no peer told us of. */
-static void dump_unknown(struct engine *e, const struct flow *f, const struct key *k, usec_t now)
-{
-	uint8_t body[FLOW_PACKED_MAX];
-	struct rec *r;
-	size_t len;
-
-	if (e->complete ? !scope_wants(e, f) : !scope_includes(e, f)) {
-		let_go(e, k);
-		return;
-	}
-	if (e->complete || e->conf.origin == ORIGIN_BOOT ||
-	    (e->role == ROLE_PRIMARY && !e->conf.active_active)) {
-		r = adopt_included(e, f, k, 0, false, now);
-		if (!r)
-			return;
-		own_maybe_mute(e, r);
-		return;
-	}
-	r = stray_find(e, k->p, k->len, k->hash);
-	if (r)
-		stray_del(e, r);
-	len = flow_pack(f, body);
-	r = stray_room(e, body, len, k);
-	if (!r) {
-		limit_reached(e, &e->limited, NULL);
-		return;
-	}
-	cache_list_del(e->strays, r);
-	r->flags = F_KERN | F_UNKNOWN;
-	r->written_s = to_s(now) + f->timeout_s;
-	r->expire_s = r->written_s;
-	r->gen = e->dump.gen;
-	e->unclaimed++;
-}
-
-/* Is the entry as an earlier dump showed it? A change of state may have lowered its timer. */
-static bool dump_same(const struct rec *r, const struct flow *f)
-{
-	uint8_t body[FLOW_PACKED_MAX];
-	size_t len = flow_pack(f, body);
-
-	return len == r->len && !memcmp(body, r->body, len);
-}
-
-/* Does the timer that a dump shows tell of packets (R35)? A lower one may be older than our last
- * write, unless that was made, or the entry seen, before the dump began. */
-static bool dump_touched(const struct engine *e, const struct rec *r, uint32_t end_s, bool older,
-			 usec_t now)
-{
-	if (end_s > r->written_s + 1)
-		return true;
-	return older && to_s(now) >= e->inexact_to_s && end_s + ENGINE_EXACT_S < r->written_s &&
-	       rec_timer(e, r).kind == FLOW_TIMER_LIVE;
-}
-
-static void dump_stray(struct engine *e, struct rec *r, const struct flow *f, const struct key *k,
-		       usec_t now)
-{
-	uint32_t end_s = to_s(now) + f->timeout_s;
-	bool unknown = r->flags & F_UNKNOWN;
-	bool lost = unknown && e->scrub.reread == REREAD_RUNNING; /* our own record of it? (R76) */
-	bool touched = dump_touched(e, r, end_s, !unknown && r->gen != e->dump.gen, now);
-
-	r->gen = e->dump.gen;
-	if (!(r->flags & F_KERN)) {
-		r = adopt_flow(e, f, k, 0, true, now);
-	} else if (touched || lost || (unknown && !dump_same(r, f))) {
-		e->count.touched++;
-		r = adopt_flow(e, f, k, unknown ? 0 : r->written_s, true, now);
-	} else {
-		return;
-	}
-	if (r && unknown)
-		own_maybe_mute(e, r);
-}
-
-static void dump_flow(struct engine *e, const struct flow *f, const struct key *k, usec_t now)
-{
-	struct peer *p;
-	struct rec *r, *s;
-	bool older;
-
-	r = cache_find(e->local, k->p, k->len, k->hash);
-	s = cache_flows(e->strays) || cache_tombs(e->strays)
-		    ? cache_find(e->strays, k->p, k->len, k->hash)
-		    : NULL;
-	if (s && s->tomb && (!s->aux || s->aux == f->id)) {
-		if (r && !r->tomb) /* replaced since: it is there, but not as this message says */
-			r->gen = e->dump.gen;
-		return;
-	}
-	if (r && !r->tomb) {
-		dump_own(e, r, f, now);
-		return;
-	}
-	if (r && r->version > e->dump.start_version)
-		return; /* ended since the dump began: its message is older than the event */
-	if (s && !s->tomb) {
-		dump_stray(e, s, f, k, now);
-		return;
-	}
-	r = mirror_find(e, k->p, k->len, k->hash, false, &p);
-	if (!r) {
-		dump_unknown(e, f, k, now);
-		return;
-	}
-	older = r->aux != e->dump.gen;
-	r->aux = e->dump.gen;
-	if (dump_touched(e, r, to_s(now) + f->timeout_s, older, now)) {
-		e->count.touched++;
-		adopt_flow(e, f, k, r->written_s, true, now);
-	}
-}
-
-void own_dump_take(struct engine *e, const struct flow *f, usec_t now)
-{
-	struct key k;
-
-	key_of(e, f, &k);
-	dump_flow(e, f, &k, now);
-}
-
-void own_dump_flow(struct engine *e, const struct flow *f, usec_t now)
-{
-	struct key k;
-
-	if (scope_ignores(e, f))
-		return;
-	e->dump.entries++;
-	e->count.dump_entries++;
-	key_of(e, f, &k);
-	if (e->dump.spoilt || quarantine_event(e, k.p, k.len))
-		return;
-	mark_begin(e->mark, WORK_EVENT, k.p, k.len);
-	if (e->dump.audit)
-		audit_dump_flow(e, f);
-	else
-		dump_flow(e, f, &k, now);
-	mark_end(e);
-}
-
-void own_dump_end(struct engine *e, bool ok, usec_t now)
-{
-	struct rec *r;
-
-	ok = ok && !e->dump.spoilt;
-	e->dump.running = false;
-	e->dump.ended_at = now;
-	while ((r = cache_list_first(e->strays, CACHE_LIST_TOMB)))
-		cache_del(e->strays, r);
-	e->count.dump_failures += !ok;
-	if (e->dump.audit) {
-		e->dump.audit = false;
-		audit_dump_end(e, ok, now);
-		return;
-	}
-	if (!ok) {
-		e->dump.wanted = true;
-		e->dump.overran |= e->dump.lossy;
-		e->dump.at = now + OVERRUN_WAIT_MS * USEC_PER_MS;
-		return;
-	}
-	e->count.dumps++;
-	if (e->scrub.reread == REREAD_RUNNING)
-		e->scrub.reread = REREAD_NO;
-	if (!e->complete && e->mute)
-		note_put(e, NOTE_MUTE, NULL, e->mute, 0);
-	e->complete = true;
-	e->dump.gone = 0;
-	e->dump.sweeping = true;
-	patrol_urgent(e, now);
-	e->patrol.sweep_to = e->patrol.urgent_to;
-}
+/* ---- Time ---- */
 
 void own_claims(struct engine *e, usec_t now)
 {

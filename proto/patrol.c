@@ -156,20 +156,21 @@ bool patrol_replace(struct engine *e, struct peer *p, struct rec *r, const struc
 			   limit_s);
 }
 
-/* A fixed timer cannot be written, and of an expectation nothing but its timer could. */
+/* A fixed timer cannot be written, and of an expectation nothing but its timer can: R86. */
 static bool update_op(struct engine *e, struct peer *p, struct rec *r, struct engine_op *op)
 {
 	struct rec_timer t = rec_timer(e, r);
 
+	if (flow_is_expect(r->body))
+		return r->expire_s > r->written_s + 1 &&
+		       op_exact(e, op, OP_REFRESH, r, p->index, t.write_s);
 	if (!patrol_make(op, OP_UPDATE, r, p->index, TAG_PLAIN, t.hold_s, UINT32_MAX))
 		return false;
 	if (t.kind == FLOW_TIMER_LIVE)
 		return true;
 	op->flow.has &= ~(uint32_t)FLOW_HAS_TIMEOUT;
 	op->flow.timeout_s = 0;
-	if (op->flow.key.expect)
-		r->flags &= (uint16_t)~F_FLIGHT;
-	return !op->flow.key.expect;
+	return true;
 }
 
 static bool mirror_op(struct engine *e, struct peer *p, struct rec *r, struct engine_op *op)
@@ -179,6 +180,8 @@ static bool mirror_op(struct engine *e, struct peer *p, struct rec *r, struct en
 
 	if (r->flags & F_CHECK)
 		return patrol_make(op, OP_GET, r, p->index, TAG_CHECK, 0, 0);
+	if (r->flags & F_SPENT)
+		return (r->flags & F_KERN) && op_exact(e, op, OP_DELETE, r, p->index, 0);
 	if (r->flags & F_STALE) {
 		const struct rec *ours = stale_find(e, p, r);
 
@@ -186,7 +189,7 @@ static bool mirror_op(struct engine *e, struct peer *p, struct rec *r, struct en
 			return patrol_replace(e, p, r, ours, op);
 		r->flags &= (uint16_t)~F_STALE;
 	}
-	if (own && e->conf.active_active)
+	if (own && e->conf.active_active && !flow_is_expect(r->body))
 		return active_op(e, p, r, own, op);
 	if (own || unknown_find(e, r) || copy_is_not_ours(r))
 		return false;
@@ -256,7 +259,7 @@ static bool visit_stray(struct engine *e, struct rec *r, struct engine_op *op, u
 
 	if (kern && sweep_missed(e, r->gen) && !(r->flags & F_CHECK))
 		return patrol_make(op, OP_GET, r, TABLE_STRAYS, TAG_SWEEP, 0, 0);
-	if ((r->flags & F_UNKNOWN) && e->unclaimed_own) {
+	if (((r->flags & F_UNKNOWN) && e->unclaimed_own) || expect_follows(e, r)) {
 		patrol_adopt(e, r, now);
 		return false;
 	}
@@ -300,7 +303,7 @@ static bool visit_copy(struct engine *e, struct peer *p, struct rec *r, struct e
 		return false;
 	t = rec_timer(e, r);
 	if (t.kind != FLOW_TIMER_LIVE) /* cannot be refreshed; made again when it ran out */
-		return false;
+		return flow_is_expect(r->body) && update_op(e, p, r, op);
 	hold = t.hold_s;
 	left = r->written_s > to_s(now) ? r->written_s - to_s(now) : 0;
 	patrol_hold_set(e, hold);
@@ -362,6 +365,8 @@ static bool visit_own(struct engine *e, struct rec *r, struct engine_op *op)
 
 	if (r->flags & F_CHECK)
 		return scrub_op(r, op);
+	if (expect_visit(e, r))
+		return false;
 	if (sweep_missed(e, r->gen))
 		return patrol_make(op, OP_GET, r, TABLE_LOCAL,
 				   e->dump.lossy ? TAG_SWEEP_LOSSY : TAG_SWEEP, 0, 0);

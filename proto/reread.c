@@ -45,6 +45,12 @@ bool reread_op(struct engine *e, struct engine_op *op, usec_t now)
 		e->reread_count--;
 		if (r && !(r->flags & F_FLIGHT))
 			return patrol_make(op, OP_GET, r, TABLE_LOCAL, d.tag, 0, 0);
+		if (d.tag == TAG_PARTIAL) {
+			r = stray_find(e, d.key, d.keylen, d.hash);
+			if (r && (r->flags & F_CHECK))
+				return patrol_make(op, OP_GET, r, TABLE_STRAYS, d.tag, 0, 0);
+			continue;
+		}
 		if (r) /* after the operation that is under way */
 			(void)reread_put(e, r, d.tag, now);
 	}

@@ -32,7 +32,7 @@ bool scope_ignores(const struct engine *e, const struct flow *f)
 	return false;
 }
 
-bool scope_wants_body(const struct engine *e, const uint8_t *body, size_t len)
+bool scope_wants_body(struct engine *e, const uint8_t *body, size_t len)
 {
 	struct flow f;
 
@@ -43,15 +43,15 @@ bool scope_wants_body(const struct engine *e, const uint8_t *body, size_t len)
 void scope_withdraw(struct engine *e, struct rec *r)
 {
 	bool seen = !(r->flags & F_ADOPTED) || (r->flags & F_TOUCHED);
-	uint8_t key[FLOW_KEY_MAX];
-	size_t keylen = r->keylen;
+	uint8_t body[FLOW_PACKED_MAX];
+	size_t len = r->len, keylen = r->keylen;
 	uint32_t hash = r->hash;
 
-	memcpy(key, r->body, keylen);
+	memcpy(body, r->body, len);
 	e->count.withdrawn++;
 	outcome_left(e, r);
 	stream_ended(e, r, seen ? WIRE_REC_DEAD : WIRE_REC_RELEASE);
-	own_let_go(e, key, keylen, hash);
+	own_let_go(e, body, len, keylen, hash);
 }
 
 bool scope_visit(struct engine *e, unsigned int table, struct rec *r)

@@ -37,6 +37,12 @@ static void text_num(struct text *t, uint64_t v)
 	text_put(t, buf + i);
 }
 
+/* Without the expectations. */
+static uint64_t flows_of(const struct cache *c)
+{
+	return cache_flows(c) - cache_expects(c);
+}
+
 static uint64_t stale_of(const struct peer *p)
 {
 	return cache_list_count(p->mirror, CACHE_LIST_LATER);
@@ -67,8 +73,8 @@ static void peer_stats(const struct engine *e, const struct peer *p, struct engi
 	s->in_sync = p->in_sync && p->covered == p->maxhead;
 	s->verified = p->verified;
 	s->verified_age_ms = p->verified_at ? (now - p->verified_at) / USEC_PER_MS : UINT64_MAX;
-	s->flows = cache_flows(p->mirror);
-	s->copies = p->copies;
+	s->flows = flows_of(p->mirror);
+	s->copies = p->copies - p->expect_copies;
 	s->backlog = patrol_backlog(e, p);
 	s->acked = p->acked;
 	s->gaps = p->range_count;
@@ -208,7 +214,8 @@ void engine_stats(const struct engine *e, struct engine_stats *s, usec_t now)
 	s->head = e->head;
 	s->dropped = e->dropped;
 	s->sent = e->sent;
-	s->local_flows = cache_flows(e->local);
+	s->local_flows = flows_of(e->local);
+	s->local_expects = cache_expects(e->local);
 	s->unclaimed = e->unclaimed;
 	s->orphans = cache_flows(e->strays) - e->unclaimed;
 	s->absent = e->absent;
@@ -227,11 +234,12 @@ void engine_stats(const struct engine *e, struct engine_stats *s, usec_t now)
 			continue;
 		peer_stats(e, p, &s->peer[n++], now);
 		s->limited |= p->limited;
-		s->remote_flows += cache_flows(p->mirror);
-		s->copies += p->copies;
+		s->remote_flows += flows_of(p->mirror);
+		s->remote_expects += cache_expects(p->mirror);
+		s->copies += p->copies - p->expect_copies;
 		s->backlog += patrol_backlog(e, p);
 		s->stale += stale_of(p);
-		s->absent += cache_flows(p->mirror) - p->copies;
+		s->absent += flows_of(p->mirror) - (p->copies - p->expect_copies);
 		s->memory_len += cache_memory(p->mirror);
 	}
 }

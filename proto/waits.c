@@ -14,7 +14,8 @@ void patrol_adopt(struct engine *e, struct rec *r, usec_t now)
 	uint32_t end_s = r->written_s, deadline_s = unknown ? 0 : end_s;
 	struct rec *own;
 
-	if (copy_is_not_ours(r)) /* what the peer says of it need not be so here */
+	if (copy_is_not_ours(r) ||
+	    expect_is_spent(r)) /* what the peer says of it need not be so here */
 		return;
 	own = own_adopt(e, r->body, r->len, r->keylen, r->hash, deadline_s, false, now);
 	if (own && deadline_s)

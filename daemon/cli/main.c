@@ -349,7 +349,7 @@ static int show_values(struct reply *r)
 /* Is the verb's answer lines rather than values? */
 static bool answers_lines(const struct options *opt)
 {
-	if (strcmp(opt->argv[0], "config") == 0)
+	if (strcmp(opt->argv[0], "config") == 0 || strcmp(opt->argv[0], "expect") == 0)
 		return true;
 	if (strcmp(opt->argv[0], "flows") != 0)
 		return false;

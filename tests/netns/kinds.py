@@ -224,20 +224,8 @@ class Pptp(Tcp):
             await_bytes(there, t)
 
 
-def main():
-    gre = struct.pack("!HH", 0, 0x0800)
-    kinds = {
-        "udp, zone": Datagrams(V4, 17, 7005), "udp, zone of the original direction": Datagrams(V4, 17, 7006),
-        "udp, zone of the reply direction": Datagrams(V4, 17, 7008),
-        "udp, labels": Datagrams(V4, 17, 7007), "udp6, labels": Datagrams(V6, 17, 7007),
-        "udp, hairpin": Datagrams(V4, 17, 8081, target="10.1.0.254", here="10.1.0.2"),
-        "gre": Datagrams(V4, GRE, kind=socket.SOCK_RAW, head=gre),
-        "gre6": Datagrams(V6, GRE, kind=socket.SOCK_RAW, head=gre),
-        "protocol 99": Datagrams(V4, OTHER, kind=socket.SOCK_RAW),
-        "protocol 99 over IPv6": Datagrams(V6, OTHER, kind=socket.SOCK_RAW),
-        "sctp": Sctp(V4), "sctp6": Sctp(V6), "ftp": Ftp(),
-        "tcp, proxied": Tcp(7010), "pptp": Pptp(),
-    }
+def serve(kinds):
+    """Reads commands and answers them, until its input ends."""
     for line in sys.stdin:
         for name, kind in kinds.items():
             try:
@@ -248,7 +236,23 @@ def main():
         print("end", flush=True)
 
 
+def main():
+    gre = struct.pack("!HH", 0, 0x0800)
+    serve({
+        "udp, zone": Datagrams(V4, 17, 7005), "udp, zone of the original direction": Datagrams(V4, 17, 7006),
+        "udp, zone of the reply direction": Datagrams(V4, 17, 7008),
+        "udp, labels": Datagrams(V4, 17, 7007), "udp6, labels": Datagrams(V6, 17, 7007),
+        "udp, hairpin": Datagrams(V4, 17, 8081, target="10.1.0.254", here="10.1.0.2"),
+        "gre": Datagrams(V4, GRE, kind=socket.SOCK_RAW, head=gre),
+        "gre6": Datagrams(V6, GRE, kind=socket.SOCK_RAW, head=gre),
+        "protocol 99": Datagrams(V4, OTHER, kind=socket.SOCK_RAW),
+        "protocol 99 over IPv6": Datagrams(V6, OTHER, kind=socket.SOCK_RAW),
+        "sctp": Sctp(V4), "sctp6": Sctp(V6), "ftp": Ftp(),
+        "tcp, proxied": Tcp(7010), "pptp": Pptp(),
+    })
+
+
+CL, SV = sys.argv[1:]
 if __name__ == "__main__":
-    CL, SV = sys.argv[1:]
     main()
     os._exit(0)

@@ -12,6 +12,8 @@
 
 # shellcheck source=tests/netns/lib.sh
 . "$(dirname "$0")/lib.sh"
+# shellcheck source=tests/netns/ends.sh
+. "$(dirname "$0")/ends.sh"
 both_modes
 
 kinds_rules() { # on both: helper, labels, zones, hairpin
@@ -56,16 +58,6 @@ kinds_rules() { # on both: helper, labels, zones, hairpin
 	done
 }
 
-kinds_do() { # COMMAND TEXT: a check for each kind
-	local line
-	echo "$1" >&"$KIN"
-	while read -r -t 120 -u "$KOUT" line; do
-		[ "$line" != end ] || return 0
-		case $line in ok*) pass "$2: ${line#ok }" ;; *) fail "$2: $line" ;; esac
-	done
-	die "kinds.py does not answer: $(cat "$TMP/kinds.err")"
-}
-
 # Packets that met a label before the rule set it.
 labelled() { in_ns "$1" nft list chain inet kinds help | sed -n 's/.*ct label .*counter packets \([0-9]*\).*/\1/p'; }
 
@@ -87,18 +79,15 @@ for ns in "$FW1" "$FW2"; do
 done
 kinds_rules
 daemons_start
-mkfifo "$TMP/k.in" "$TMP/k.out"
-"$HERE/kinds.py" "$CL" "$SV" <"$TMP/k.in" >"$TMP/k.out" 2>"$TMP/kinds.err" &
-PIDS[kinds]=$!
-exec {KIN}>"$TMP/k.in" {KOUT}<"$TMP/k.out"
-kinds_do open "before"
+ends_start kinds.py
+ends_do open "before"
 # The kernel here takes no UDP-Lite packet for valid; and nothing else makes a fixed timer.
 in_ns "$FW1" conntrack -I -p udplite -s 10.1.0.9 -d 10.2.0.9 --sport 3 --dport 4 -t 600 -u SEEN_REPLY,ASSURED \
 	>"$TMP/insert" 2>&1 || die "conntrack -I: $(cat "$TMP/insert")"
 in_ns "$FW1" conntrack -I -p udp -s 10.1.0.9 -d 10.2.0.9 --sport 1 --dport 2 -t 600 \
 	-u SEEN_REPLY,ASSURED,FIXED_TIMEOUT >"$TMP/insert" 2>&1 || die "conntrack -I: $(cat "$TMP/insert")"
 for_time 3 # UDP is a stream when it was seen for 2 s; its state is told then
-kinds_do check "before, again"
+ends_do check "before, again"
 
 # What the test is about must be there, or it would prove nothing.
 in_ns "$FW1" conntrack -L >"$TMP/held.txt" 2>/dev/null
@@ -120,9 +109,9 @@ links_down fw1
 vip_add fw2
 check "promote" ctsync fw2 promote
 check "fw2's kernel holds what fw1's held, attribute by attribute" poll 5 same_as_saved
-kinds_do check "after"
+ends_do check "after"
 check_that "the first packets on fw2 met the labels" "$(labelled "$FW2") == 2"
-kinds_do check "after, again" # an entry may end with its first packet
+ends_do check "after, again" # an entry may end with its first packet
 check_that "nothing was left out for want of a helper" "$(counter fw2 no_helper) == 0"
 check_that "every child has its master" "$(counter fw2 no_master) == 0"
 check_that "every label has room" "$(counter fw2 no_labels) == 0"

@@ -35,8 +35,11 @@ void fk_snapshot(const struct sim *s, int n, unsigned int i, struct flow *f)
 	const struct kent *t = &s->node[n].k.ent[i];
 
 	*f = t->f;
-	f->has = FLOW_HAS_REPLY | FLOW_HAS_STATUS | FLOW_HAS_TIMEOUT | FLOW_HAS_ID | FLOW_HAS_MARK;
-	if (f->key.proto == 6)
+	f->has &= FLOW_HAS_EXT;
+	f->has |= FLOW_HAS_TIMEOUT | FLOW_HAS_ID;
+	if (!f->key.expect)
+		f->has |= FLOW_HAS_REPLY | FLOW_HAS_STATUS | FLOW_HAS_MARK;
+	if (f->key.proto == 6 && !f->key.expect)
 		f->has |= FLOW_HAS_TCP;
 	f->timeout_s = t->expire_at > s->now ? (uint32_t)((t->expire_at - s->now) / USEC_PER_SEC)
 					     : 0;
@@ -67,6 +70,8 @@ void fk_event(struct sim *s, int n, enum engine_kern_event event, const struct f
 
 static uint32_t has_all(const struct flow *f)
 {
+	if (f->has & FLOW_HAS_EXT)
+		return f->has;
 	return FLOW_HAS_REPLY | FLOW_HAS_STATUS | FLOW_HAS_TIMEOUT | FLOW_HAS_ID |
 	       (f->mark ? (uint32_t)FLOW_HAS_MARK : 0) |
 	       (f->key.proto == 6 ? (uint32_t)FLOW_HAS_TCP : 0);
@@ -86,7 +91,7 @@ void fk_create(struct sim *s, int n, unsigned int i, const struct flow *f, uint3
 	t->mute = s->p.events_mode == 2 && !k->listening;
 	if (t->mute)
 		s->count.mute_entries++;
-	k->count++;
+	k->count += !f->key.expect;
 	if (portid == OWN_PORT) {
 		t->written_at = s->now;
 		t->wrote = true;
@@ -107,9 +112,10 @@ void fk_destroy(struct sim *s, int n, unsigned int i, uint32_t portid)
 		return;
 	fk_snapshot(s, n, i, &msg);
 	t->present = false;
-	k->count--;
+	k->count -= !t->f.key.expect;
 	if (!t->mute)
 		fk_event(s, n, KERN_DESTROY, &msg, has_all(&msg), portid);
+	expect_master_ended(s, n, i);
 }
 
 /* The garbage collector: all that expired since it last ran, at once. */
@@ -135,8 +141,8 @@ static bool reply_taken(struct sim *s, int n, unsigned int i, const struct flow 
 	for (unsigned int j = 0; j < s->p.keys; j++) {
 		const struct kent *t = &s->node[n].k.ent[j];
 
-		if (j == i || !t->present || t->f.key.l3 != f->key.l3 ||
-		    t->f.key.proto != f->key.proto ||
+		if (j == i || !t->present || t->f.key.expect || f->key.expect ||
+		    t->f.key.l3 != f->key.l3 || t->f.key.proto != f->key.proto ||
 		    memcmp(&t->f.reply, &f->reply, sizeof(f->reply)) != 0)
 			continue;
 		if (t->expire_at > s->now)
@@ -156,11 +162,15 @@ static int op_create(struct sim *s, int n, unsigned int i, const struct engine_o
 		return -EEXIST;
 	if (!op->flow.timeout_s)
 		return -EINVAL;
+	if (op->flow.key.expect && !expect_master_lives(s, n, i))
+		return -ENOENT;
+	if (op->flow.key.expect)
+		expect_check(s, n, i);
 	if (reply_taken(s, n, i, &op->flow)) {
 		s->count.reply_clash++;
 		return -EEXIST;
 	}
-	if (k->count >= s->p.table_max) {
+	if (k->count >= s->p.table_max && !op->flow.key.expect) {
 		s->count.table_full++;
 		return -ENOMEM;
 	}
@@ -210,6 +220,8 @@ static int op_update(struct sim *s, int n, unsigned int i, const struct engine_o
 {
 	struct kent *t = &s->node[n].k.ent[i];
 
+	if (op->flow.key.expect)
+		return -EINVAL; /* nothing but its timer can be changed */
 	if (!fk_alive(s, n, i))
 		return -ENOENT;
 	t->f.status |= op->flow.status & FLOW_STATUS_MASK;
@@ -338,12 +350,13 @@ static void read_slice(struct sim *s, int n)
 	unsigned int want = (unsigned int)rng_range(&s->rng, 1, 32);
 
 	k->slice_count = 0;
-	while (k->dump_seen < s->p.keys && k->slice_count < want) {
+	while (k->dump_seen < 2 * s->p.keys && k->slice_count < want) {
+		bool expects = k->dump_seen >= s->p.keys; /* behind the flows */
 		unsigned int i = k->dump_at;
 
 		k->dump_at = (k->dump_at + k->dump_step) % s->p.keys;
 		k->dump_seen++;
-		if (fk_alive(s, n, i)) {
+		if (expects == expect_is(s, i) && fk_alive(s, n, i)) {
 			struct flow *f = &k->slice[k->slice_count++];
 
 			fk_snapshot(s, n, i, f);
@@ -386,7 +399,7 @@ bool fk_dump_slice(struct sim *s, int n)
 	struct fakekern *k = &s->node[n].k;
 	struct flow slice[32];
 	unsigned int count = k->slice_count;
-	bool end = k->dump_seen == s->p.keys;
+	bool end = k->dump_seen == 2 * s->p.keys;
 
 	if (!k->dumping)
 		return false;

@@ -84,6 +84,7 @@ static void forced(struct sim *s, int n, int to)
 			continue;
 		s->count.forced++;
 		f->forced[i] = true;
+		f->forced[i + 1] |= i + 1 < s->p.keys && expect_is(s, i + 1);
 		s->node[n].failover.expire_at[i] = 0; /* should it be under way to n still */
 		sim_trace(s, "node %d: entry %u leaves with the address", n, i);
 		fk_destroy(s, n, i, 0);
@@ -166,6 +167,8 @@ static void meddle(struct sim *s, int n)
 		fk_destroy(s, n, i, FOREIGN_PORT);
 		return;
 	}
+	if (expect_is(s, i))
+		return;
 	s->count.foreign_updates++;
 	for (unsigned int m = 0; s->policy_us && m < s->p.nodes; m++)
 		s->node[m].failover.expire_at[i] = 0;
@@ -229,6 +232,7 @@ static void operate(struct sim *s, int n)
 {
 	if (!s->node[n].e)
 		return;
+	expect_forget(s);
 	switch (rng_below(&s->rng, 14)) {
 	case 0:
 		s->count.flushes++;

@@ -16,6 +16,9 @@
 #define BLIND_US                                                                                   \
 	(3 *                                                                                       \
 	 USEC_PER_SEC) /* packets this soon after a write of ours cannot be told from the write */
+#define MOVED_US                                                                                   \
+	(70 * USEC_PER_SEC) /* the owner reads its expectations in each round: until then no peer  \
+			       knows of a timer that was moved */
 #define NEAR_US                                                                                    \
 	(8 * USEC_PER_SEC) /* what ends so near to its time has expired, for all that a peer can   \
 			      tell */
@@ -55,6 +58,8 @@ static void check_absent(struct sim *s, int n)
 	for (unsigned int i = 0; i < s->p.keys; i++) {
 		const struct peek_key *key = &s->conn[i].key;
 
+		if (expect_is(s, i))
+			continue;
 		absent += peek_stray(s->node[n].e, key, &r) && !r.tomb && !r.in_kernel;
 		for (unsigned int k = 0; k < ENGINE_PEERS_MAX; k++)
 			absent += peek_mirror(s->node[n].e, k, key, &r) && !r.tomb && !r.in_kernel;
@@ -84,7 +89,8 @@ static bool reply_held(const struct sim *s, const struct flow *f, unsigned int i
 	for (unsigned int j = 0; j < s->p.keys; j++) {
 		const struct kent *t = &s->node[n].k.ent[j];
 
-		if (i != j && t->present && t->f.key.proto == f->key.proto &&
+		if (i != j && t->present && !t->f.key.expect && !f->key.expect &&
+		    t->f.key.proto == f->key.proto &&
 		    !memcmp(&t->f.reply, &f->reply, sizeof(f->reply)))
 			return true;
 	}
@@ -139,6 +145,9 @@ void own_arm_failover(struct sim *s, int from, int to)
 		if (!s->conn[i].open || t->expire_at < s->now + NEAR_US || !t->present ||
 		    !flow_is_injectable(&t->f) || flow_is_closing(&t->f) ||
 		    traffic_carrier(s, i) != from || s->conn[i].carrier >= 0)
+			continue;
+		if (expect_is(s, i) &&
+		    (s->now < s->conn[i].moved_at + MOVED_US || !expect_master_lives(s, from, i)))
 			continue;
 		if (scope_excludes(s, from, &now))
 			continue; /* about to be withdrawn, by a daemon that stands still */
@@ -278,6 +287,8 @@ void own_check_failover(struct sim *s, int n)
 		if ((s->p.chaos || f->forced[i]) && t->present)
 			continue; /* its own, expired, not collected yet, and its owner not primary:
 				     a claim that does not count */
+		if (expect_is(s, i) && !expect_master_lives(s, n, i))
+			continue;
 		if (f->expire_at[i] <= s->now || fk_alive(s, n, i) || !s->conn[i].open ||
 		    s->conn[i].opened_at > f->armed_at ||
 		    (f->forced[i] &&
@@ -377,6 +388,11 @@ static const char *local_settled(struct sim *s, int n)
 				n, i, describe(s, n, i));
 		if (own && !t->mute && !r.mute && scope_excludes(s, n, &f))
 			return say(s, "node %d announces flow %u, which its policy excludes", n, i);
+		if (expect_is(s, i) && !own && fk_alive(s, n, i) && !t->mute && !t->written_at &&
+		    !scope_excludes(s, n, &f) &&
+		    peek_local(s->node[n].e, &s->conn[i - 1].key, &r) && !r.tomb)
+			return say(s, "node %d: expectation %u of an own flow is not announced; %s",
+				   n, i, describe(s, n, i));
 		if (!own && fk_alive(s, n, i) && !t->written_at && !(t->mute && s->policy_us) &&
 		    !scope_excludes(s, n, &f) && t->packet_at > s->node[n].dumped_at + BLIND_US)
 			return say(s,
@@ -384,6 +400,16 @@ static const char *local_settled(struct sim *s, int n)
 				   n, i, describe(s, n, i));
 	}
 	return NULL;
+}
+
+static bool is_spent(const struct sim *s, int n, unsigned int i)
+{
+	struct peek_rec r;
+
+	for (unsigned int k = 0; k < s->p.nodes - 1; k++)
+		if (peek_mirror(s->node[n].e, k, &s->conn[i].key, &r) && r.spent)
+			return true;
+	return false;
 }
 
 /* Hot: what others announce is in this kernel too. */
@@ -397,6 +423,8 @@ static const char *copies_settled(struct sim *s, int n)
 			if ((int)m == n || !peek_local(s->node[m].e, &s->conn[i].key, &r) ||
 			    r.tomb || t->raced || !flow_is_injectable(&t->f) ||
 			    s->node[n].k.ent[i].present || scope_excludes(s, n, &t->f))
+				continue;
+			if (expect_is(s, i) && (!expect_master_lives(s, n, i) || is_spent(s, n, i)))
 				continue;
 			return say(s, "node %d: flow %u of node %u is not in the kernel", n, i, m);
 		}

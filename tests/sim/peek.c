@@ -101,6 +101,8 @@ static bool look(const struct rec *r, bool current, struct peek_rec *out)
 		.current = current,
 		.mute = (r->flags & F_MUTE) != 0,
 		.in_kernel = (r->flags & F_KERN) != 0,
+		.expect = flow_is_expect(r->body),
+		.spent = flow_is_expect(r->body) && (r->flags & F_SPENT),
 		.work = r->list == CACHE_LIST_WORK,
 	};
 	return true;

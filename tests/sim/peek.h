@@ -28,6 +28,8 @@ struct peek_rec {
 	bool current;   /* mirror: of the peer's present epoch */
 	bool mute;      /* own: its end may go unheard */
 	bool in_kernel; /* mirror, stray: has an entry in this kernel */
+	bool expect;    /* an expectation; */
+	bool spent;     /* which has no place in this kernel */
 	bool work;      /* mirror: an operation waits to be made for it */
 };
 

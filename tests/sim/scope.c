@@ -143,7 +143,14 @@ bool scope_excludes(const struct sim *s, int n, const struct flow *f)
 	const struct policy_conf *c = &s->node[n].policy;
 	int key = world_key(s, &f->key);
 
-	if ((!c->syn_sent && is_early(f)) || (key >= 0 && s->node[n].poison[key])) /* R98 */
+	if (key >= 0 && s->node[n].poison[key]) /* R98 */
+		return true;
+	if (f->key.expect) { /* as its master */
+		const struct kent *master = &s->node[n].k.ent[key - 1];
+
+		return key < 0 || !master->present || scope_excludes(s, n, &master->f);
+	}
+	if (!c->syn_sent && is_early(f))
 		return true;
 	for (unsigned int i = 0; i < c->rule_count; i++) {
 		const struct policy_rule *r = &c->rule[i];
@@ -174,6 +181,8 @@ bool scope_withholds(struct sim *s, int n, enum engine_kern_event event, const s
 	const struct policy_conf *c = &s->node[n].policy;
 	bool drop = event == KERN_NEW && !portid && !c->syn_sent && is_early(f);
 
+	if (f->key.expect)
+		return false;
 	for (unsigned int i = 0; i < c->rule_count; i++) {
 		const struct policy_rule *r = &c->rule[i];
 

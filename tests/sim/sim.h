@@ -60,6 +60,10 @@
 	X(late_expiries, "entries that expired in a crowd")                                        \
 	X(mute_entries, "entries that never speak")                                                \
 	X(touches, "packets that refreshed a timer with no event")                                 \
+	X(expects, "connections announced by another")                                             \
+	X(expects_early, "of these before the event of that other")                                \
+	X(expects_used, "announced connections that came")                                         \
+	X(expects_moved, "timers of expectations moved with no event")                             \
 	X(flashes, "connections that lived for milliseconds")                                      \
 	X(tuple_reuse, "connections opened over an older entry")                                   \
 	X(refusals, "kernel writes refused at random")                                             \
@@ -110,6 +114,9 @@ struct conn {
 	int8_t carrier; /* -1: whoever holds the address; else a fixed node */
 	uint64_t seq;   /* packets so far, on all nodes */
 	usec_t opened_at;
+	usec_t moved_at;        /* an expectation's timer, with no event */
+	int used_on;            /* it was used on that node, which held it of a peer ... */
+	uint64_t used_version;  /* ... at this version; 0 = not so */
 	unsigned int closed_on; /* bitmap of nodes that saw its end */
 };
 
@@ -296,9 +303,11 @@ struct sim {
 	struct rng rng, policy_rng;
 	struct rng flip_rng; /* of flipped bits alone */
 	bool flipped; /* some bit was: from then on equality at the end counts, and no step */
-	struct rng group_rng; /* of group.c */
 	struct rng poison_rng;
-	usec_t poison_us; /* from one flow that kills a daemon to the next; 0 = none */
+	usec_t poison_us;      /* from one flow that kills a daemon to the next; 0 = none */
+	struct rng group_rng;  /* of group.c */
+	struct rng expect_rng; /* of expect.c */
+	bool expects;
 	struct params p;
 	usec_t policy_us; /* between changes of policy; 0 = none */
 	bool alike;       /* all nodes have one policy */
@@ -355,8 +364,23 @@ void group_draw(struct sim *s);
 void group_init(struct sim *s);
 void group_mtu(struct sim *s);
 
+/* expect.c */
+void expect_init(struct sim *s);
+bool expect_is(const struct sim *s, unsigned int i);       /* is connection i an expectation? */
+bool expect_is_child(const struct sim *s, unsigned int i); /* does it open by one alone? */
+bool expect_master_lives(const struct sim *s, int n, unsigned int i);
+void expect_master_ended(struct sim *s, int n, unsigned int i);
+/* Node n is about to make entry i, an expectation: may it? (R87) */
+void expect_check(struct sim *s, int n, unsigned int i);
+void expect_forget(struct sim *s); /* what was used, for versions begin anew */
+void expect_early(struct sim *s, unsigned int i, int n); /* i's entry is about to be made */
+void expect_step(struct sim *s, unsigned int i);
+
 /* traffic.c */
 void traffic_init(struct sim *s);
+void traffic_key(struct sim *s,
+		 unsigned int i); /* its addresses and ports, by its family and protocol */
+void traffic_open_child(struct sim *s, unsigned int i, int n);
 void traffic_step(struct sim *s);
 void traffic_keepalive(struct sim *s);
 void traffic_flash_end(struct sim *s, unsigned int i, int n);

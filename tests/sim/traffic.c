@@ -10,6 +10,7 @@
 
 #include "sim.h"
 
+#define ST_EXPECTED 0x1u
 #define ST_SEEN_REPLY 0x2u
 #define ST_ASSURED 0x4u
 #define ST_CONFIRMED 0x8u
@@ -27,13 +28,10 @@ enum {
 	TCP_CLOSE
 };
 
-static void make_key(struct flow_key *key, unsigned int i)
+static void make_tuple(struct flow_key *key, unsigned int i)
 {
-	static const uint8_t protos[8] = { 6, 6, 6, 6, 6, 17, 17, 1 };
-
-	*key = (struct flow_key){ .l3 = 4, .proto = protos[i % 8] };
-	if (i % 5 == 4 && key->proto != 1) {
-		key->l3 = 6;
+	key->orig = (struct flow_tuple){ 0 };
+	if (key->l3 == 6) {
 		key->orig.src[0] = key->orig.dst[0] = 0xfd;
 		key->orig.src[15] = (uint8_t)i;
 		key->orig.dst[15] = 1;
@@ -43,8 +41,6 @@ static void make_key(struct flow_key *key, unsigned int i)
 		key->orig.dst[0] = 192;
 		key->orig.dst[3] = 1;
 	}
-	if (i % 16 == 9)
-		key->zone = 7;
 	key->orig.sport = (uint16_t)(i * 3 + 1);
 	key->orig.dport = key->proto == 1 ? 8 : 0x5000;
 }
@@ -62,20 +58,31 @@ static void crowd(const uint8_t *tables, struct flow_key *key, unsigned int i)
 	}
 }
 
-void traffic_init(struct sim *s)
+void traffic_key(struct sim *s, unsigned int i)
 {
 	uint8_t tables[WIRE_TABLES_LEN];
+	struct conn *c = &s->conn[i];
+
+	make_tuple(&c->flow.key, i);
+	peek_tables(&s->node[0].conf, tables);
+	if (s->p.crowded)
+		crowd(tables, &c->flow.key, i);
+	flow_inverse(&c->flow.key, &c->flow.reply);
+}
+
+void traffic_init(struct sim *s)
+{
+	static const uint8_t protos[8] = { 6, 6, 6, 6, 6, 17, 17, 1 };
 
 	s->carrier = 0;
-	peek_tables(&s->node[0].conf, tables);
 	s->count.crowds += s->p.crowded;
 	for (unsigned int i = 0; i < s->p.keys; i++) {
 		struct conn *c = &s->conn[i];
 
-		make_key(&c->flow.key, i);
-		if (s->p.crowded)
-			crowd(tables, &c->flow.key, i);
-		flow_inverse(&c->flow.key, &c->flow.reply);
+		c->flow.key.proto = protos[i % 8];
+		c->flow.key.l3 = i % 5 == 4 && c->flow.key.proto != 1 ? 6 : 4;
+		c->flow.key.zone = i % 16 == 9 ? 7 : 0;
+		traffic_key(s, i);
 		c->carrier = rng_chance(&s->rng, s->p.spread)
 				     ? (int8_t)rng_below(&s->rng, s->p.nodes)
 				     : -1;
@@ -115,7 +122,7 @@ static bool fresh(struct sim *s, unsigned int i, int n)
 	struct conn *c = &s->conn[i];
 	struct flow *f = &c->flow;
 
-	f->status = ST_CONFIRMED;
+	f->status = ST_CONFIRMED | (f->has & FLOW_HAS_MASTER ? ST_EXPECTED : 0);
 	f->mark = rng_chance(&s->rng, 2000) ? (uint32_t)rng_below(&s->rng, 4) : 0;
 	f->tcp = (struct flow_tcp){ 0 };
 	flow_inverse(&f->key, &f->reply);
@@ -209,6 +216,7 @@ static void meet_entry(struct sim *s, unsigned int i, int n)
 		msg.has &= ~(uint32_t)FLOW_HAS_TCP;
 	if (!marked)
 		msg.has &= ~(uint32_t)FLOW_HAS_MARK;
+	msg.has &= ~(uint32_t)FLOW_HAS_MASTER; /* only its first event names it */
 	fk_event(s, n, KERN_UPDATE, &msg, msg.has, 0);
 }
 
@@ -220,6 +228,7 @@ static void create(struct sim *s, unsigned int i, int n)
 		lost(s, i, n, "table full");
 		return;
 	}
+	expect_early(s, i, n);
 	fk_create(s, n, i, &s->conn[i].flow, traffic_timeout(s, i), 0);
 	s->node[n].failover.opened++;
 	t->seq = ++s->conn[i].seq;
@@ -271,6 +280,16 @@ void traffic_flash_end(struct sim *s, unsigned int i, int n)
 	s->conn[i].open = false;
 	if (!s->node[n].off && s->node[n].k.ent[i].present)
 		fk_destroy(s, n, i, FOREIGN_PORT);
+}
+
+void traffic_open_child(struct sim *s, unsigned int i, int n)
+{
+	struct conn *c = &s->conn[i];
+
+	c->open = fresh(s, i, n);
+	c->opened_at = s->now;
+	if (c->open)
+		create(s, i, n);
 }
 
 static void open_conn(struct sim *s, unsigned int i)
@@ -364,8 +383,13 @@ void traffic_step(struct sim *s)
 	struct conn *c = &s->conn[i];
 	int n = traffic_carrier(s, i);
 
+	if (expect_is(s, i)) {
+		expect_step(s, i);
+		return;
+	}
 	if (!c->open) {
-		open_conn(s, i);
+		if (!expect_is_child(s, i))
+			open_conn(s, i);
 		return;
 	}
 	if (n < 0)

@@ -53,6 +53,7 @@ int world_key(const struct sim *s, const struct flow_key *key)
 {
 	unsigned int i = (unsigned int)key->orig.src[key->l3 == 4 ? 3 : 15];
 
+	i -= key->expect; /* it has the address of its child (expect.c) */
 	if (i >= s->p.keys || memcmp(key, &s->conn[i].flow.key, sizeof(*key)) != 0)
 		return -1;
 	return (int)i;
@@ -102,6 +103,7 @@ void world_start(struct sim *s, int n)
 	uint8_t seed[32];
 	uint64_t epoch = rng_next(&s->rng) | 1;
 
+	expect_forget(s);
 	for (unsigned int i = 0; i < sizeof(seed); i++)
 		seed[i] = (uint8_t)rng_next(&s->rng);
 	node->conf.role = node->role;
@@ -541,6 +543,7 @@ static void init(struct sim *s, uint64_t seed)
 	s->count.fours = s->p.nodes == 4;
 	group_init(s);
 	traffic_init(s);
+	expect_init(s);
 	scope_init(s);
 	world_act(s, ACT_TRAFFIC, 0, 0, s->now);
 	world_act(s, ACT_KEEPALIVE, 0, 0, s->now + USEC_PER_SEC);

@@ -1,0 +1,188 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Both ends of connections that announce another one, which begins later, through the firewalls of lib.sh.
+
+    expect.py CLIENTS SERVERS      the two network namespaces
+
+Reads commands from standard input, one a line, and answers as kinds.py does: `open` makes the connections and announces,
+`check` sends something unique each way on the announcing connection, `go` makes what was announced and sends something
+unique each way on it, `again` likewise on what is open.
+"""
+import os
+import socket
+
+from kinds import CL, CLIENT, SERVER, SV, V4, V6, await_bytes, enter, read_exactly, serve, token
+
+OUTSIDE = {V4: "10.2.0.254", V6: "fd01::3"}  # what the server sees of the client: IPv4 is translated
+
+
+def exchange(here, there):
+    for a, b in ((here, there), (there, here)):
+        t = token()
+        a.sendall(t)
+        read_exactly(b, t)
+
+
+class Ftp:
+    """A control connection, and a transfer that is announced by the client (active) or by the server (passive)."""
+
+    def __init__(self, family, active, port):
+        self.family, self.active, self.port = family, active, port
+
+    def open(self):
+        enter(SV)
+        listener = socket.create_server((SERVER[self.family], 21), family=self.family)
+        if not self.active:
+            self.data = socket.create_server((SERVER[self.family], self.port), family=self.family)
+        enter(CL)
+        self.a = socket.create_connection((SERVER[self.family], 21), 3, (CLIENT[self.family], 0))
+        if self.active:
+            self.data = socket.create_server((CLIENT[self.family], self.port), family=self.family)
+        self.b = listener.accept()[0]
+        listener.close()
+        self.line(self.a, "USER x", self.b)
+        self.line(self.b, "331 go on", self.a)
+        self.announce()
+
+    @staticmethod
+    def line(here, text, there, arrives=None):
+        here.sendall(text.encode() + b"\r\n")
+        read_exactly(there, (arrives or text).encode() + b"\r\n")
+
+    def announce(self):
+        octets = "%d,%d" % divmod(self.port, 256)
+        if self.active and self.family == V4:
+            self.line(self.a, "PORT 10,1,0,3," + octets, self.b, "PORT 10,2,0,254," + octets)
+        elif self.active:
+            self.line(self.a, "EPRT |2|%s|%d|" % (CLIENT[V6], self.port), self.b)
+        elif self.family == V4:
+            self.line(self.b, "227 Entering Passive Mode (10,2,0,3,%s)" % octets, self.a)
+        else:
+            self.line(self.b, "229 Entering Extended Passive Mode (|||%d|)" % self.port, self.a)
+
+    def check(self):
+        t = token().decode()
+        self.line(self.a, "NOOP " + t, self.b)
+        self.line(self.b, "200 " + t, self.a)
+
+    def go(self):
+        if self.active:
+            enter(SV)
+            self.d = socket.create_connection((OUTSIDE[self.family], self.port), 3, (SERVER[self.family], 20))
+        else:
+            enter(CL)
+            self.d = socket.create_connection((SERVER[self.family], self.port), 3, (CLIENT[self.family], 0))
+        self.data.settimeout(3)
+        self.c = self.data.accept()[0]
+        self.again()
+
+    def again(self):
+        exchange(self.c, self.d)
+        self.check()
+
+
+class FtpUsed(Ftp):
+    """One whose transfer begins at once."""
+
+    def open(self):
+        super().open()
+        super().go()
+
+    def go(self):
+        self.again()
+
+
+class Tftp:
+    """A request, and the transfer that the server begins from a port of its own."""
+
+    def __init__(self, family):
+        self.family = family
+
+    def open(self):
+        enter(CL)
+        self.a = socket.socket(self.family, socket.SOCK_DGRAM)
+        self.a.bind((CLIENT[self.family], 0))
+        enter(SV)
+        self.b = socket.socket(self.family, socket.SOCK_DGRAM)
+        self.b.bind((SERVER[self.family], 69))
+        t = token()
+        self.a.sendto(b"\0\1" + t + b"\0octet\0", (SERVER[self.family], 69))
+        self.peer = await_bytes(self.b, t)[1]
+
+    def check(self):
+        pass  # the request is over
+
+    def go(self):
+        enter(SV)
+        self.d = socket.socket(self.family, socket.SOCK_DGRAM)
+        self.d.bind((SERVER[self.family], 0))
+        self.again()
+
+    def again(self):
+        data, ack = token(), token()
+        self.d.sendto(b"\0\3\0\1" + data, self.peer)
+        peer = await_bytes(self.a, data)[1]
+        self.a.sendto(b"\0\4\0\1" + ack, peer)
+        await_bytes(self.d, ack)
+
+
+class Sip:
+    """A call whose media the server sends to where the invitation says: RFC 3261, RFC 4566."""
+    MEDIA = 20000
+
+    def __init__(self):
+        self.count = 0
+
+    def open(self):
+        enter(CL)
+        self.a = socket.socket(V4, socket.SOCK_DGRAM)
+        self.a.bind((CLIENT[V4], 5060))
+        self.c = socket.socket(V4, socket.SOCK_DGRAM)
+        self.c.bind((CLIENT[V4], self.MEDIA))
+        enter(SV)
+        self.b = socket.socket(V4, socket.SOCK_DGRAM)
+        self.b.bind((SERVER[V4], 5060))
+        body = "v=0\r\no=- 1 1 IN IP4 10.1.0.3\r\ns=-\r\nc=IN IP4 10.1.0.3\r\nt=0 0\r\nm=audio %d RTP/AVP 0\r\n" % self.MEDIA
+        got = self.request("INVITE", "Contact: <sip:a@10.1.0.3:5060>\r\nContent-Type: application/sdp\r\n", body)
+        words = got.split()
+        self.to = (words[words.index("c=IN") + 2], int(words[words.index("m=audio") + 1]))
+
+    def request(self, method, more="", body=""):
+        """Sends a request to the server; returns it as it arrives."""
+        self.count += 1
+        mark = token().decode()
+        text = ("%s sip:b@10.2.0.3 SIP/2.0\r\nVia: SIP/2.0/UDP 10.1.0.3:5060;branch=z9hG4bK%s\r\n"
+                "From: <sip:a@10.1.0.3>;tag=1\r\nTo: <sip:b@10.2.0.3>\r\nCall-ID: 1@10.1.0.3\r\n"
+                "CSeq: %d %s\r\n%sContent-Length: %d\r\n\r\n%s")
+        text %= method, mark, self.count, method, more, len(body), body
+        self.a.sendto(text.encode(), (SERVER[V4], 5060))
+        data, self.peer = await_bytes(self.b, mark.encode())
+        return data.decode()
+
+    def check(self):
+        self.request("OPTIONS")
+        t = token()
+        self.b.sendto(b"SIP/2.0 200 OK\r\nCSeq: %d OPTIONS\r\nX: %s\r\n\r\n" % (self.count, t), self.peer)
+        await_bytes(self.a, t)
+
+    def go(self):
+        enter(SV)
+        self.d = socket.socket(V4, socket.SOCK_DGRAM)
+        self.d.bind((SERVER[V4], self.MEDIA))
+        self.again()
+
+    def again(self):
+        there, back = token(), token()
+        self.d.sendto(there, self.to)
+        peer = await_bytes(self.c, there)[1]
+        self.c.sendto(back, peer)
+        await_bytes(self.d, back)
+
+
+if __name__ == "__main__":
+    serve({
+        "ftp, active": Ftp(V4, True, 51200), "ftp, passive": Ftp(V4, False, 41000),
+        "ftp, used at once": FtpUsed(V4, False, 41002), "ftp6, active": Ftp(V6, True, 51201), "ftp6, passive": Ftp(V6, False, 41001),
+        "tftp": Tftp(V4), "tftp6": Tftp(V6), "sip": Sip(),
+    })
+    os._exit(0)
