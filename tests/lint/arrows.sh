@@ -24,6 +24,7 @@ rules() {
 	proto/seal*             seal.h digest.h engine.h wire.h util.h
 	proto/tape*             tape.h engine_priv.h engine.h seal.h
 	proto/save*             blob.h build_id.h engine_priv.h
+	proto/engine_priv.h     engine_state.h
 	proto/engine.c          tape.h engine_priv.h
 	proto/scope*            tape.h engine_priv.h
 	proto/*                 engine_priv.h quarantine.h engine.h cache.h digest.h flow.h policy.h seal.h wire.h util.h

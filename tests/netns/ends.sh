@@ -7,7 +7,8 @@
 ends_start() { # PROGRAM
 	mkfifo "$TMP/ends.in" "$TMP/ends.out"
 	"$HERE/$1" "$CL" "$SV" <"$TMP/ends.in" >"$TMP/ends.out" 2>"$TMP/ends.err" &
-	PIDS[ends]=$!
+	# shellcheck disable=SC2034 # lib.sh ends it
+	PIDS["ends"]=$!
 	exec {ENDS_IN}>"$TMP/ends.in" {ENDS_OUT}<"$TMP/ends.out"
 }
 
