@@ -85,6 +85,7 @@ struct daemon {
 	struct notrack notrack;
 	usec_t ready_at;                 /* when it was last judged */
 	bool ready_due;                  /* something happened since */
+	uint64_t missing;                /* ready_facts.missing, when it was last counted */
 	char status[320];                /* last STATUS= line */
 	uint64_t turns, turns_left_over; /* loop turns; those that left work for the next */
 	usec_t turn_at;                  /* when the loop woke last */

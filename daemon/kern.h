@@ -82,10 +82,13 @@ void kern_counts(int64_t *count, int64_t *max, int64_t *buckets);
 int64_t kern_invalid(void);
 /* net.netfilter.nf_conntrack_events, -1 unknown. */
 int kern_events_sysctl(void);
-/* Are packets tracked in this namespace (kern_probe.c)? In either family: a node may have but one.
- */
+/* What a ruleset turns on in this namespace (kern_probe.c): are packets tracked, in either family
+ * (a node may have but one)? Are addresses translated, for IPv4 and for IPv6? */
 enum kern_tracking { KERN_TRACKING_UNKNOWN, KERN_TRACKING_OFF, KERN_TRACKING_ON };
-enum kern_tracking kern_tracking(void);
+struct kern_hooks {
+	enum kern_tracking tracking, nat[2];
+};
+void kern_hooks(struct kern_hooks *h);
 /* Has the kernel an entry of any of these flows, either way round? */
 enum kern_tracking kern_tracks(const struct flow_key *keys, unsigned int count);
 /* Identity of kernel and namespace: hash of boot id and SO_NETNS_COOKIE; never 0. */

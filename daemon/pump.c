@@ -153,6 +153,24 @@ static void set_deadline(struct daemon *d)
 	ev_timer_again(d->loop, &d->watch.deadline);
 }
 
+/* The kernel counts an entry down after it told of its end. So when the count is read first and
+ * then the events until none is left, we know of no more entries than were counted; or some went
+ * without a word. While more come than can be read in one go the last figure stands. */
+static void watch_ready(struct daemon *d)
+{
+	int64_t count, max, buckets;
+	struct engine_stats s;
+
+	kern_counts(&count, &max, &buckets);
+	if (kern_read_events(d->kern, d->engine, EVENTS_BUDGET, d->now) < EVENTS_BUDGET) {
+		engine_stats(d->engine, &s, d->now);
+		d->missing = count >= 0 && s.in_kernel > (uint64_t)count
+				     ? s.in_kernel - (uint64_t)count
+				     : 0;
+	}
+	ready_watch(d);
+}
+
 /* An audit waits until what happened before has been told. An idle event socket wakes nobody, so it
  * is read here. */
 static void drain(struct daemon *d)
@@ -176,7 +194,7 @@ void pump(struct daemon *d)
 		left |= send_some(d);
 	notes_drain(d);
 	if (d->ready_due && d->now >= d->ready_at + READY_PAUSE_US)
-		ready_watch(d);
+		watch_ready(d);
 	verbs_after_pump(d);
 	verify_after_pump(d);
 	recorder_turn(d->recorder, d->now);
@@ -342,7 +360,7 @@ static void on_status(struct ev_loop *loop, ev_timer *w, int revents)
 
 	(void)loop;
 	(void)revents;
-	ready_watch(d);
+	watch_ready(d);
 	notrack_watch(d);
 	if (!notify_wanted(&d->notify))
 		return;

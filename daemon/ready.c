@@ -22,12 +22,11 @@
 #define ENTRIES_PER_BUCKET_MAX 12
 /* An event that a packet caused proves for so long that packets are tracked. */
 #define ORGANIC_US (600 * USEC_PER_SEC)
-/* Entries may end between two looks: so many may be missing, and one of a hundred. */
-#define MISSING_SLACK 64
 
-void ready_track(struct ready_tracking *t, enum kern_tracking probe,
+void ready_track(struct ready_tracking *t, const struct kern_hooks *hooks,
 		 const struct engine_counters *c, usec_t now)
 {
+	enum kern_tracking probe = hooks->tracking;
 	/* Too few rather than too many: ends are among those that are ignored. */
 	uint64_t all = c->events_new + c->events_update;
 	uint64_t others = c->events_foreign + c->events_ignored;
@@ -39,6 +38,7 @@ void ready_track(struct ready_tracking *t, enum kern_tracking probe,
 		t->organic_at = now;
 	t->organic = max_u64(t->organic, organic);
 	t->probe = probe;
+	memcpy(t->nat, hooks->nat, sizeof(t->nat));
 	t->probed_at = now;
 }
 
@@ -71,10 +71,32 @@ static bool has_room(const struct ready_facts *f, uint64_t more, char *reason)
 	return false;
 }
 
+/* An entry that is translated needs the kernel's translation: without a nat base chain its packets
+ * would pass as they are (seen on Linux 6.18). */
+static bool translates(const struct engine_stats *s, const struct ready_facts *f, char *reason)
+{
+	for (unsigned int i = 0; i < 2; i++) {
+		if (!s->translated[i] || f->nat[i] == KERN_TRACKING_ON)
+			continue;
+		if (f->nat[i] == KERN_TRACKING_OFF)
+			(void)snprintf(
+				reason, READY_REASON_LEN,
+				"no nat base chain here for IPv%d, and flows are translated: is "
+				"the ruleset loaded?",
+				i ? 6 : 4);
+		else
+			(void)snprintf(
+				reason, READY_REASON_LEN,
+				"whether there is a nat base chain for IPv%d cannot be seen, and "
+				"flows are translated: track loopback",
+				i ? 6 : 4);
+		return false;
+	}
+	return true;
+}
+
 void ready_of(const struct engine_stats *s, const struct ready_facts *f, struct ready *out)
 {
-	uint64_t copies = s->copies - s->copies / 100;
-
 	out->ready = false;
 	(void)snprintf(out->reason, sizeof(out->reason), "%s", s->reason);
 	if (!s->ready)
@@ -93,13 +115,13 @@ void ready_of(const struct engine_stats *s, const struct ready_facts *f, struct 
 	else if (f->tracking == KERN_TRACKING_OFF)
 		(void)snprintf(out->reason, sizeof(out->reason),
 			       "packets are not tracked here: is the ruleset loaded?");
-	else if (copies > (uint64_t)f->count + MISSING_SLACK)
+	else if (f->missing)
 		(void)snprintf(out->reason, sizeof(out->reason),
-			       "%" PRIu64 " flows were written into the kernel, and only %" PRId64
-			       " entries are there",
-			       s->copies, f->count);
+			       "%" PRIu64 " entries of %" PRIu64
+			       " are not in the kernel: run ctsync verify --kernel",
+			       f->missing, s->in_kernel);
 	else
-		out->ready = has_room(f, s->absent, out->reason);
+		out->ready = translates(s, f, out->reason) && has_room(f, s->absent, out->reason);
 }
 
 /* The end of a figure at p; p itself if it is none. at: start of the text. A digit in a name,
@@ -108,7 +130,7 @@ static const char *skip_figure(const char *p, const char *at)
 {
 	if (p != at && p[-1] != ' ')
 		return p;
-	while (isdigit((unsigned char)*p))
+	while (isdigit((unsigned char)*p) || (p != at && *p == '.' && isdigit((unsigned char)p[1])))
 		p++;
 	return p;
 }

@@ -24,9 +24,12 @@ struct ready {
 /* What the engine cannot see. */
 struct ready_facts {
 	int64_t count, max, buckets; /* kern_counts: -1 unknown */
-	bool rereading; /* events were lost, the dump that makes up for it has not ended */
+	uint64_t missing; /* entries that ought to be there: by so many the kernel's count was
+			     lower, read before the events that tell of every end until then */
+	bool rereading;   /* events were lost, the dump that makes up for it has not ended */
 	bool active_active;
 	enum kern_tracking tracking; /* of packets */
+	enum kern_tracking nat[2];   /* of addresses, IPv4 and IPv6 */
 };
 
 /* What is known of the kernel's tracking. */
@@ -35,10 +38,11 @@ struct ready_tracking {
 	usec_t probed_at;         /* and when; 0 = never */
 	uint64_t organic;         /* events that packets caused, until then */
 	usec_t organic_at;        /* last such event while the probe saw nothing; 0 = none */
+	enum kern_tracking nat[2];
 };
 
 /* Takes a probe's word and the engine's counters of the same moment. */
-void ready_track(struct ready_tracking *t, enum kern_tracking probe,
+void ready_track(struct ready_tracking *t, const struct kern_hooks *probe,
 		 const struct engine_counters *c, usec_t now);
 /* What to believe. */
 enum kern_tracking ready_tracks(const struct ready_tracking *t, usec_t now);

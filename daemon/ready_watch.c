@@ -4,6 +4,9 @@
  * the judgement changes.
  */
 #include "daemon.h"
+
+#include <string.h>
+
 #include "events.h"
 #include "ready.h"
 
@@ -13,22 +16,27 @@
 void ready_judge(const struct daemon *d, const struct engine_stats *s, struct ready *out)
 {
 	struct ready_facts f = { .active_active = d->conf.active_active,
+				 .missing = d->missing,
 				 .rereading = s->count.overruns > d->overruns_over,
 				 .tracking = ready_tracks(&d->tracking, d->now) };
 
+	memcpy(f.nat, d->tracking.nat, sizeof(f.nat));
 	kern_counts(&f.count, &f.max, &f.buckets);
 	ready_of(s, &f, out);
 }
 
 void ready_watch(struct daemon *d)
 {
+	struct kern_hooks hooks;
 	struct engine_stats s;
 	struct ready r;
 	bool turned;
 
 	engine_stats(d->engine, &s, d->now);
-	if (!d->tracking.probed_at || d->now >= d->tracking.probed_at + PROBE_US)
-		ready_track(&d->tracking, kern_tracking(), &s.count, d->now);
+	if (!d->tracking.probed_at || d->now >= d->tracking.probed_at + PROBE_US) {
+		kern_hooks(&hooks);
+		ready_track(&d->tracking, &hooks, &s.count, d->now);
+	}
 	ready_judge(d, &s, &r);
 	d->ready_at = d->now;
 	d->ready_due = false;

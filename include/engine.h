@@ -463,6 +463,10 @@ struct engine_stats {
 	uint64_t epoch, head, dropped, sent;
 	uint64_t local_expects, remote_expects; /* expectations; *_flows, copies, absent: without */
 	uint64_t local_flows, unclaimed, orphans, tombstones, mute;
+	bool translated[2]; /* there are flows of others whose addresses are, IPv4 and IPv6; after
+			       the last has gone for up to two rounds of the patrol */
+	uint64_t in_kernel; /* entries that our kernel has by all that events told: copies, and own
+			       flows but those whose end may not be told or is being looked into */
 	uint64_t absent; /* of peers or nobody, and not in our kernel: what a promote would write */
 	uint64_t remote_flows, copies, backlog,
 		stale;       /* over all peers; stale = entries waiting for OP_REPLACE */

@@ -16,8 +16,10 @@
 /* Limits of the packed form, bytes. */
 #define FLOW_KEY_MAX 41
 #define FLOW_PACKED_MAX 250
-#define FLOW_KSHAPE_EXPECT 0x04 /* of the first byte of a key: an expectation */
-#define FLOW_SHAPE_ATTRS 0x04   /* of the byte behind the key: attributes follow */
+#define FLOW_KSHAPE_V6 0x01     /* of the first byte of a key */
+#define FLOW_KSHAPE_EXPECT 0x04 /* likewise: an expectation */
+#define FLOW_SHAPE_REPLY 0x01   /* of the byte behind the key: the flow is translated */
+#define FLOW_SHAPE_ATTRS 0x04   /* likewise: attributes follow */
 
 /* One direction. IPv4 addresses use the first four bytes, the rest is zero. ICMP: sport holds the
  * id, dport the two bytes type, code. GRE: the keys. Protocols without ports: both zero. */

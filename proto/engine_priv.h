@@ -328,6 +328,8 @@ bool patrol_make(struct engine_op *op, enum engine_op_type type, struct rec *r, 
 /* The entry that stands here, ours, is replaced by r's flow unless packets touched it. */
 bool patrol_replace(struct engine *e, struct peer *p, struct rec *r, const struct rec *ours,
 		    struct engine_op *op);
+/* A flow of another node came: is it translated? */
+void patrol_note(struct engine *e, const struct rec *r);
 bool patrol_token(struct engine *e); /* may a background write be made now? */
 struct cache *patrol_table(struct engine *e, unsigned int table);
 void patrol_adopt(struct engine *e, struct rec *r,

@@ -246,11 +246,13 @@ struct patrol {
 	uint64_t urgent_to; /* go at full speed until that many rounds are complete */
 	uint64_t tokens;    /* background writes allowed now */
 	usec_t tokens_at;
-	bool short_holds;  /* copies with short timers were seen in this round */
-	bool stalled;      /* a background write waits for a token */
-	uint32_t round_s;  /* length of the present round at ease */
-	uint64_t sweep_to; /* until that many rounds: check what the dump did not show */
-	uint64_t adopt_to; /* likewise, of adopting after a promote */
+	bool translated[2]; /* flows of others that are, IPv4 and IPv6, were met or came in this
+			       round */
+	bool short_holds;   /* copies with short timers were seen in this round */
+	bool stalled;       /* a background write waits for a token */
+	uint32_t round_s;   /* length of the present round at ease */
+	uint64_t sweep_to;  /* until that many rounds: check what the dump did not show */
+	uint64_t adopt_to;  /* likewise, of adopting after a promote */
 	uint64_t commit_to;
 	uint64_t forget_to; /* likewise: what was refused to a primary no longer counts */
 	uint64_t policy_to; /* likewise, of withdrawing what a new policy excludes */
@@ -334,6 +336,7 @@ struct engine {
 	uint32_t hello_asked[ENGINE_ENDPOINTS_MAX]; /* bytes of unknown epochs that came by it */
 	bool hello_now, unclaimed_own;     /* nobody claims: strays of unknown origin are ours */
 	uint64_t mute, unclaimed, refused; /* flows in that state now */
+	bool translated[2];                /* in this round of the patrol or in the one before */
 	uint64_t absent;                   /* strays that are not in our kernel */
 
 	struct peer peers[ENGINE_PEERS_MAX];

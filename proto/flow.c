@@ -20,13 +20,13 @@
 #include "flow_attrs.h"
 #include "util.h"
 
-#define KSHAPE_V6 0x01
+#define KSHAPE_V6 FLOW_KSHAPE_V6
 #define KSHAPE_ZONE 0x02
 #define KSHAPE_ALL 0x07
 #define ZONE_LEN 3
 #define ZONE_DIR_MAX 2
 
-#define SHAPE_REPLY 0x01
+#define SHAPE_REPLY FLOW_SHAPE_REPLY
 #define SHAPE_MARK 0x02
 #define SHAPE_ALL 0x07
 

@@ -392,9 +392,19 @@ static bool visit_one(struct engine *e, unsigned int table, struct rec *r, struc
 	return visit_mirror(e, &e->peers[table], r, op, now);
 }
 
+void patrol_note(struct engine *e, const struct rec *r)
+{
+	unsigned int family = r->body[0] & FLOW_KSHAPE_V6;
+
+	if (!r->tomb && r->len > r->keylen && r->body[r->keylen] & FLOW_SHAPE_REPLY)
+		e->translated[family] = e->patrol.translated[family] = true;
+}
+
 static bool visit(struct engine *e, unsigned int table, struct rec *r, struct engine_op *op,
 		  usec_t now)
 {
+	if (table != TABLE_LOCAL)
+		patrol_note(e, r);
 	bool made;
 
 	mark_begin(e->mark, WORK_PATROL, r->body, r->keylen);
@@ -433,6 +443,8 @@ static void round_end(struct engine *e)
 
 	w->table = 0;
 	w->round++;
+	memcpy(e->translated, w->translated, sizeof(e->translated));
+	memset(w->translated, 0, sizeof(w->translated));
 	w->round_s = w->short_holds ? ROUND_SHORT_S : ROUND_S;
 	w->short_holds = false;
 	updates_retry(e);

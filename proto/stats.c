@@ -10,6 +10,7 @@
 
 #define READY_BACKLOG_MAX 4096  /* kernel writes that are done in a moment */
 #define READY_MISSING_MAX 65536 /* versions that are on their way */
+#define UNHEARD_MAX 64          /* copies, and one of a hundred: see unheard() */
 #define STUCK_MS 3000           /* they are not, when none came in so long */
 
 /* A bounded text without stdio. */
@@ -41,6 +42,13 @@ static void text_num(struct text *t, uint64_t v)
 static uint64_t flows_of(const struct cache *c)
 {
 	return cache_flows(c) - cache_expects(c);
+}
+
+static void text_tenths(struct text *t, usec_t us)
+{
+	text_num(t, us / USEC_PER_SEC);
+	text_put(t, ".");
+	text_num(t, us % USEC_PER_SEC / (USEC_PER_SEC / 10));
 }
 
 static uint64_t stale_of(const struct peer *p)
@@ -101,8 +109,13 @@ static bool peer_ready(const struct engine *e, const struct peer *p, struct text
 		text_put(t, "flows of ");
 		text_put(t, p->name);
 		text_put(t, " are not held: more than state.flows_max");
-	} else if (p->debt || (p->want_vector && !p->in_sync)) {
+	} else if (p->debt || (p->want_vector && !p->in_sync) || (p->list_todo && p->old_count)) {
 		text_put(t, "comparing buckets with ");
+		text_put(t, p->name);
+	} else if (p->list_todo && !p->in_sync) {
+		text_put(t, "divergence: ");
+		text_num(t, p->list_todo);
+		text_put(t, " buckets differ from those of ");
 		text_put(t, p->name);
 	} else if (p->one_way) {
 		text_put(t, p->name);
@@ -168,10 +181,16 @@ static void ready_as_of(const struct engine *e, struct text *t, usec_t now)
 
 		if (!p->used || peer_hears(e, p))
 			continue;
-		text_put(t, "in sync when ");
+		if (p->verified_at) {
+			text_put(t, "in sync as of ");
+			text_tenths(t, p->heard_at - min_u64(p->verified_at, p->heard_at));
+			text_put(t, " s before ");
+		} else {
+			text_put(t, "not proven, but complete when ");
+		}
 		text_put(t, p->name);
-		text_put(t, p->bye ? " said bye " : " fell silent ");
-		text_num(t, (now - p->heard_at) / USEC_PER_SEC);
+		text_put(t, p->bye ? " said bye, " : " fell silent, ");
+		text_tenths(t, now - p->heard_at);
 		text_put(t, " s ago");
 		return;
 	}
@@ -201,6 +220,16 @@ static bool ready(const struct engine *e, struct text *t, usec_t now)
 	return true;
 }
 
+/* Entries that may have ended without our knowing yet: nothing tells of a mute one's end, nor,
+ * where a policy is, of a copy's that it excludes (R66); those are few, for peers mostly have the
+ * same. */
+static uint64_t unheard(const struct engine *e, const struct engine_stats *s)
+{
+	uint64_t excluded = e->policy ? s->copies / 100 + UNHEARD_MAX : 0;
+
+	return s->mute + e->reread_count + excluded;
+}
+
 void engine_stats(const struct engine *e, struct engine_stats *s, usec_t now)
 {
 	struct text reason = { .p = s->reason, .len = sizeof(s->reason) };
@@ -219,6 +248,7 @@ void engine_stats(const struct engine *e, struct engine_stats *s, usec_t now)
 	s->unclaimed = e->unclaimed;
 	s->orphans = cache_flows(e->strays) - e->unclaimed;
 	s->absent = e->absent;
+	memcpy(s->translated, e->translated, sizeof(s->translated));
 	s->tombstones = cache_tombs(e->local);
 	s->mute = e->mute;
 	s->aside = aside_of(e);
@@ -242,6 +272,8 @@ void engine_stats(const struct engine *e, struct engine_stats *s, usec_t now)
 		s->absent += flows_of(p->mirror) - (p->copies - p->expect_copies);
 		s->memory_len += cache_memory(p->mirror);
 	}
+	s->in_kernel = s->copies + s->local_flows;
+	s->in_kernel -= min_u64(s->in_kernel, unheard(e, s));
 }
 
 const struct engine_commit *engine_commit(const struct engine *e)

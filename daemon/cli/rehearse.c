@@ -259,9 +259,11 @@ static void take_later(struct rehearsal *r)
 static unsigned int judge_rules(const struct rehearsal *r, bool has_nat, json_t *general)
 {
 	const char *what[2];
+	struct kern_hooks hooks;
 	unsigned int n = 0;
 
-	if (kern_tracking() == KERN_TRACKING_OFF)
+	kern_hooks(&hooks);
+	if (hooks.tracking == KERN_TRACKING_OFF)
 		what[n++] = "no rule here looks at connection states: packets would not be tracked";
 	if (r->translated && !has_nat)
 		what[n++] = "there are translated flows, and no nat chain here: their packets "

@@ -220,11 +220,14 @@ bool own_is_ready(struct sim *s, int n)
 				 .max = s->p.table_max,
 				 .buckets = KEYS_MAX,
 				 .active_active = s->p.active_active,
-				 .tracking = KERN_TRACKING_ON };
+				 .tracking = KERN_TRACKING_ON,
+				 .nat = { KERN_TRACKING_ON, KERN_TRACKING_ON } };
 	struct engine_stats st;
 	struct ready r;
 
 	world_snapshot(s, n, &st);
+	if (!node->k.ev_count && st.in_kernel > node->k.count)
+		f.missing = st.in_kernel - node->k.count;
 	f.rereading = node->k.overrun || st.count.overruns > node->overruns_over;
 	ready_of(&st, &f, &r);
 	sim_trace(s, "node %d: %s: %s", n, r.ready ? "ready" : "not ready", r.reason);

@@ -20,7 +20,11 @@ static void good(struct engine_stats *s, struct ready_facts *f)
 	};
 	(void)snprintf(s->reason, sizeof(s->reason), "in sync");
 	*f = (struct ready_facts){
-		.count = 1000, .max = 262144, .buckets = 65536, .tracking = KERN_TRACKING_ON
+		.count = 1000,
+		.max = 262144,
+		.buckets = 65536,
+		.tracking = KERN_TRACKING_ON,
+		.nat = { KERN_TRACKING_OFF, KERN_TRACKING_UNKNOWN },
 	};
 }
 
@@ -129,6 +133,27 @@ static void test_table(void **state)
 	expect(&s, &f, true, "in sync");
 }
 
+/* A nat base chain is asked for only where flows are translated, for each family. */
+static void test_nat(void **state)
+{
+	static const char *const no[2] = { "no nat base chain here for IPv4",
+					   "no nat base chain here for IPv6" };
+	struct engine_stats s;
+	struct ready_facts f;
+
+	(void)state;
+	for (unsigned int i = 0; i < 2; i++) {
+		good(&s, &f);
+		s.translated[i] = true;
+		f.nat[i] = KERN_TRACKING_OFF;
+		expect(&s, &f, false, no[i]);
+		f.nat[i] = KERN_TRACKING_UNKNOWN;
+		expect(&s, &f, false, "cannot be seen");
+		f.nat[i] = KERN_TRACKING_ON;
+		expect(&s, &f, true, "in sync");
+	}
+}
+
 static void test_hash(void **state)
 {
 	struct engine_stats s;
@@ -155,11 +180,9 @@ static void test_missing(void **state)
 
 	(void)state;
 	good(&s, &f);
-	f.count = 990 - 64;
-	expect(&s, &f, true, "in sync");
-	f.count--;
-	expect(&s, &f, false,
-	       "1000 flows were written into the kernel, and only 925 entries are there");
+	s.in_kernel = 1000;
+	f.missing = 1;
+	expect(&s, &f, false, "1 entries of 1000 are not in the kernel");
 }
 
 static void test_tracking(void **state)
@@ -175,6 +198,14 @@ static void test_tracking(void **state)
 	expect(&s, &f, false, "cannot be seen");
 }
 
+static void track(struct ready_tracking *t, enum kern_tracking tracking,
+		  const struct engine_counters *c, usec_t now)
+{
+	const struct kern_hooks hooks = { .tracking = tracking };
+
+	ready_track(t, &hooks, c, now);
+}
+
 /* What a sequence of probes and counters leads to believe. */
 static void test_track(void **state)
 {
@@ -184,29 +215,29 @@ static void test_track(void **state)
 
 	(void)state;
 	assert_int_equal(ready_tracks(&t, now), KERN_TRACKING_UNKNOWN);
-	ready_track(&t, KERN_TRACKING_ON, &c, now);
+	track(&t, KERN_TRACKING_ON, &c, now);
 	assert_int_equal(ready_tracks(&t, now), KERN_TRACKING_ON);
 	/* the ruleset goes: what happened before it went proves nothing */
 	c.events_new = 20;
-	ready_track(&t, KERN_TRACKING_OFF, &c, now);
+	track(&t, KERN_TRACKING_OFF, &c, now);
 	assert_int_equal(ready_tracks(&t, now), KERN_TRACKING_OFF);
 	/* nor do loopback, our own links, and other programs */
 	c.events_new = 30;
 	c.events_ignored += 5;
 	c.events_foreign += 5;
-	ready_track(&t, KERN_TRACKING_OFF, &c, now);
+	track(&t, KERN_TRACKING_OFF, &c, now);
 	assert_int_equal(ready_tracks(&t, now), KERN_TRACKING_OFF);
 	/* but packets that the probe does not see do: loopback is left alone */
 	c.events_update++;
-	ready_track(&t, KERN_TRACKING_OFF, &c, now);
+	track(&t, KERN_TRACKING_OFF, &c, now);
 	assert_int_equal(ready_tracks(&t, now), KERN_TRACKING_ON);
-	ready_track(&t, KERN_TRACKING_OFF, &c, now + 10 * USEC_PER_SEC);
+	track(&t, KERN_TRACKING_OFF, &c, now + 10 * USEC_PER_SEC);
 	assert_int_equal(ready_tracks(&t, now + 599 * USEC_PER_SEC), KERN_TRACKING_ON);
 	/* not for ever */
 	assert_int_equal(ready_tracks(&t, now + 600 * USEC_PER_SEC), KERN_TRACKING_OFF);
 	/* and not when the probe has seen something meanwhile */
-	ready_track(&t, KERN_TRACKING_ON, &c, now);
-	ready_track(&t, KERN_TRACKING_OFF, &c, now);
+	track(&t, KERN_TRACKING_ON, &c, now);
+	track(&t, KERN_TRACKING_OFF, &c, now);
 	assert_int_equal(ready_tracks(&t, now), KERN_TRACKING_OFF);
 }
 
@@ -217,7 +248,10 @@ static void test_same_reason(void **state)
 	assert_true(ready_same_reason("resync with fw2 at 4 %", "resync with fw2 at 100 %"));
 	assert_true(ready_same_reason("12 flows refused", "9 flows refused"));
 	assert_false(ready_same_reason("resync with fw2 at 4 %", "resync with fw3 at 4 %"));
-	assert_false(ready_same_reason("in sync", "in sync when fw2 fell silent 3 s ago"));
+	assert_true(ready_same_reason("as of 0.2 s before fw1 fell silent, 9.9 s ago",
+				      "as of 0.2 s before fw1 fell silent, 10.0 s ago"));
+	assert_false(ready_same_reason("in sync", "in sync as of 0.2 s before fw2 fell silent"));
+	assert_false(ready_same_reason("at 4.", "at 4"));
 	assert_false(ready_same_reason("in sync", ""));
 	assert_false(ready_same_reason("at 4", "at "));
 	assert_true(ready_same_reason("", ""));
@@ -229,9 +263,9 @@ int main(void)
 		cmocka_unit_test(test_good),        cmocka_unit_test(test_engine_says_no),
 		cmocka_unit_test(test_primary),     cmocka_unit_test(test_unknown),
 		cmocka_unit_test(test_lost_events), cmocka_unit_test(test_table),
-		cmocka_unit_test(test_hash),        cmocka_unit_test(test_missing),
-		cmocka_unit_test(test_tracking),    cmocka_unit_test(test_track),
-		cmocka_unit_test(test_same_reason),
+		cmocka_unit_test(test_nat),         cmocka_unit_test(test_hash),
+		cmocka_unit_test(test_missing),     cmocka_unit_test(test_tracking),
+		cmocka_unit_test(test_track),       cmocka_unit_test(test_same_reason),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
