@@ -130,9 +130,9 @@ static void dump_flow(struct engine *e, const struct flow *f, const struct key *
 		dump_unknown(e, f, k, now);
 		return;
 	}
-	older = r->aux != e->dump.gen;
+	older = r->aux != e->dump.gen; /* else its message may be older than what we wrote */
 	r->aux = e->dump.gen;
-	if (dump_touched(e, r, to_s(now) + f->timeout_s, older, now)) {
+	if (older && dump_touched(e, r, to_s(now) + f->timeout_s, true, now)) {
 		e->count.touched++;
 		own_adopt_flow(e, f, k, r->written_s, true, now);
 	}

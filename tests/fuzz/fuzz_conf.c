@@ -5,7 +5,8 @@
  * configuration within its bounds. Files that include others are left out, so that an input means
  * the same on every machine.
  *
- * Built of: daemon/conf[_a-z]*.c proto/[a-z]*.c -lconfig
+ * Decoders: daemon/conf.c daemon/conf_policy.c daemon/conf_keys.c
+ * Built of: daemon/conf*.c proto/[a-z]*.c -lconfig
  */
 #include "fuzz.h"
 

@@ -4,6 +4,7 @@
  * in two at a place that the first byte names. What the grammar accepts must reach the owner word
  * by word, whatever else must be answered with a closing line and never reach him.
  *
+ * Decoders: daemon/words.c
  * Built of: daemon/ctl.c daemon/ctl_out.c daemon/ctl_rights.c daemon/words.c daemon/log.c -lev
  */
 #include "fuzz.h"

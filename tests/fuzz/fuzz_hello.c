@@ -5,6 +5,7 @@
  * the input's own. The oracle is R30 to R33 of PROTOCOL.md: an epoch is agreed only by an answer to
  * one of the last two challenges, and one challenge brings one epoch of a node.
  *
+ * Decoders: proto/hello.c proto/epoch.c
  * Built of: tests/fuzz/bed.c tests/fuzz/bed_check.c proto/[a-z]*.c
  * Fuzzed with: -fno-sanitize-coverage=trace-cmp
  */

@@ -6,6 +6,7 @@
  * All of it must be dropped, and nothing of the engine may be another afterwards but the counters
  * of drops, and when it says HELLO next (R31 of PROTOCOL.md).
  *
+ * Decoders: proto/seal.c
  * Built of: tests/fuzz/bed.c tests/fuzz/bed_check.c proto/[a-z]*.c
  * Fuzzed with: -fno-sanitize-coverage=trace-cmp
  */
