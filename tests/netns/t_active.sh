@@ -139,6 +139,9 @@ check "the peers are up again" poll 15 peers_up
 check "fw1 has the flows" poll 20 kernels_equal
 split
 traffic_alive 5000 "through both again"
+audited() { ctsync "$1" verify --kernel >"$TMP/audit" 2>&1 || ! cat "$TMP/audit"; }
+check "packets of each flow pass through both: an audit of fw1 finds nothing" audited fw1
+check "nor does one of fw2" audited fw2
 tr_do hold
 tr_do gap
 daemon_kill fw2

@@ -69,6 +69,8 @@ has() { grep -q -- "$1" "$TMP/held.txt"; } # PATTERN: of a line of the owner's t
 same_as_saved() { compare --skip-state SYN_SENT "dump:$TMP/owner" "kernel:$FW2"; }
 owner_is_known() { compare --skip-state SYN_SENT "kernel:$FW1" "kernel:$FW2"; }
 
+audited() { ctsync "$1" verify --kernel >"$TMP/audit" 2>&1 || ! cat "$TMP/audit"; }
+
 NAT6=snat
 net_make
 timeouts_long
@@ -101,6 +103,8 @@ check_that "fw1 holds labels" "$(labelled "$FW1") > 0"
 check "fw2 learns them" poll 15 ready fw2
 [ "$MODE" != hot ] || check "both kernels hold the same, attribute by attribute" poll 15 owner_is_known
 check "fw2's cache holds them" poll 15 cache_equal fw1
+check "an audit of fw1 finds nothing" audited fw1
+check "nor does one of fw2" audited fw2
 check_that "fw1 could read all that its kernel said" "$(counter fw1 parse_errors) == 0"
 rules_lock
 compare --save "$FW1" "$TMP/owner"
