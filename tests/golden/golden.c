@@ -3,10 +3,9 @@
  *   golden DIR            checks the corpus: DIR/VERSION/NAME.txt
  *   golden -w DIR/VERSION writes that of this version
  *
- * Each file must decode to what it says, also when cut short nowhere crash; and the newest
- * version's must be what this tree writes, byte by byte: whoever changes the wire writes the corpus
- * of a new version (make golden GOLDEN=VERSION) and leaves the old ones alone. The last line is "N
- * passed, N failed".
+ * Each file must decode to what it says, for ever; and the newest version's must be what this tree
+ * writes, byte by byte: whoever changes the wire records the corpus of a new version (make golden)
+ * and leaves the old ones alone. The last line is "N passed, N failed".
  */
 #include "golden.h"
 

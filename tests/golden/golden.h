@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The recorded corpus: datagrams of each released version, and what they mean, which must stay so
- * for ever. tests/golden/VERSION/NAME.txt holds one: its bytes, unsealed and sealed with a known
- * key, and behind a line of dashes the decoded text. sample.c makes those of the present version,
- * show.c decodes, golden.c compares. Without GOLDEN_SEAL nothing here needs libsodium.
+ * for ever. corpus/VERSION/NAME.txt holds one: its bytes, unsealed and sealed with a known key, and
+ * behind a line of dashes the decoded text. sample.c makes those of the present version, show.c
+ * decodes, golden.c compares. Without GOLDEN_SEAL nothing here needs libsodium.
  */
 #ifndef CTSYNCD_GOLDEN_H
 #define CTSYNCD_GOLDEN_H

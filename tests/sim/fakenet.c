@@ -142,7 +142,8 @@ static void send_one(struct sim *s, struct packet *p, const uint8_t *pkt, size_t
 		for (unsigned int i = (unsigned int)rng_range(&s->rng, 1, 3); i; i--)
 			bad[rng_below(&s->rng, len)] ^= (uint8_t)(1u << rng_below(&s->rng, 8));
 		s->count.flipped++;
-		p->kind = memcmp(bad, pkt, len) ? PKT_BAD : PKT_PLAIN;
+		if (memcmp(bad, pkt, len) != 0)
+			p->kind = PKT_BAD;
 		net_push(s, p, bad, len, s->now + delay(s));
 		return;
 	}
@@ -153,14 +154,16 @@ static void send_one(struct sim *s, struct packet *p, const uint8_t *pkt, size_t
 	}
 }
 
-void net_send(struct sim *s, int src, uint32_t to, const uint8_t *pkt, size_t len)
+void net_send(struct sim *s, int src, uint32_t to, const uint8_t *pkt, size_t len,
+	      enum packet_kind kind)
 {
 	s->count.multicasts += s->p.multicast;
 	for (unsigned int link = 0; link < s->p.links; link++)
 		for (int dst = 0; dst < (int)s->p.nodes; dst++) {
 			struct packet p = { .src = (uint8_t)src,
 					    .dst = (uint8_t)dst,
-					    .link = (uint8_t)link };
+					    .link = (uint8_t)link,
+					    .kind = (uint8_t)kind };
 
 			if (dst == src || !(to & 1u << net_endpoint(s, src, dst, link)))
 				continue;

@@ -8,8 +8,6 @@
  */
 #include "sim.h"
 
-#define SEEDS_KEPT 400 /* seeds up to here are in seeds.txt for what they found */
-
 static uint16_t draw_mtu(struct rng *r)
 {
 	static const uint16_t max[] = { WIRE_DGRAM_MIN, 700, 1232, 1452 };

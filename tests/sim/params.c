@@ -70,7 +70,7 @@ void params_draw(struct sim *s)
 	p->crowded = s->seed % 8 == 5;
 	/* Drawn apart, so that a seed stands for the same as before there were flips. */
 	s->poison_rng = (struct rng){ .s = s->seed * 0xd1342543de82ef95ULL + 11 };
-	if (rng_chance(&s->poison_rng, 1500))
+	if (s->seed > SEEDS_KEPT && rng_chance(&s->poison_rng, 1500))
 		s->poison_us = rng_range(&s->poison_rng, 2, 20) * USEC_PER_SEC;
 	s->flip_rng = (struct rng){ .s = s->seed * 0x9e3779b97f4a7c15ULL + 7 };
 	if (rng_chance(&s->flip_rng, 1200))

@@ -300,3 +300,30 @@ unsigned int peek_kinds(const struct engine *e, const struct peek_key *key)
 			kinds += in_kernel(e, e->peers[i].mirror, key);
 	return kinds;
 }
+
+static void head_of(uint8_t *pkt, struct wire_head *h)
+{
+	struct wire_buf b;
+
+	wire_init(&b, pkt, WIRE_HEAD_LEN);
+	(void)wire_get_head(&b, h);
+}
+
+size_t peek_open(const struct engine *e, uint8_t *pkt, size_t len)
+{
+	struct wire_head h;
+	int rc;
+
+	head_of(pkt, &h);
+	rc = seal_open(&e->seal, NULL, &h, pkt, len);
+	return rc > 0 ? (size_t)rc : 0;
+}
+
+size_t peek_close(const struct engine *e, uint8_t *pkt, size_t len)
+{
+	struct seal s = e->seal;
+	struct wire_head h;
+
+	head_of(pkt, &h);
+	return seal_close(&s, &h, pkt, len);
+}

@@ -79,6 +79,10 @@ uint64_t peek_kinds_print(const struct engine *e);
 bool peek_flip(struct engine *e, unsigned int table, uint64_t chance);
 /* Walks over all tables. NULL, or which invariant does not hold. */
 const char *peek_check(const struct engine *e);
+/* A datagram of e's own: opens it, and seals it again with what its body has become. Return the
+ * length. */
+size_t peek_open(const struct engine *e, uint8_t *pkt, size_t len);
+size_t peek_close(const struct engine *e, uint8_t *pkt, size_t len);
 /* Of how many kinds is the key at once: own, copy (of each mirror), stray in the kernel? More than
  * one is a bug. */
 unsigned int peek_kinds(const struct engine *e, const struct peek_key *key);

@@ -16,6 +16,7 @@
 #include "rng.h"
 
 #define NODES_MAX 4
+#define SEEDS_KEPT 400 /* seeds up to here are in seeds.txt for what they found */
 #define LINKS_MAX 2
 #define KEYS_MAX 256    /* flows that can exist in one run */
 #define EVENTS_MAX 512  /* event buffer of a fake kernel */
@@ -87,6 +88,13 @@
 	X(rekeys, "key rotations")                                                                 \
 	X(worn, "epochs whose packet counter came to its end")                                     \
 	X(bit_flips, "bits flipped in the tables of a daemon")                                     \
+	X(later_attributes, "bodies packed with an attribute of a later version")                  \
+	X(later_records, "optional records of a later version sent")                               \
+	X(later_fields, "messages with fields of a later version")                                 \
+	X(later_caps, "capabilities of a later version announced")                                 \
+	X(later_refused, "mandatory records of a later version refused")                           \
+	X(later_types, "messages of a later version refused")                                      \
+	X(later_versions, "datagrams of a later protocol version refused")                         \
 	X(poisoned, "flows quarantined when a daemon started again")                               \
 	X(outcomes, "outcomes of promotes told")                                                   \
 	X(ready_promotes, "promotes of nodes that said they were ready")                           \
@@ -163,7 +171,8 @@ struct packet {
 	uint8_t *data;
 };
 
-enum packet_kind { PKT_PLAIN, PKT_BAD, PKT_REPLAY };
+/* PKT_LATER: of a later version, in a way that has to be refused. */
+enum packet_kind { PKT_PLAIN, PKT_BAD, PKT_REPLAY, PKT_LATER };
 
 struct taped { /* a tape under way; taped.c */
 	uint8_t *state;
@@ -303,7 +312,8 @@ struct sim {
 	struct rng rng, policy_rng;
 	struct rng flip_rng; /* of flipped bits alone */
 	bool flipped; /* some bit was: from then on equality at the end counts, and no step */
-	struct rng poison_rng;
+	struct rng poison_rng, later_rng;
+	unsigned int later;    /* bitmap of nodes of a later version */
 	usec_t poison_us;      /* from one flow that kills a daemon to the next; 0 = none */
 	struct rng group_rng;  /* of group.c */
 	struct rng expect_rng; /* of expect.c */
@@ -424,7 +434,8 @@ bool fk_dump_slice(struct sim *s, int n);
 void fk_snapshot(const struct sim *s, int n, unsigned int i, struct flow *f);
 
 /* fakenet.c */
-void net_send(struct sim *s, int src, uint32_t to, const uint8_t *pkt, size_t len);
+void net_send(struct sim *s, int src, uint32_t to, const uint8_t *pkt, size_t len,
+	      enum packet_kind kind);
 void net_push(struct sim *s, const struct packet *proto, const uint8_t *data, size_t len,
 	      usec_t at);
 bool net_pop_due(struct sim *s, struct packet *out);
@@ -432,6 +443,12 @@ usec_t net_next(const struct sim *s);
 void net_record(struct sim *s, const struct packet *p, const uint8_t *pkt, size_t len);
 void net_free(struct sim *s);
 unsigned int net_endpoint(const struct sim *s, int at, int peer, unsigned int link);
+
+/* later.c */
+void later_draw(struct sim *s);
+/* What node n sends, as a node of a later version would. */
+enum packet_kind later_send(struct sim *s, int n, uint8_t *pkt, size_t *len);
+void later_recv(struct sim *s, int n, int rc); /* what became of a PKT_LATER */
 
 /* oracle.c */
 void oracle_owner(struct sim *s, int n);   /* after anything that may have changed n's own table */

@@ -133,6 +133,7 @@ void world_start(struct sim *s, int n)
 static void drain_sends(struct sim *s, int n)
 {
 	struct node *node = &s->node[n];
+	enum packet_kind kind;
 	uint8_t pkt[WIRE_DGRAM_MAX];
 	uint32_t to;
 	size_t len;
@@ -150,7 +151,8 @@ static void drain_sends(struct sim *s, int n)
 			memcpy(&w, pkt + i, len - i < 8 ? len - i : 8);
 			world_mix(s, w, len);
 		}
-		net_send(s, n, to, pkt, len);
+		kind = later_send(s, n, pkt, &len);
+		net_send(s, n, to, pkt, len, kind);
 	}
 }
 
@@ -210,6 +212,8 @@ static void recv_one(struct sim *s, int n, struct packet *p)
 	world_mix(s, (uint64_t)n, (uint64_t)(uint32_t)rc);
 	if (tape && rc == 0 && p->kind == PKT_PLAIN)
 		net_record(s, p, taped, p->len);
+	if (p->kind == PKT_LATER)
+		later_recv(s, n, rc);
 	if (p->kind == PKT_BAD && rc >= 0)
 		sim_fail(s, "node %d took a datagram that was damaged or forged (I8)", n);
 	if (p->kind != PKT_PLAIN && peek_fingerprint(node->e) != before)
@@ -528,6 +532,7 @@ static void init(struct sim *s, uint64_t seed)
 	s->now = START_AT + rng_below(&s->rng, USEC_PER_SEC);
 	params_draw(s);
 	group_draw(s);
+	later_draw(s);
 	for (unsigned int i = 0; i < 2; i++)
 		for (unsigned int k = 0; k < 32; k++)
 			s->psk[i][k] = (uint8_t)rng_next(&s->rng);
