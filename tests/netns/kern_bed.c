@@ -199,6 +199,26 @@ unsigned int bed_seen(enum engine_kern_event event)
 	return n;
 }
 
+void bed_flood(struct kern *k, uint32_t first, uint32_t count)
+{
+	struct engine_op ops[KERN_BATCH_MAX] = { 0 };
+	unsigned int n = 0;
+
+	for (uint32_t i = first; i < first + count; i++) {
+		struct engine_op *op = &ops[n++];
+
+		op->flow = bed_flow(6, "10.1.0.0", (uint16_t)(i % 50000 + 1), "10.0.1.1", 80);
+		op->flow.key.orig.src[3] = (uint8_t)(i / 50000);
+		flow_inverse(&op->flow.key, &op->flow.reply);
+		op->type = OP_INJECT;
+		op->limit_s = UINT32_MAX;
+		if (n == KERN_BATCH_MAX || i + 1 == first + count) {
+			kern_apply(k, bed_engine, ops, n, bed_now());
+			n = 0;
+		}
+	}
+}
+
 /* ---- conntrack(8) ---- */
 
 int bed_run(const char *words)

@@ -8,6 +8,7 @@
 #include "kern.h"
 
 #define SEEN_MAX 4096
+#define FULL_MAX (1 << 20)
 
 struct seen {
 	enum engine_kern_event event;
@@ -74,8 +75,11 @@ bool bed_line(const char *family, const char *start, char *out, size_t len);
 /* Are both lines the same but for blanks and use, and their timeouts close? */
 bool bed_same_words(const char *a, const char *b);
 void bed_flush(void);
+/* Creates count flows, the same ones for the same numbers. */
+void bed_flood(struct kern *k, uint32_t first, uint32_t count);
 
-/* kern_attrs.c: a part of kern_check. */
+/* kern_attrs.c, kern_table.c: parts of kern_check. full: the table may be filled. */
 void check_attrs(struct kern *k);
+void check_table(struct kern *k, bool full);
 
 #endif

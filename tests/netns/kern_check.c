@@ -22,7 +22,6 @@
 
 #define BUFFER_LEN (8U << 20)
 #define NO_LIMIT UINT32_MAX
-#define FULL_MAX (1 << 20)
 #define FULL_ROUNDS 4
 #define NAT_SRC 0x190U
 #define NAT_DST 0x1a0U
@@ -504,26 +503,6 @@ static void test_organic_events(struct kern *k)
 	bed_events(k);
 }
 
-static void flood(struct kern *k, uint32_t first, uint32_t count)
-{
-	struct engine_op ops[KERN_BATCH_MAX] = { 0 };
-	unsigned int n = 0;
-
-	for (uint32_t i = first; i < first + count; i++) {
-		struct engine_op *op = &ops[n++];
-
-		op->flow = bed_flow(6, "10.1.0.0", (uint16_t)(i % 50000 + 1), "10.0.1.1", 80);
-		op->flow.key.orig.src[3] = (uint8_t)(i / 50000);
-		flow_inverse(&op->flow.key, &op->flow.reply);
-		op->type = OP_INJECT;
-		op->limit_s = NO_LIMIT;
-		if (n == KERN_BATCH_MAX || i + 1 == first + count) {
-			kern_apply(k, bed_engine, ops, n, bed_now());
-			n = 0;
-		}
-	}
-}
-
 static void test_overrun(struct kern *other)
 {
 	struct kern *k = bed_kern(16384);
@@ -531,7 +510,7 @@ static void test_overrun(struct kern *other)
 	struct seen last;
 
 	bed_engine->seen_count = 0;
-	flood(other, 0, 2000);
+	bed_flood(other, 0, 2000);
 	bed_events(k);
 	last = bed_engine->seen[bed_engine->seen_count - 1];
 	CHECK(bed_seen(KERN_NEW) > 0 && bed_seen(KERN_NEW) < 2000, "overrun: %u seen",
@@ -539,7 +518,7 @@ static void test_overrun(struct kern *other)
 	CHECK(bed_seen(KERN_OVERRUN) == 1 && last.event == KERN_OVERRUN,
 	      "overrun: said once, behind the queue");
 	bed_engine->seen_count = 0;
-	flood(other, 2000, 3);
+	bed_flood(other, 2000, 3);
 	bed_events(k);
 	CHECK(bed_seen(KERN_NEW) == 3 && bed_seen(KERN_OVERRUN) == 0, "overrun: events come again");
 	kern_stats(k, &st);
@@ -560,7 +539,7 @@ static void test_overrun_at_budget(struct kern *other)
 		struct pollfd p = { .fd = kern_event_fd(k), .events = POLLIN };
 
 		bed_engine->seen_count = 0;
-		flood(other, 0, 200);
+		bed_flood(other, 0, 200);
 		while (poll(&p, 1, 0) > 0)
 			(void)kern_read_events(k, bed_engine, 1, bed_now());
 		exact += bed_seen(KERN_NEW) % 32 == 0;
@@ -579,7 +558,7 @@ static void test_burst(struct kern *other)
 	struct kern_stats st;
 
 	bed_engine->seen_count = 0;
-	flood(other, 0, 3000);
+	bed_flood(other, 0, 3000);
 	bed_events(k);
 	kern_stats(k, &st);
 	CHECK(bed_seen(KERN_NEW) == 3000 && st.enobufs == 0, "burst: %u seen", bed_seen(KERN_NEW));
@@ -632,7 +611,7 @@ static struct full fill(struct kern *k, const struct flow *one_more)
 	if (r.max > FULL_MAX)
 		return r;
 	bed_engine->failed_count = 0;
-	flood(k, 0, (uint32_t)(r.max - count));
+	bed_flood(k, 0, (uint32_t)(r.max - count));
 	r.failed = bed_engine->failed_count;
 	r.err = bed_apply(k, OP_INJECT, one_more, NO_LIMIT)->err;
 	r.dumped = bed_dump(k);
@@ -672,6 +651,7 @@ int main(int argc, char **argv)
 	bed_flush();
 	k = bed_kern(BUFFER_LEN);
 	CHECK(bed_dump(k) == 0, "empty table");
+	check_table(k, argc > 1 && strcmp(argv[1], "full") == 0);
 	test_injects(k);
 	test_reply_clash(k);
 	test_zones(k);

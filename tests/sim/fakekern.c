@@ -160,8 +160,6 @@ static int op_create(struct sim *s, int n, unsigned int i, const struct engine_o
 		fk_destroy(s, n, i, 0);
 	if (k->ent[i].present)
 		return -EEXIST;
-	if (!op->flow.timeout_s)
-		return -EINVAL;
 	if (op->flow.key.expect && !expect_master_lives(s, n, i))
 		return -ENOENT;
 	if (op->flow.key.expect)
@@ -178,7 +176,8 @@ static int op_create(struct sim *s, int n, unsigned int i, const struct engine_o
 		s->count.refusals++;
 		return -ENOMEM;
 	}
-	fk_create(s, n, i, &op->flow, op->flow.timeout_s, OWN_PORT);
+	/* kern.c writes no timer of 0, with which the entry would be gone at once */
+	fk_create(s, n, i, &op->flow, op->flow.timeout_s ? op->flow.timeout_s : 1, OWN_PORT);
 	return 0;
 }
 
@@ -265,7 +264,7 @@ static bool untouched(const struct sim *s, int n, unsigned int i, const struct e
 	return end_at <= ((uint64_t)op->limit_s + 1) * USEC_PER_SEC;
 }
 
-static int op_one(struct sim *s, int n, const struct engine_op *op, struct flow *got, bool *has_got)
+int fk_op(struct sim *s, int n, const struct engine_op *op, struct flow *got, bool *has_got)
 {
 	int i = world_key(s, &op->flow.key);
 	struct flow f;
@@ -332,7 +331,7 @@ void fk_apply(struct sim *s, int n, const struct engine_op *ops, const unsigned 
 	bool has_got[OPS_BATCH] = { false };
 
 	for (unsigned int k = 0; k < count; k++) {
-		err[k] = op_one(s, n, &ops[k], &got[k], &has_got[k]);
+		err[k] = fk_op(s, n, &ops[k], &got[k], &has_got[k]);
 		sim_trace(s, "node %d: %s flow %d tag %u timeout %u limit %d: %d", n,
 			  names[ops[k].type], world_key(s, &ops[k].flow.key), ops[k].tag,
 			  ops[k].flow.timeout_s, (int)(ops[k].limit_s - s->now / USEC_PER_SEC),

@@ -38,7 +38,7 @@ struct options {
 	uint64_t from, to;
 	const char *list;
 	unsigned int jobs;
-	bool verbose, cover, twice, first;
+	bool verbose, cover, twice, first, kernel;
 };
 
 struct result {
@@ -269,10 +269,11 @@ static unsigned int cover_all(const struct result *r)
 
 static void usage(FILE *f)
 {
-	fputs("usage: sim [-s SEED] [-r FROM-TO] [-l LIST] [-j N] [-v] [-c] [-t] [-x]\n"
+	fputs("usage: sim [-s SEED] [-r FROM-TO] [-l LIST] [-k] [-j N] [-v] [-c] [-t] [-x]\n"
 	      "  -s SEED     run one seed\n  -r FROM-TO  run a range\n  -l "
 	      "LIST     run the seeds listed in a file\n"
 	      "  -j N        share a range out to N processes\n"
+	      "  -k          the fake kernel passes the operations of the real one\n"
 	      "  -v          trace\n  -c          every fault and repair path must occur\n"
 	      "  -t          run every seed twice, compare\n"
 	      "  -x          end with the first failure\n",
@@ -284,7 +285,7 @@ static int parse(int argc, char **argv, struct options *o)
 	int c;
 	char *end;
 
-	while ((c = getopt(argc, argv, "s:r:l:j:vctxh")) != -1) {
+	while ((c = getopt(argc, argv, "s:r:l:j:kvctxh")) != -1) {
 		switch (c) {
 		case 's':
 			o->from = o->to = strtoull(optarg, &end, 10);
@@ -310,6 +311,9 @@ static int parse(int argc, char **argv, struct options *o)
 		case 'x':
 			o->first = true;
 			break;
+		case 'k':
+			o->kernel = true;
+			break;
 		case 'v':
 			o->verbose = true;
 			break;
@@ -326,7 +330,7 @@ static int parse(int argc, char **argv, struct options *o)
 			return 2;
 		}
 	}
-	return optind == argc && (o->list || o->from <= o->to) ? 0 : 2;
+	return optind == argc && (o->list || o->kernel || o->from <= o->to) ? 0 : 2;
 }
 
 static int report(const struct options *o, struct result *r, double took)
@@ -356,6 +360,10 @@ int main(int argc, char **argv)
 	if (rc || !s) {
 		free(s);
 		return rc < 0 ? 0 : 2;
+	}
+	if (o.kernel) {
+		free(s);
+		return fk_check();
 	}
 	(void)signal(SIGABRT, crashed);
 	(void)signal(SIGSEGV, crashed);

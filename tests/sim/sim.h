@@ -427,11 +427,16 @@ void fk_create(struct sim *s, int n, unsigned int i, const struct flow *f, uint3
 	       uint32_t portid);
 void fk_destroy(struct sim *s, int n, unsigned int i, uint32_t portid);
 void fk_gc(struct sim *s, int n);
+/* One operation: its result; *got is the entry if *has_got. */
+int fk_op(struct sim *s, int n, const struct engine_op *op, struct flow *got, bool *has_got);
 void fk_apply(struct sim *s, int n, const struct engine_op *ops, const unsigned int count);
 void fk_dump_start(struct sim *s, int n);
 /* Delivers the slice that was read last and reads the next. False: no dump runs. */
 bool fk_dump_slice(struct sim *s, int n);
 void fk_snapshot(const struct sim *s, int n, unsigned int i, struct flow *f);
+
+/* fakecheck.c: the table of operations; prints "N passed, N failed". */
+int fk_check(void);
 
 /* fakenet.c */
 void net_send(struct sim *s, int src, uint32_t to, const uint8_t *pkt, size_t len,
