@@ -555,6 +555,7 @@ static COLD int parse_expect(struct span all, struct flow *f)
 	if (r < 0 || f->key.l3 == 0)
 		return -1;
 	f->key.expect = 1;
+	f->key.zone_dir = 0; /* it is in its master's zone, which ever direction that counts for */
 	while ((r = attr_next(&all, &a)) > 0) {
 		if (!parse_expect_one(&a, f))
 			return -1;

@@ -195,6 +195,7 @@ size_t flow_key_pack(const struct flow_key *key, uint8_t *out)
 
 size_t flow_key_len(const uint8_t *p, size_t len)
 {
+	uint8_t dir_max;
 	size_t need;
 
 	if (!len || p[0] & ~KSHAPE_ALL)
@@ -203,7 +204,8 @@ size_t flow_key_len(const uint8_t *p, size_t len)
 	if (!(p[0] & KSHAPE_ZONE))
 		return len < need ? 0 : need;
 	need += ZONE_LEN;
-	if (len < need || p[need - 1] > ZONE_DIR_MAX || !(p[need - 3] | p[need - 2]))
+	dir_max = flow_is_expect(p) ? 0 : ZONE_DIR_MAX;
+	if (len < need || p[need - 1] > dir_max || !(p[need - 3] | p[need - 2]))
 		return 0;
 	return need;
 }

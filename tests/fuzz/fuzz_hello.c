@@ -47,9 +47,11 @@ static void judge(struct party *v, unsigned int pen, bool answer, uint64_t your_
 		const struct peer *p = peer_of(v, i);
 		struct known *k = &v->known[i];
 
-		assert(p ? p->epoch != 0 : !k->epoch); /* a peer is never forgotten */
+		if (!p) /* not known yet, or forgotten (R52); its challenge is none any more */
+			k->epoch = 0;
 		if (!p || p->epoch == k->epoch)
 			continue;
+		assert(p->epoch);
 		assert(i == pen && answer && your_epoch == v->own_epoch);
 		assert(challenge &&
 		       (challenge == v->bed.challenge || challenge == v->bed.challenge_old));

@@ -474,7 +474,7 @@ links_conf() { # N PEER
 	echo "{ interface = \"sync0\"; local = \"$net$1\"; peers = [ \"$net$2\" ]; port = 3780; }"
 }
 
-# fw1 or fw2. EXTRA_SYNC and EXTRA: more settings, whole lines. SYNC_NET: 192.168.100. unless told, fd99:: or the like.
+# fw1 or fw2. SEAL: a line in place of no seal. EXTRA_SYNC and EXTRA: more settings, whole lines. SYNC_NET: 192.168.100. unless told, fd99:: or the like.
 config_write() {
 	local n=${1#fw} peer
 	peer=$((3 - n))
@@ -483,7 +483,7 @@ config_write() {
 	node = "$1";
 	standby = "$MODE";
 	sync = {
-	  seal = "none";
+	  ${SEAL:-seal = "none";}
 	  ${EXTRA_SYNC:-}
 	  links = ( $(links_conf "$n" "$peer") );
 	};
