@@ -476,14 +476,15 @@ links_conf() { # N PEER
 
 # fw1 or fw2. SEAL: a line in place of no seal. EXTRA_SYNC and EXTRA: more settings, whole lines. SYNC_NET: 192.168.100. unless told, fd99:: or the like.
 config_write() {
-	local n=${1#fw} peer
+	local n=${1#fw} peer none='seal = "none";' seal
 	peer=$((3 - n))
+	seal=${SEAL:-$none}
 	mkdir -p "$TMP/$1"
 	cat >"$TMP/$1/ctsyncd.conf" <<-CONF
 	node = "$1";
 	standby = "$MODE";
 	sync = {
-	  ${SEAL:-seal = "none";}
+	  $seal
 	  ${EXTRA_SYNC:-}
 	  links = ( $(links_conf "$n" "$peer") );
 	};
