@@ -30,7 +30,7 @@
 
 /* rec.flags of a suspect */
 #define S_THERE 0x1u   /* the kernel had it at the last look */
-#define S_PENDING 0x2u /* a write of ours was due: not to be judged by that look */
+#define S_PENDING 0x2u /* an event came since, or a write of ours is due: look again */
 
 struct place {
 	const uint8_t *p;
@@ -525,6 +525,14 @@ void audit_restart(struct engine *e)
 	suspects_drop(e);
 	e->audit.state = AUDIT_WANTED;
 	e->audit.at = e->now;
+}
+
+void audit_touch(struct engine *e, const uint8_t *key, size_t len, uint32_t hash)
+{
+	struct rec *s = audit_is_active(e) ? cache_find(e->audit.suspects, key, len, hash) : NULL;
+
+	if (s)
+		s->flags |= S_PENDING;
 }
 
 void audit_overrun(struct engine *e)

@@ -88,6 +88,8 @@ static void dump_stray(struct engine *e, struct rec *r, const struct flow *f, co
 	bool touched = dump_touched(e, r, end_s, !unknown && r->gen != e->dump.gen, now);
 
 	r->gen = e->dump.gen;
+	if (r->flags & F_CHECK) /* an event came after this message was made; the entry is read */
+		return;
 	if (!(r->flags & F_KERN)) {
 		r = own_adopt_flow(e, f, k, 0, true, now);
 	} else if (touched || lost || (unknown && !dump_same(r, f))) {

@@ -360,6 +360,8 @@ void outcome_tick(struct engine *e, usec_t now);
 /* audit.c: is the kernel's table what we hold? */
 void audit_ask(struct engine *e);
 void audit_restart(struct engine *e); /* the tables were hashed anew */
+/* An event of this key, or a write of ours: what was read before proves nothing. */
+void audit_touch(struct engine *e, const uint8_t *key, size_t len, uint32_t hash);
 void audit_overrun(struct engine *e); /* events were lost: what was read proves nothing */
 bool audit_is_active(const struct engine *e);
 bool audit_is_busy(const struct engine *e);                        /* no other dump may begin */

@@ -490,6 +490,7 @@ void own_event(struct engine *e, enum engine_kern_event event, const struct flow
 		return;
 	if (portid)
 		e->count.events_foreign++;
+	audit_touch(e, k.p, k.len, k.hash);
 	mark_begin(e->mark, WORK_EVENT, k.p, k.len);
 	if (event == KERN_DESTROY)
 		event_end(e, f, &k, portid, now);

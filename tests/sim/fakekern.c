@@ -58,6 +58,8 @@ void fk_event(struct sim *s, int n, enum engine_kern_event event, const struct f
 		if (!k->overrun)
 			s->count.event_losses++;
 		own_unheard(s, n);
+		if (world_key(s, &f->key) >= 0)
+			k->unheard[world_key(s, &f->key)] = true;
 		k->overrun = true;
 		world_kick(s, n);
 		return;

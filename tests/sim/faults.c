@@ -282,7 +282,12 @@ static void lose_events(struct sim *s, int n)
 		return;
 	own_unheard(s, n);
 	s->count.event_losses++;
-	k->ev_count -= (unsigned int)rng_below(&s->rng, k->ev_count + 1);
+	for (uint64_t lost = rng_below(&s->rng, k->ev_count + 1); lost; lost--) {
+		int i = world_key(s, &k->ev[(k->ev_at + --k->ev_count) % EVENTS_MAX].f.key);
+
+		if (i >= 0)
+			k->unheard[i] = true;
+	}
 	k->overrun = true;
 	world_kick(s, n);
 }

@@ -149,6 +149,7 @@ struct kev {
 struct fakekern {
 	struct kent ent[KEYS_MAX];
 	bool meddled[KEYS_MAX]; /* another program ever changed the mark of such an entry */
+	bool unheard[KEYS_MAX]; /* an event of such an entry was ever lost */
 	unsigned int count;
 	uint32_t next_id;
 	struct kev ev[EVENTS_MAX];

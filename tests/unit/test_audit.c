@@ -173,6 +173,35 @@ static void test_under_way(void **state)
 	bed_free(b);
 }
 
+/* A flow that came and went, and a copy that went and was made again, while they were looked at. */
+static void test_flash(void **state)
+{
+	struct bed *b = bed_pair(true);
+	struct flow f = bed_flow(5);
+
+	(void)state;
+	b->n[0].undrained = b->n[1].undrained = true;
+	bed_put(b, 0, 5, &f);
+	b->n[1].kern[1].there = false;
+	engine_cmd(b->n[0].e, CMD_AUDIT, b->now);
+	engine_cmd(b->n[1].e, CMD_AUDIT, b->now);
+	bed_run(b, AUDIT_MS);
+	assert_int_equal(b->n[0].e->count.audit_suspects, 1);
+	assert_int_equal(b->n[1].e->count.audit_suspects, 1);
+	bed_event(b, 0, KERN_NEW, 5, 0);
+	bed_end(b, 0, 5, 0, 0);
+	bed_event(b, 1, KERN_DESTROY, 1, 0);
+	bed_run(b, 20);
+	assert_true(b->n[1].kern[1].there);
+	b->n[0].undrained = b->n[1].undrained = false;
+	bed_run(b, AUDIT_MS);
+	assert_found(over(b, 0), 0, 0, 0);
+	assert_found(over(b, 1), 0, 0, 0);
+	assert_null(bed_own(b, 0, 5));
+	assert_healed(b);
+	bed_free(b);
+}
+
 /* One that is another each time is not judged, and not looked at for ever. */
 static void test_unsettled(void **state)
 {
@@ -285,12 +314,12 @@ static void test_flipped(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_equal),     cmocka_unit_test(test_owner),
-		cmocka_unit_test(test_backup),    cmocka_unit_test(test_cache_mode),
-		cmocka_unit_test(test_private),   cmocka_unit_test(test_under_way),
-		cmocka_unit_test(test_unsettled), cmocka_unit_test(test_overrun),
-		cmocka_unit_test(test_refused),   cmocka_unit_test(test_again),
-		cmocka_unit_test(test_flipped),
+		cmocka_unit_test(test_equal),   cmocka_unit_test(test_owner),
+		cmocka_unit_test(test_backup),  cmocka_unit_test(test_cache_mode),
+		cmocka_unit_test(test_private), cmocka_unit_test(test_under_way),
+		cmocka_unit_test(test_flash),   cmocka_unit_test(test_unsettled),
+		cmocka_unit_test(test_overrun), cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_again),   cmocka_unit_test(test_flipped),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
