@@ -196,6 +196,8 @@ peer_pid=$!
 check "systemctl start returns with READY" in_box timeout 30 systemctl start ctsyncd
 same "active" active "$(unit ActiveState)"
 check "the status line is told to systemd" within 5 status_text_has backup
+check "what it works on stands in /run" in_box test -s /run/ctsyncd/ctsyncd.sock.deaths
+same "there is no limit of restarts" "always 0" "$(unit Restart) $(unit StartLimitIntervalUSec)"
 pid=$(main_pid) || give_up "no main process"
 same "runs as its own user" "$(in_box id -u ctsyncd)" "$(proc_status Uid)"
 same "CAP_NET_ADMIN and nothing else" 0000000000001000 "$(proc_status CapEff)"
