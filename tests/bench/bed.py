@@ -18,6 +18,7 @@ import time
 SRC = os.environ.get("CTSYNCD_SRC") or os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
 BUILD = os.environ.get("CTSYNCD_BUILD") or os.path.join(SRC, "build")
 FLOOD = os.path.join(BUILD, "tests/netns/flood")
+ATTACK = os.path.join(SRC, "tests/netns/attack.py")
 PROBE = os.path.join(BUILD, "tests/bench/probe")
 PREFIX = "ctsyncd-bench"
 NODES = ("a", "b")  # a is the active node, b the standby

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """ctsyncd and conntrackd on the same work, in turns: `make bench`, or this program as root. See README.md.
 
-usage: bench.py [cache] [lags] [hot] [partition] [verified] [idle] [scale]      (all of them when none is named)
+usage: bench.py [cache] [lags] [hot] [partition] [verified] [rejects] [idle] [scale]      (all of them when none is named)
 """
 
 import os
@@ -51,7 +51,7 @@ def plan(names):
     ours = [name for name in both if name == "ctsyncd"]
     sizes = [int(n) for n in os.environ.get("BENCH_FLOWS", "%d 1000000" % SMALL).split()]
     rows = [("cache", n, both) for n in sizes] + [("lags", 0, both)] + [("hot", n, both) for n in sizes]
-    rows += [("partition", setting("PARTITION", 300000), both), ("verified", 0, ours), ("idle", max(sizes), ours)]
+    rows += [("partition", setting("PARTITION", 300000), both), ("verified", 0, ours), ("rejects", 0, ours), ("idle", max(sizes), ours)]
     rows += [("scale", n, ours) for n in (SMALL, setting("SCALE", 4000000))]
     known = {row[0] for row in rows}
     for name in names:

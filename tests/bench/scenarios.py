@@ -214,6 +214,55 @@ def idle(_, make_side, flows):
     return figures
 
 
+# ---- rejects: what does a datagram cost that is not taken? ----
+
+REJECTS = (  # what it is called, the words for attack.py, the drop that it counts as
+    ("a replay", ("replay", "out"), "replay"),
+    ("a bad tag", ("forge", "tag"), "auth"),
+    ("another key", ("forge", "key"), "key"),
+    ("its own words", ("replay", "in"), "self"),
+)
+
+
+def reject(the_bed, side, path, words, drop):
+    """CPU of b's daemon for each datagram of a kind, less what it takes when none comes, in us."""
+    def step(count):
+        before, drops = bed.cpu(side.pid("b")), side.drops("b", drop)
+        start = time.monotonic()
+        sent = 0
+        if count:
+            sent = int(bed.run_in("a", bed.ATTACK, words[0], path, words[1], str(count), bed.ADDRESS["a"],
+                                  bed.ADDRESS["b"]).split()[1])
+            bed.wait_for(10, "b counts %d as %s" % (sent, drop), lambda: side.drops("b", drop) - drops >= sent)
+        else:
+            time.sleep(2)  # the time itself is what is measured
+        return bed.cpu(side.pid("b")) - before, time.monotonic() - start, sent
+
+    quiet, quiet_s, _ = step(0)
+    cpu, took, sent = step(setting("REJECTS_TIMES", 40))
+    return (cpu - quiet / quiet_s * took) * 1e6 / sent
+
+
+def rejects(the_bed, make_side, _):
+    figures = {}
+    side = make_side(hot=False, room=100000)
+    try:
+        side.start_both()
+        side.take_role("a")
+        path = side.path("a", "heard")
+        ears = the_bed.start(bed.inside("a", bed.ATTACK, "record", "sync0", path, "4"), stdout=subprocess.DEVNULL)
+        time.sleep(0.5)  # it listens by then, or there is too little to send again, which is found out
+        bed.flood("a", "create", 20000)
+        ears.wait()
+        for name, words, drop in REJECTS:
+            figure(figures, "cpu of %s, us" % name, lambda w=words, d=drop: reject(the_bed, side, path, w, d))
+    except Void as why:
+        figures["scenario"] = why
+    side.stop_both()
+    bed.kernel_flush()
+    return figures
+
+
 # ---- verified: how old is the proof of equality? ----
 
 

@@ -132,6 +132,9 @@ control = { socket = "%s"; };
         stats = self.value(node, "stats")
         return sum(stats["events_" + kind] for kind in ("new", "update", "destroy"))
 
+    def drops(self, node, reason):
+        return self.value(node, "stats")["drops"][reason]
+
     def lost_percent(self, node):
         """Of what the other node sent to this one."""
         peer = self.value(node, "peers")["peers"][0]
