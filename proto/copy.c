@@ -210,7 +210,6 @@ void own_mirror_set(struct engine *e, struct peer *p, struct rec *r, usec_t now)
 	struct peer *q;
 	struct flow f;
 
-	r->flags &= (uint16_t)~F_SPENT;
 	if (own_find(e, r->body, r->keylen, r->hash)) {
 		if (e->conf.active_active)
 			cache_list_add(p->mirror, r, CACHE_LIST_WORK); /* R72 */

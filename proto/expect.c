@@ -151,6 +151,19 @@ static bool announces(const struct rec *r, const struct flow *child)
 	       !memcmp(&f.ext.master, &child->ext.master, sizeof(f.ext.master));
 }
 
+/* Our own, if we wrote it: of a peer's word, between the packet that used it and its event. */
+static void undo(struct engine *e, const struct key *k, const struct flow *child)
+{
+	struct rec *own = own_find(e, k->p, k->len, k->hash), *s;
+
+	if (!own || !(own->flags & F_ADOPTED) || !announces(own, child))
+		return;
+	s = stray_put(e, own, F_KERN | F_DOOM, own->written_s);
+	stream_ended(e, own, WIRE_REC_DEAD);
+	if (s)
+		cache_list_add(e->strays, s, CACHE_LIST_WORK);
+}
+
 /* In all mirrors that have the key; of a child, if it announces that. */
 static void spend_all(struct engine *e, const struct key *k, const struct flow *child)
 {
@@ -185,6 +198,7 @@ void expect_used(struct engine *e, const struct flow *child)
 		if (i & ANY_SPORT)
 			key.orig.sport = 0;
 		key_pack(e, &key, &k);
+		undo(e, &k, child);
 		spend_all(e, &k, child);
 	}
 }

@@ -367,6 +367,8 @@ void mirror_set(struct engine *e, struct peer *p, const struct item *it, usec_t 
 		return;
 	}
 	changed(p, it->hash, it->version);
+	if (r->version != it->version) /* else it is told again, not anew */
+		r->flags &= (uint16_t)~F_SPENT;
 	cache_set_version(p->mirror, r, it->version);
 	r->gen = p->gen;
 	r->expire_s = to_s(now) + (uint32_t)min_u64(w->timeout_s, UINT32_MAX / 4);

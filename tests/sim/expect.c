@@ -121,8 +121,6 @@ void expect_check(struct sim *s, int n, unsigned int i)
 	if (!c->used_version || c->used_on != n || held_versions(s, n, i) != c->used_version ||
 	    s->now < s->node[n].unheard_to || k->overrun)
 		return;
-	if (s->node[n].policy.rule_count) /* the filter may keep from it what came */
-		return;
 	for (unsigned int j = 0; j < k->ev_count; j++)
 		if (world_key(s, &k->ev[(k->ev_at + j) % EVENTS_MAX].f.key) == (int)i + 1)
 			return; /* it has not read yet what came */
@@ -145,7 +143,9 @@ static void use(struct sim *s, unsigned int i, int n)
 	fk_destroy(s, n, i, 0);
 	s->conn[i].open = false;
 	s->conn[i].used_on = n;
-	s->conn[i].used_version = held_versions(s, n, i);
+	s->conn[i].used_version = s->node[n].policy.rule_count /* may keep from it what comes */
+					  ? 0
+					  : held_versions(s, n, i);
 	traffic_open_child(s, i + 1, n);
 }
 
