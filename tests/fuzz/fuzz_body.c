@@ -5,7 +5,7 @@
  * either the input's own bytes or built from a few of them, with versions near those that the
  * mirror holds, which leads deeper. Between them the kernel, verbs, time and reloads take steps.
  *
- * Decoders: proto/wire.c proto/flow.c proto/flow_attrs.c proto/peer.c proto/repair.c
+ * Decoders: proto/wire.c
  * Built of: tests/fuzz/bed.c tests/fuzz/bed_check.c proto/[a-z]*.c
  * Fuzzed with: -fno-sanitize-coverage=trace-cmp
  */

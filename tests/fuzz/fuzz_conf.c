@@ -5,7 +5,7 @@
  * configuration within its bounds. Files that include others are left out, so that an input means
  * the same on every machine.
  *
- * Decoders: daemon/conf.c daemon/conf_policy.c daemon/conf_keys.c
+ * Decoders: daemon/conf.c daemon/conf_policy.c
  * Built of: daemon/conf*.c proto/[a-z]*.c -lconfig
  */
 #include "fuzz.h"

@@ -6,7 +6,7 @@
  * unpacks to the same flow, and packs to the same bytes; a message that we build parses to the key
  * and the state that went in.
  *
- * Decoders: daemon/kern_parse.c proto/flow.c proto/flow_attrs.c
+ * Decoders: daemon/kern_parse.c
  * Built of: daemon/kern_parse.c daemon/kern_msg.c proto/flow*.c -lmnl -lnetfilter_conntrack
  */
 #include "fuzz.h"

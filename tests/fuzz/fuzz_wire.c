@@ -4,7 +4,7 @@
  * flows. Beyond "no read past the end" it asserts that flows and keys have one form: what unpacks
  * packs to the same bytes.
  *
- * Decoders: proto/wire.c proto/flow.c proto/flow_attrs.c
+ * Decoders: proto/flow_attrs.c
  * Built of: proto/flow.c proto/flow_attrs.c proto/wire.c
  */
 #include "fuzz.h"
