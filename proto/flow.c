@@ -392,7 +392,9 @@ void flow_merge(struct flow *f, const struct flow *d)
 {
 	if (d->has & FLOW_HAS_REPLY)
 		f->reply = d->reply;
-	if (d->has & FLOW_HAS_STATUS) /* bits of a living flow are only ever set */
+	if (d->has & FLOW_HAS_ALL) /* the kernel's whole word; in memory a bit may have flipped */
+		f->status = d->status;
+	else if (d->has & FLOW_HAS_STATUS) /* bits of a living flow are only ever set */
 		f->status = d->status | (f->has & FLOW_HAS_STATUS ? f->status : 0);
 	if (d->has & FLOW_HAS_TIMEOUT)
 		f->timeout_s = d->timeout_s;
