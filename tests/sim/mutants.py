@@ -89,7 +89,7 @@ def run(cmd):
 def compile_and_link(scratch, name, source):
     """Returns (program, None) or (None, what went wrong)."""
     objects = [os.path.join("tests/sim", f) for f in sorted(os.listdir(os.path.join(BUILD, "tests/sim")))
-               if f.endswith(".o") and f != "replay.o"]  # another program's main
+               if f.endswith(".o") and f != "replay.o" and "-" not in f]  # of other programs
     cc, flags = shlex.split(os.environ["CC"]), shlex.split(os.environ["MUTANT_FLAGS"])
     program, extra = os.path.join(scratch, name), []
     if source is not None:
