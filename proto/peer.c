@@ -529,7 +529,7 @@ static void data_apply(struct engine *e, struct peer *p, const struct wire_data 
 		}
 		it.version += it.rec.delta;
 		it.hash = a->hash[i];
-		if (it.version <= p->covered) {
+		if (it.version <= max_u64(p->covered, p->proof[cache_bucket(it.hash)])) {
 			e->count.records_ignored++; /* R9 */
 			continue;
 		}
@@ -628,6 +628,7 @@ void peer_resync(struct engine *e, struct peer *p, usec_t now)
 
 void peer_drop_flow(struct engine *e, struct peer *p, struct rec *r)
 {
+	p->proof[cache_bucket(r->hash)] = 0;
 	mirror_remove(e, p, r, GONE_OLD, 0, false, e->now);
 	p->in_sync = false;
 	p->lapsed = true; /* what its return brings again is no divergence */

@@ -128,6 +128,20 @@ void quarantine_age(struct engine *e, const struct peer *p)
 	}
 }
 
+void quarantine_proven(struct engine *e, struct peer *p, unsigned int bucket)
+{
+	for (unsigned int i = 0; i < e->quarantine.count; i++) {
+		struct poison *x = &e->quarantine.poison[i];
+		struct aside *a = &x->aside[p->index];
+
+		if (!a->held || !a->old ||
+		    cache_bucket(cache_hash(p->mirror, x->key, x->len)) != bucket)
+			continue;
+		a->old = false;
+		p->old_count--;
+	}
+}
+
 void quarantine_forget(struct engine *e, const struct peer *p)
 {
 	for (unsigned int i = 0; i < e->quarantine.count; i++)

@@ -45,8 +45,10 @@ bool quarantine_event(struct engine *e, const uint8_t *key, size_t keylen);
 bool quarantine_take(struct engine *e, struct peer *p, const struct item *it);
 bool quarantine_list(struct engine *e, struct peer *p, const struct item *it);
 void quarantine_sweep(struct engine *e, struct peer *p, const struct wire_list *m);
-void quarantine_age(struct engine *e, const struct peer *p);    /* all of p's is old from now on */
-void quarantine_forget(struct engine *e, const struct peer *p); /* p's is no more */
+void quarantine_age(struct engine *e, const struct peer *p); /* all of p's is old from now on */
+void quarantine_proven(struct engine *e, struct peer *p,
+		       unsigned int bucket);                            /* none of it is old */
+void quarantine_forget(struct engine *e, const struct peer *p);         /* p's is no more */
 uint32_t quarantine_held(const struct engine *e, const struct peer *p); /* flows of p set aside */
 /* What they add to the digests of p's mirror. */
 uint64_t quarantine_digest(const struct engine *e, const struct peer *p);

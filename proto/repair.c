@@ -159,7 +159,8 @@ int peer_list(struct engine *e, struct peer *p, struct wire_buf *b, usec_t now)
 	wire_get_list(b, &m);
 	if (b->err)
 		return mirror_drop_of(b->err);
-	if (!p->complete || m.version < p->covered || cache_bucket(m.lo) != cache_bucket(m.hi_incl))
+	if (!p->complete || m.version < max_u64(p->covered, p->proof[cache_bucket(m.lo)]) ||
+	    cache_bucket(m.lo) != cache_bucket(m.hi_incl))
 		return -DROP_STALE;
 	mark_peer(e, p);
 	rc = list_check(e, p, &m, *b);
@@ -191,6 +192,27 @@ void repair_list_want(struct peer *p, unsigned int bucket)
 	p->list_map[bucket / 64] |= bit;
 }
 
+/* The bucket is what the owner has at that version. What it holds as old is of this epoch, then:
+ * the digest is one of versions too. */
+static void bucket_proven(struct engine *e, struct peer *p, unsigned int bucket, uint64_t version)
+{
+	p->proof[bucket] = max_u64(p->proof[bucket], version);
+	if (!p->old_count)
+		return;
+	quarantine_proven(e, p, bucket);
+	for (uint32_t pos = bucket << 22, end;; pos = end + 1) {
+		for (struct rec *r = cache_chain(p->mirror, pos, &end); r;
+		     r = cache_chain_next(p->mirror, r)) {
+			if (r->tomb || r->gen == p->gen || cache_bucket(r->hash) != bucket)
+				continue;
+			r->gen = p->gen;
+			p->old_count--;
+		}
+		if (end >= (bucket << 22 | BUCKET_MASK))
+			return;
+	}
+}
+
 int peer_vector(struct engine *e, struct peer *p, struct wire_buf *b, usec_t now)
 {
 	struct wire_vector m;
@@ -204,7 +226,7 @@ int peer_vector(struct engine *e, struct peer *p, struct wire_buf *b, usec_t now
 			break;
 		ours = cache_bucket_digest(p->mirror, i) + quarantine_bucket_digest(e, p, i);
 		if (ours == digest) {
-			p->proof[i] = max_u64(p->proof[i], m.version);
+			bucket_proven(e, p, i, m.version);
 		} else if (p->covered >= last && p->changed[i] <= m.version) {
 			repair_list_want(p, i);
 			e->count.buckets_unequal++;
