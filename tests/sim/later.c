@@ -144,18 +144,29 @@ static bool put_body(struct sim *s, struct wire_buf *out, struct wire_buf *in)
 	return refused;
 }
 
+/* What a later version knows to be the room of a datagram: all that listen can take it (R51). */
+static size_t room_of(const struct sim *s)
+{
+	size_t room = WIRE_DGRAM_MAX;
+
+	for (unsigned int n = 0; n < s->p.nodes; n++)
+		if (s->node[n].conf.dgram_max < room)
+			room = s->node[n].conf.dgram_max;
+	return room;
+}
+
 enum packet_kind later_send(struct sim *s, int n, uint8_t *pkt, size_t *len)
 {
 	uint8_t buf[WIRE_DGRAM_MAX];
 	struct wire_buf out, in;
-	size_t opened, room = s->node[n].conf.dgram_max;
+	size_t opened;
 	enum packet_kind kind = PKT_PLAIN;
 
 	if (!(s->later & 1u << n))
 		return PKT_PLAIN;
 	opened = peek_open(s->node[n].e, pkt, *len);
 	wire_init(&in, pkt, opened);
-	wire_init(&out, buf, room - (*len - opened));
+	wire_init(&out, buf, room_of(s) - (*len - opened));
 	wire_put_bytes(&out, pkt, WIRE_HEAD_LEN);
 	in.at = WIRE_HEAD_LEN;
 	if (put_body(s, &out, &in))
