@@ -382,14 +382,8 @@ static void promote(struct sim *s, int n)
 	if (n != s->carrier_next)
 		return;
 	s->carrier = n;
-	if (s->node[n].e && s->node[n].failover.armed) {
-		bool ready = own_is_ready(s, n);
-
-		s->node[n].failover.ready = ready;
-		s->node[n].failover.opened = 0;
-		s->count.ready_promotes += ready;
-		s->count.unready_promotes += !ready;
-	}
+	if (s->node[n].e && s->node[n].failover.armed)
+		own_promote(s, n);
 	verb(s, n, CMD_PROMOTE, "promote");
 	if (s->node[n].e)
 		s->node[n].failover.serial = engine_commit(s->node[n].e)->serial;

@@ -213,7 +213,7 @@ static bool work_waits(const struct sim *s, int n, unsigned int i)
 }
 
 /* The daemon's whole judgement of node n, with what the fake kernel tells of itself. */
-bool own_is_ready(struct sim *s, int n)
+static bool is_ready(struct sim *s, int n)
 {
 	const struct node *node = &s->node[n];
 	struct ready_facts f = { .count = node->k.count,
@@ -234,14 +234,46 @@ bool own_is_ready(struct sim *s, int n)
 	return r.ready && st.role == ROLE_BACKUP; /* a primary is by its role */
 }
 
+static bool is_held(const struct sim *s, int n, unsigned int i)
+{
+	struct peek_rec r;
+
+	for (unsigned int k = 0; k < s->p.nodes - 1; k++)
+		if (peek_mirror(s->node[n].e, k, &s->conn[i].key, &r) && !r.tomb)
+			return true;
+	return false;
+}
+
+/* A promote begins at node n: was it ready, and for what? */
+void own_promote(struct sim *s, int n)
+{
+	struct failover_check *f = &s->node[n].failover;
+
+	f->ready = is_ready(s, n);
+	f->opened = 0;
+	for (unsigned int i = 0; i < s->p.keys; i++)
+		f->held[i] = is_held(s, n, i);
+	s->count.ready_promotes += f->ready;
+	s->count.unready_promotes += !f->ready;
+}
+
+/* Was the node told of more flows since? It had no room for them to promise. */
+static bool told_more(const struct sim *s, int n)
+{
+	for (unsigned int i = 0; i < s->p.keys; i++)
+		if (!s->node[n].failover.held[i] && is_held(s, n, i))
+			return true;
+	return false;
+}
+
 /* Could a promote have been refused what it had to write? Not for want of room, if the node said
- * that it was ready, and no packet has made an entry here since. */
+ * that it was ready, and since then no packet has made an entry here and no peer told of a flow. */
 static bool may_refuse(const struct sim *s, int n)
 {
 	const struct failover_check *f = &s->node[n].failover;
 
 	return s->p.refuse || clashes(s, n) ||
-	       (s->p.table_max < KEYS_MAX && (!f->ready || f->opened));
+	       (s->p.table_max < KEYS_MAX && (!f->ready || f->opened || told_more(s, n)));
 }
 
 /* After each turn of a daemon: is its promote done, and is all there? What an event has undone

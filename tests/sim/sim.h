@@ -188,6 +188,7 @@ struct failover_check { /* I6: what must be in this kernel once the promote is d
 	int from;
 	bool ready;          /* it said, as its promote began, that nothing would be lost */
 	unsigned int opened; /* entries that packets made here since */
+	bool held[KEYS_MAX]; /* flows that peers had told then */
 	uint64_t serial;
 	usec_t expire_at[KEYS_MAX]; /* 0 = not demanded */
 	bool forced[KEYS_MAX];      /* its owner's kernel ended it as the address left */
@@ -470,7 +471,7 @@ void own_check_kinds(struct sim *s, int n);
 void own_arm_failover(struct sim *s, int from, int to);
 void own_unheard(struct sim *s, int n); /* events of n were lost */
 void own_untold(struct sim *s, int n);  /* n cannot tell how its flows ended */
-bool own_is_ready(struct sim *s, int n);
+void own_promote(struct sim *s, int n);
 void own_check_failover(struct sim *s, int n);
 const char *own_settled(struct sim *s); /* NULL, or what is not yet as it must be at the end */
 
