@@ -234,14 +234,20 @@ static bool is_ready(struct sim *s, int n)
 	return r.ready && st.role == ROLE_BACKUP; /* a primary is by its role */
 }
 
-static bool is_held(const struct sim *s, int n, unsigned int i)
+/* Has a peer told node n of flow i? *in_kernel: and n takes it to be in its kernel. */
+static bool is_held(const struct sim *s, int n, unsigned int i, bool *in_kernel)
 {
+	bool held = false;
 	struct peek_rec r;
 
-	for (unsigned int k = 0; k < s->p.nodes - 1; k++)
-		if (peek_mirror(s->node[n].e, k, &s->conn[i].key, &r) && !r.tomb)
-			return true;
-	return false;
+	*in_kernel = false;
+	for (unsigned int k = 0; k < s->p.nodes - 1; k++) {
+		if (!peek_mirror(s->node[n].e, k, &s->conn[i].key, &r) || r.tomb)
+			continue;
+		held = true;
+		*in_kernel |= r.in_kernel;
+	}
+	return held;
 }
 
 /* A promote begins at node n: was it ready, and for what? */
@@ -251,8 +257,13 @@ void own_promote(struct sim *s, int n)
 
 	f->ready = is_ready(s, n);
 	f->opened = 0;
-	for (unsigned int i = 0; i < s->p.keys; i++)
-		f->held[i] = is_held(s, n, i);
+	f->unread = false;
+	for (unsigned int i = 0; i < s->p.keys; i++) {
+		bool in_kernel;
+
+		f->held[i] = is_held(s, n, i, &in_kernel);
+		f->unread |= in_kernel && !s->node[n].k.ent[i].present;
+	}
 	s->count.ready_promotes += f->ready;
 	s->count.unready_promotes += !f->ready;
 }
@@ -260,20 +271,24 @@ void own_promote(struct sim *s, int n)
 /* Was the node told of more flows since? It had no room for them to promise. */
 static bool told_more(const struct sim *s, int n)
 {
+	bool in_kernel;
+
 	for (unsigned int i = 0; i < s->p.keys; i++)
-		if (!s->node[n].failover.held[i] && is_held(s, n, i))
+		if (!s->node[n].failover.held[i] && is_held(s, n, i, &in_kernel))
 			return true;
 	return false;
 }
 
 /* Could a promote have been refused what it had to write? Not for want of room, if the node said
- * that it was ready, and since then no packet has made an entry here and no peer told of a flow. */
+ * that it was ready and had read all ends, and since then no packet has made an entry here and no
+ * peer told of a flow. */
 static bool may_refuse(const struct sim *s, int n)
 {
 	const struct failover_check *f = &s->node[n].failover;
 
 	return s->p.refuse || clashes(s, n) ||
-	       (s->p.table_max < KEYS_MAX && (!f->ready || f->opened || told_more(s, n)));
+	       (s->p.table_max < KEYS_MAX &&
+		(!f->ready || f->opened || f->unread || told_more(s, n)));
 }
 
 /* After each turn of a daemon: is its promote done, and is all there? What an event has undone

@@ -189,6 +189,7 @@ struct failover_check { /* I6: what must be in this kernel once the promote is d
 	bool ready;          /* it said, as its promote began, that nothing would be lost */
 	unsigned int opened; /* entries that packets made here since */
 	bool held[KEYS_MAX]; /* flows that peers had told then */
+	bool unread;         /* the end of a copy had not been read yet, its place was free */
 	uint64_t serial;
 	usec_t expire_at[KEYS_MAX]; /* 0 = not demanded */
 	bool forced[KEYS_MAX];      /* its owner's kernel ended it as the address left */
