@@ -63,9 +63,13 @@ static void adopt_got(struct engine *e, const struct rec *r, const struct flow *
 	bool told = r->written_s || (r->flags & (F_KERN | F_CHECK)) == (F_KERN | F_CHECK);
 	uint8_t body[FLOW_PACKED_MAX];
 	size_t len = got ? flow_pack(got, body) : 0;
-	struct rec *own;
+	struct rec *own = own_find(e, r->body, r->keylen, r->hash);
 
 	e->count.touched += touched;
+	if (own) { /* by an earlier result of the same batch */
+		own->flags |= touched ? F_TOUCHED : 0;
+		return;
+	}
 	own = own_adopt(e, got ? body : r->body, got ? len : r->len, r->keylen, r->hash,
 			r->written_s, touched, now);
 	if (!own)
@@ -284,9 +288,19 @@ static bool adopts(const struct engine *e)
 	return e->role == ROLE_PRIMARY && e->commit.running && e->commit.promote;
 }
 
+/* Was the operation made for a copy, which an earlier result of the same batch made ours or another
+ * peer's? Then this one says nothing of it. */
+static bool overtaken(const struct engine_op *op, const struct rec *r)
+{
+	return !(r->flags & F_KERN) &&
+	       (op->tag == TAG_SWEEP || op->type == OP_REFRESH || op->type == OP_UPDATE);
+}
+
 static void copy_result(struct engine *e, struct peer *p, const struct engine_op *op, struct rec *r,
 			int err, const struct flow *got, usec_t now)
 {
+	if (overtaken(op, r))
+		return;
 	switch (op->tag) {
 	case TAG_CHECK:
 		check_result(e, p, r, err, got, now);
