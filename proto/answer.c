@@ -154,8 +154,13 @@ static void check_result(struct engine *e, struct peer *p, struct rec *r, int er
 	if (!s)
 		return;
 	len = flow_pack(got, body); /* as it is there, not as the peer knows it */
-	(void)cache_put(e->strays, body, len, r->keylen, r->hash); /* else the peer's word stands */
-	own_stale_later(e, p, r, now);
+	s = cache_put(e->strays, body, len, r->keylen, r->hash);
+	if (s && entry_was_touched(e, s, now)) { /* its events were lost */
+		e->count.touched++;
+		patrol_adopt(e, s, now);
+		return;
+	}
+	own_stale_later(e, p, r, now); /* without s the peer's word stands */
 }
 
 static void refresh_result(struct engine *e, struct peer *p, struct rec *r,

@@ -305,6 +305,14 @@ static bool looks_held(const struct engine *e, const struct rec *s, usec_t now)
 	       s->written_s <= to_s(now) + t.hold_s + 1;
 }
 
+bool entry_was_touched(const struct engine *e, const struct rec *s, usec_t now)
+{
+	struct rec_timer t = rec_timer(e, s);
+
+	return t.kind == FLOW_TIMER_LIVE && t.full_s > t.hold_s &&
+	       s->written_s > to_s(now) + t.hold_s + 1;
+}
+
 /* An entry of unknown origin, whose claim was not settled yet: it goes when the claim would have
  * been settled, if no packet shows until then that it is our own (R40). */
 static void unknown_dies(struct engine *e, const struct peer *p, const struct rec *r, usec_t now)

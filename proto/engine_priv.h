@@ -210,6 +210,9 @@ struct rec *stray_find(struct engine *e, const uint8_t *key, size_t keylen,
 		       uint32_t hash); /* live one or NULL */
 struct rec *stray_put(struct engine *e, const struct rec *r, uint16_t flags, uint32_t deadline_s);
 struct rec *unknown_find(struct engine *e, const struct rec *r);
+/* Is the timer of a stray, as it was read, longer than any that a backup writes? A packet set it.
+ */
+bool entry_was_touched(const struct engine *e, const struct rec *s, usec_t now);
 void stray_del(struct engine *e, struct rec *r);
 void own_maybe_mute(struct engine *e, struct rec *r);
 /* What the policy excludes is not ours (R62). If a peer announces it, the entry stands for that
