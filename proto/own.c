@@ -438,6 +438,8 @@ static void event_set(struct engine *e, enum engine_kern_event event, const stru
 	bool unlike = false;
 	struct flow cur;
 
+	if (event == KERN_NEW && !portid && (f->has & FLOW_HAS_MASTER) && !f->key.expect)
+		expect_used(e, f);
 	if (r) {
 		event_own(e, event, f, r, portid, now);
 		return;
@@ -471,8 +473,6 @@ static void event_set(struct engine *e, enum engine_kern_event event, const stru
 		event_partial(e, f, k, now);
 		return;
 	}
-	if (event == KERN_NEW && !portid && (f->has & FLOW_HAS_MASTER) && !f->key.expect)
-		expect_used(e, f);
 	own_adopt_flow(e, f, k, 0, true, now);
 }
 
