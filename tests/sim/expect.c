@@ -121,8 +121,9 @@ void expect_check(struct sim *s, int n, unsigned int i)
 	if (!c->used_version || c->used_on != n || held_versions(s, n, i) != c->used_version ||
 	    s->now < s->node[n].unheard_to || k->overrun)
 		return;
-	if (s->node[n].poison[i + 1])
-		return; /* of what is set aside nothing is looked at, not what announced it either */
+	/* Of what is set aside nothing is looked at, not what announced it either. */
+	if (s->node[n].poison[i + 1] || s->flipped)
+		return;
 	for (unsigned int j = 0; j < k->ev_count; j++)
 		if (world_key(s, &k->ev[(k->ev_at + j) % EVENTS_MAX].f.key) == (int)i + 1)
 			return; /* it has not read yet what came */
