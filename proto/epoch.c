@@ -88,6 +88,7 @@ static void mirror_unproven(struct engine *e, struct peer *p)
 
 static void tables_take(struct engine *e, const struct peer *from, bool settled)
 {
+	scrub_tables(e); /* hashed anew, what flipped would look right for ever */
 	seal_tables_set(&e->seal, from->tables);
 	cache_rehash(e->local, e->seal.group, e->seal.digest);
 	cache_rehash(e->strays, e->seal.group, e->seal.digest);

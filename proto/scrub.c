@@ -223,6 +223,13 @@ static void next_bucket(struct engine *e)
 	e->count.scrub_rounds++;
 }
 
+void scrub_tables(struct engine *e)
+{
+	for (unsigned int table = 0; table < TABLES; table++)
+		for (unsigned int i = 0; table_of(e, table) && i < WIRE_BUCKETS; i++)
+			scrub_bucket(e, table, i);
+}
+
 /* How many buckets are due. All tables have their share, those of peers that do not exist too. */
 static uint64_t due(struct engine *e, usec_t now)
 {
