@@ -26,7 +26,8 @@ static void dump_own(struct engine *e, struct rec *r, const struct flow *f, usec
 /* An entry that no event and no peer told us of. */
 static void dump_unknown(struct engine *e, const struct flow *f, const struct key *k, usec_t now)
 {
-	/* Where an event may be missing for good, TCP's first state is no reason to wait (R65, R76). */
+	/* Where an event may be missing for good, TCP's first state is no reason to wait (R65,
+	 * R76). */
 	bool early = !e->complete || e->scrub.reread == REREAD_RUNNING;
 	uint8_t body[FLOW_PACKED_MAX];
 	struct rec *r;
