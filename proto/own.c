@@ -430,6 +430,15 @@ static void event_own(struct engine *e, enum engine_kern_event event, const stru
 	own_update(e, r, f, event == KERN_NEW, now);
 }
 
+/* Ours by an event. What is excluded as the event has it may not be so as a dump under way read it
+ * before. */
+static void event_adopt(struct engine *e, const struct flow *f, const struct key *k,
+			uint32_t deadline_s, usec_t now)
+{
+	if (!own_adopt_flow(e, f, k, deadline_s, true, now))
+		own_dump_forget(e, k->p, k->len, k->hash, f->id);
+}
+
 static void event_set(struct engine *e, enum engine_kern_event event, const struct flow *f,
 		      const struct key *k, uint32_t portid, usec_t now)
 {
@@ -452,14 +461,15 @@ static void event_set(struct engine *e, enum engine_kern_event event, const stru
 	if (r && event == KERN_UPDATE && (!p || r->written_s)) {
 		if (flow_unpack(r->body, r->len, &cur))
 			return; /* was checked before it was stored */
-		/* Of an earlier life, or the peer's newest word was not written yet? */
-		unlike = ((f->has & FLOW_HAS_STATUS) &&
+		/* Of an earlier life, whose end a filter may have withheld (R66), or the peer's
+		 * newest word was not written yet? */
+		unlike = e->fluid ||
+			 ((f->has & FLOW_HAS_STATUS) &&
 			  (cur.status & ~f->status & FLOW_STATUS_LASTING)) ||
 			 (p && (r->list == CACHE_LIST_WORK || r->list == CACHE_LIST_AGE));
 		flow_merge(&cur, f);
 		if (!unlike) {
-			own_adopt_flow(e, &cur, k, r->flags & F_UNKNOWN ? 0 : r->written_s, true,
-				       now);
+			event_adopt(e, &cur, k, r->flags & F_UNKNOWN ? 0 : r->written_s, now);
 			return;
 		}
 	}
@@ -473,7 +483,7 @@ static void event_set(struct engine *e, enum engine_kern_event event, const stru
 		event_partial(e, f, k, now);
 		return;
 	}
-	own_adopt_flow(e, f, k, 0, true, now);
+	event_adopt(e, f, k, 0, now);
 }
 
 void own_event(struct engine *e, enum engine_kern_event event, const struct flow *f,

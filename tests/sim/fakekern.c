@@ -225,6 +225,7 @@ static int op_update(struct sim *s, int n, unsigned int i, const struct engine_o
 		return -EINVAL; /* nothing but its timer can be changed */
 	if (!fk_alive(s, n, i))
 		return -ENOENT;
+	t->overtook |= overtakes(s, n, i);
 	t->f.status |= op->flow.status & FLOW_STATUS_MASK;
 	t->f.mark = op->flow.mark;
 	if (t->f.key.proto == 6)

@@ -130,8 +130,8 @@ struct conn {
 
 /* ---- A fake kernel ---- */
 struct kent {
-	bool overtook;             /* made while events of an earlier one waited */
-	bool raced;                /* made by a replacement that overtook events */
+	bool overtook; /* made, or written, while events of it or an earlier one waited */
+	bool raced;    /* made by a replacement that overtook events */
 	bool present, mute, wrote; /* wrote: the last word on the timer was a write of the daemon */
 	struct flow f;
 	usec_t expire_at;
