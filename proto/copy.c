@@ -273,8 +273,11 @@ static void copy_left(struct engine *e, struct peer *p, struct rec *r, enum gone
 		return;
 	}
 	copy_clear(p, r);
-	if (!deadline_s) /* let_go: the kernel's own, and not as the peer said */
+	if (!deadline_s) { /* let_go: the kernel's own, and not as the peer said */
+		if (flow_is_expect(r->body))
+			expect_wait(e, r->body, r->len, r->keylen, r->hash);
 		return;
+	}
 	if (e->role == ROLE_PRIMARY && (how == GONE_FORCED || how == GONE_OLD)) {
 		if (!scope_wants_body(e, r->body, r->len))
 			return; /* not to be let go to the record that leaves */

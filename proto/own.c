@@ -411,6 +411,7 @@ static void event_partial(struct engine *e, const struct flow *f, const struct k
 		limit_reached(e, &e->limited, NULL);
 		return;
 	}
+	cache_list_del(e->strays, s); /* of what ended as a dump ran */
 	s->flags = F_KERN | F_CHECK;
 	s->gen = e->dump.gen;
 	if (!f->key.expect || !reread_put(e, s, TAG_PARTIAL, now))

@@ -68,6 +68,9 @@ bool scope_visit(struct engine *e, unsigned int table, struct rec *r)
 		scope_withdraw(e, r);
 	else
 		stray_del(e, r);
+	/* What events were lost of might be included now; the dump under way would not bring it
+	 * back, for to it what is not ours any more has ended. */
+	e->dump.wanted |= e->dump.running && e->dump.lossy;
 	return true;
 }
 
