@@ -550,10 +550,11 @@ bool audit_is_busy(const struct engine *e)
 	return e->audit.state == AUDIT_DUMPS || e->audit.state == AUDIT_WALKS;
 }
 
+/* Of what a new policy excludes no end is told any more; the patrol withdraws it first. */
 static bool may_begin(const struct engine *e)
 {
 	return e->audit.state == AUDIT_WANTED && e->complete && !e->dump.wanted &&
-	       !e->dump.running && !e->dump.sweeping;
+	       !e->dump.running && !e->dump.sweeping && e->patrol.round >= e->patrol.policy_to;
 }
 
 static bool begin(struct engine *e, usec_t now)

@@ -205,6 +205,7 @@ void engine_kern(struct engine *e, enum engine_kern_event event, const struct fl
 		audit_overrun(e);
 		break;
 	case KERN_DRAINED:
+		e->dump.drain = false;
 		audit_drained(e, now);
 		break;
 	}
@@ -212,7 +213,7 @@ void engine_kern(struct engine *e, enum engine_kern_event event, const struct fl
 
 bool engine_wants_drained(const struct engine *e, usec_t now)
 {
-	return audit_wants_drained(e, now);
+	return e->dump.drain || audit_wants_drained(e, now);
 }
 
 /* ---- In: the network ---- */

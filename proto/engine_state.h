@@ -225,6 +225,7 @@ struct peer {
 struct dump {
 	bool wanted, running, sweeping;
 	bool overran; /* events were lost since the last dump began */
+	bool drain;   /* not before all events that wait were read */
 	bool lossy;   /* made after an overrun: what it finds gone ended in any way */
 	bool audit;   /* it changes nothing: audit.c */
 	bool spoilt;  /* more ended meanwhile than may be remembered: it fails at its end */

@@ -570,7 +570,7 @@ static void dump_begin(struct engine *e, bool audit, usec_t now)
 bool patrol_op(struct engine *e, struct engine_op *op, usec_t now)
 {
 	if (e->dump.wanted && !e->dump.running && !e->dump.sweeping && !audit_is_busy(e) &&
-	    now >= e->dump.at) {
+	    now >= e->dump.at && !e->dump.drain) {
 		e->dump.wanted = false;
 		e->dump.lossy = e->dump.overran;
 		e->dump.overran = false;

@@ -92,8 +92,10 @@ bool engine_policy(struct engine *e, const struct policy_conf *conf, usec_t now)
 	e->now = now;
 	patrol_urgent(e, now);
 	e->patrol.policy_to = e->patrol.urgent_to;
+	audit_restart(e);
 	if (!e->dump.wanted)
 		e->dump.at = now;
 	e->dump.wanted = true;
+	e->dump.drain = true; /* what was queued before the filter changed is older than the dump */
 	return true;
 }
