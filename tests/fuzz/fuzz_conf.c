@@ -3,24 +3,29 @@
  * A configuration file, in memory. One that is refused says why; one that loads prints to a file
  * that loads to the same configuration, differs from itself in nothing, and makes an engine's
  * configuration within its bounds. Files that include others are left out, so that an input means
- * the same on every machine.
+ * the same on every machine. Every input is a key file besides: what is 32 bytes or 64 digits is
+ * read as these, what is anything else is refused.
  *
- * Decoders: daemon/conf.c daemon/conf_policy.c
+ * Decoders: daemon/conf.c daemon/conf_policy.c daemon/conf_keys.c
  * Built of: daemon/conf*.c proto/[a-z]*.c -lconfig
  */
 #include "fuzz.h"
 
 #include <assert.h>
+#include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sysexits.h>
 #include <unistd.h>
 
 #include "conf.h"
 
 #define PATH_LEN 64
+#define KEY_LEN 32
+#define MODE_FROM 100 /* bytes of a file that is no key whatever its mode */
 
 /* libconfig forgets a string or two when it meets an error of syntax. The unit tests look for leaks
  * of ours. */
@@ -89,12 +94,50 @@ static void check_engine(const struct conf *conf)
 	assert(!memcmp(&live, conf, sizeof(live)));
 }
 
+/* The key that the bytes are, if they are one: what conf_keys must come to. */
+static bool is_key(const uint8_t *p, size_t len, uint8_t key[KEY_LEN])
+{
+	char digits[2 * KEY_LEN + 1];
+	size_t n;
+
+	if (len == KEY_LEN) {
+		memcpy(key, p, KEY_LEN);
+		return true;
+	}
+	if (len != 2 * KEY_LEN && (len != 2 * KEY_LEN + 1 || p[2 * KEY_LEN] != '\n'))
+		return false;
+	memcpy(digits, p, 2 * KEY_LEN);
+	digits[2 * KEY_LEN] = '\0';
+	return !sodium_hex2bin(key, KEY_LEN, digits, 2 * KEY_LEN, NULL, &n, NULL) && n == KEY_LEN;
+}
+
+/* The bytes as a key file. Its mode is their number, so that those of the wrong mode are too. */
+static void check_key(const uint8_t *p, size_t len)
+{
+	uint8_t keys[ENGINE_KEYS_MAX][KEY_LEN], key[KEY_LEN];
+	mode_t mode = len > MODE_FROM ? 0600 | (len & 077) : 0600;
+	struct conf conf = { .key_count = 1 };
+	char *said = NULL, path[PATH_LEN];
+	size_t said_len = 0;
+	FILE *err = open_memstream(&said, &said_len);
+	int fd = file_of(p, len, path), rc;
+
+	assert(err && !fchmod(fd, mode));
+	memcpy(conf.key_files[0], path, sizeof(path));
+	rc = conf_keys(&conf, keys, err);
+	assert(!fclose(err) && !close(fd));
+	assert((rc == 0) == is_key(p, len, key) && (rc == 0) == (*said == '\0'));
+	assert(rc || !memcmp(keys[0], key, KEY_LEN));
+	free(said);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct conf conf = { 0 };
 	char *said = NULL;
 	int rc;
 
+	check_key(data, size);
 	if (memmem(data, size, "@include", 8))
 		return 0;
 	rc = load(&conf, data, size, &said);

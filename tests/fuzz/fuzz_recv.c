@@ -4,7 +4,9 @@
  * That is bytes of his own, and what he recorded: genuine datagrams of the peer and of the node
  * itself, whole, changed, cut short, sealed under another key or of an epoch that nobody agreed.
  * All of it must be dropped, and nothing of the engine may be another afterwards but the counters
- * of drops, and when it says HELLO next (R31 of PROTOCOL.md).
+ * of drops, and when it says HELLO next (R31 of PROTOCOL.md). Meanwhile the peer says more, with
+ * gaps in his counter. A group without a key tells all of these too, by their sum: what it cannot
+ * tell is a sum made on purpose.
  *
  * Decoders: proto/seal.c
  * Built of: tests/fuzz/bed.c tests/fuzz/bed_check.c proto/[a-z]*.c
@@ -21,6 +23,7 @@
 
 #define STEPS_MAX 50
 #define RECORDED_MAX 8
+#define GAP_MAX 9000 /* more than the window of counters */
 
 struct record {
 	uint8_t pkt[BED_PKT_MAX];
@@ -29,7 +32,7 @@ struct record {
 
 struct eavesdropper {
 	struct bed bed;
-	struct record record[RECORDED_MAX]; /* that the engine took, or sent */
+	struct record record[RECORDED_MAX]; /* the last that the engine took, or sent */
 	unsigned int count;
 	struct engine before;
 };
@@ -78,16 +81,16 @@ static void refuse(struct eavesdropper *v, const uint8_t *p, size_t len)
 
 static void record(struct eavesdropper *v, const uint8_t *pkt, size_t len)
 {
-	struct record *r = &v->record[v->count];
+	struct record *r = &v->record[v->count % RECORDED_MAX];
 
-	if (v->count == RECORDED_MAX || len > sizeof(r->pkt))
+	if (len > sizeof(r->pkt))
 		return;
 	memcpy(r->pkt, pkt, len);
 	r->len = len;
 	v->count++;
 }
 
-static void peer_says(struct eavesdropper *v, unsigned int pen, bool bye)
+static void peer_says(struct eavesdropper *v, unsigned int pen, bool bye, unsigned int gap)
 {
 	struct wire_data m = { .from = 0, .to = 8, .head = 8 };
 	struct pen *p = &v->bed.pen[pen];
@@ -97,6 +100,7 @@ static void peer_says(struct eavesdropper *v, unsigned int pen, bool bye)
 	struct flow f;
 	size_t len;
 
+	p->head.counter += gap;
 	bed_head(&v->bed, pen, &w, pkt);
 	if (bye) {
 		wire_put_u8(&w, WIRE_BYE);
@@ -191,9 +195,9 @@ static void step(struct eavesdropper *v)
 {
 	struct fuzz_in *in = &v->bed.in;
 	uint8_t what = in_u8(in);
-	const struct record *r = &v->record[in_u8(in) % v->count];
+	const struct record *r = &v->record[in_u8(in) % min_u64(v->count, RECORDED_MAX)];
 
-	switch (what % 6) {
+	switch (what % 7) {
 	case 0:
 		own_bytes(v);
 		break;
@@ -209,6 +213,9 @@ static void step(struct eavesdropper *v)
 	case 4:
 		with_another_head(v, r);
 		break;
+	case 5:
+		peer_says(v, 0, false, in_u16(in) % GAP_MAX);
+		break;
 	default:
 		another_key(v);
 		break;
@@ -222,11 +229,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	assert(v);
 	v->count = 0;
-	bed_init(&v->bed, data + (size > 0), size - (size > 0), (enum bed_seal)(1 + mode % 3), true,
+	bed_init(&v->bed, data + (size > 0), size - (size > 0), (enum bed_seal)(mode % 4), true,
 		 ROLE_BACKUP);
 	bed_meet(&v->bed);
-	peer_says(v, 0, false);
-	peer_says(v, 2, true); /* of an epoch that was never agreed */
+	peer_says(v, 0, false, 0);
+	peer_says(v, 2, true, 0); /* of an epoch that was never agreed */
 	we_say(v);
 	assert(v->count > 3);
 	for (unsigned int i = 0; i < STEPS_MAX && !in_over(&v->bed.in); i++)

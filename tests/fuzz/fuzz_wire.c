@@ -2,9 +2,10 @@
 /*
  * Feeds a datagram, opened, to the decoders of the header, of its message and of its records and
  * flows. Beyond "no read past the end" it asserts that flows and keys have one form: what unpacks
- * packs to the same bytes.
+ * packs to the same bytes, also by way of a merge. And whatever state a sender claims for a flow,
+ * it has a timeout.
  *
- * Decoders: proto/flow_attrs.c
+ * Decoders: proto/flow.c proto/flow_attrs.c
  * Built of: proto/flow.c proto/flow_attrs.c proto/wire.c
  */
 #include "fuzz.h"
@@ -31,6 +32,32 @@ static bool has_unknown(const struct flow *f, const uint8_t *p, size_t at, size_
 	       !(body[at] & FLOW_SHAPE_ATTRS);
 }
 
+/* What is merged into nothing is itself, and so is the kernel's whole word merged into anything. */
+static void check_merge(const struct flow *f, const uint8_t *p, size_t len)
+{
+	uint8_t again[FLOW_PACKED_MAX];
+	struct flow merged = { .key = f->key }, whole;
+
+	flow_merge(&merged, f);
+	assert(flow_pack(&merged, again) == len && !memcmp(p, again, len));
+	flow_copy(&whole, f);
+	whole.has |= FLOW_HAS_ALL;
+	merged.status = merged.mark = ~0U;
+	flow_merge(&merged, &whole);
+	assert(flow_pack(&merged, again) == len && !memcmp(p, again, len));
+}
+
+static void check_timer(const struct flow *f)
+{
+	struct flow_timeouts t;
+
+	flow_timeouts_default(&t);
+	assert(flow_full_timeout(&t, f) > 0);
+	if (f->key.expect)
+		assert(flow_timer(f) == FLOW_TIMER_GIVEN && flow_is_injectable(f) &&
+		       !flow_is_closing(f) && !flow_is_partial(f));
+}
+
 static void one_flow(const uint8_t *p, size_t len)
 {
 	uint8_t again[FLOW_PACKED_MAX];
@@ -43,6 +70,8 @@ static void one_flow(const uint8_t *p, size_t len)
 	if (has_unknown(&f, p, at, len))
 		return;
 	assert(flow_pack(&f, again) == len && !memcmp(p, again, len));
+	check_merge(&f, p, len);
+	check_timer(&f);
 }
 
 static void one_key(const uint8_t *p, size_t len)
