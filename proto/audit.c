@@ -47,6 +47,21 @@ struct side {
 
 /* ---- Our side ---- */
 
+/* What peers say of a flow that is no copy: of several the one that was tried, or is to be. */
+static void find_absent(struct engine *e, const struct place *k, struct side *s)
+{
+	for (unsigned int i = 0; i < ENGINE_PEERS_MAX; i++) {
+		struct peer *p = &e->peers[i];
+		struct rec *r = p->used ? cache_find(p->mirror, k->p, k->len, k->hash) : NULL;
+
+		if (!r || r->tomb ||
+		    (s->r && !(r->flags & F_REFUSED) && r->list != CACHE_LIST_WORK))
+			continue;
+		s->r = r;
+		s->p = p;
+	}
+}
+
 static struct side side_of(struct engine *e, const struct place *k)
 {
 	struct side s = { .is = SIDE_OWN, .r = own_find(e, k->p, k->len, k->hash) };
@@ -62,7 +77,7 @@ static struct side side_of(struct engine *e, const struct place *k)
 	if (s.r)
 		return s;
 	s.is = SIDE_ABSENT;
-	s.r = mirror_find(e, k->p, k->len, k->hash, true, &s.p);
+	find_absent(e, k, &s);
 	if (!s.r)
 		s.is = SIDE_NONE;
 	return s;

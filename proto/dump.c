@@ -88,7 +88,8 @@ static void dump_stray(struct engine *e, struct rec *r, const struct flow *f, co
 	uint32_t end_s = to_s(now) + f->timeout_s;
 	bool unknown = r->flags & F_UNKNOWN;
 	bool lost = unknown && e->scrub.reread == REREAD_RUNNING; /* our own record of it? (R76) */
-	bool touched = dump_touched(e, r, end_s, !unknown && r->gen != e->dump.gen, now);
+	bool older = r->gen != e->dump.gen; /* else its message may be older than what we wrote */
+	bool touched = (unknown || older) && dump_touched(e, r, end_s, !unknown, now);
 
 	r->gen = e->dump.gen;
 	if (r->flags & F_CHECK) /* an event came after this message was made; the entry is read */
@@ -126,11 +127,11 @@ static void dump_flow(struct engine *e, const struct flow *f, const struct key *
 	}
 	if (r && r->version > e->dump.start_version)
 		return; /* ended since the dump began: its message is older than the event */
-	if (s && !s->tomb) {
+	r = mirror_find(e, k->p, k->len, k->hash, false, &p);
+	if (s && !s->tomb && ((s->flags & F_KERN) || !r)) {
 		dump_stray(e, s, f, k, now);
 		return;
 	}
-	r = mirror_find(e, k->p, k->len, k->hash, false, &p);
 	if (!r) {
 		dump_unknown(e, f, k, now);
 		return;

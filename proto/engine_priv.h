@@ -141,7 +141,7 @@ void mirror_debt_check(struct engine *e, struct peer *p); /* is the debt paid? (
 /* scrub.c: memory that flipped. */
 void scrub_tick(struct engine *e, usec_t now);
 void scrub_all(struct engine *e);         /* all anew, at full speed */
-void scrub_tables(struct engine *e); /* every bucket of all tables, at once */
+void scrub_tables(struct engine *e);      /* every bucket of all tables, at once */
 bool scrub_busy(const struct engine *e);  /* it goes at full speed */
 bool scrub_heals(const struct engine *e); /* parts of the local half are in doubt */
 void scrub_local(struct engine *e, unsigned int bucket);

@@ -375,9 +375,8 @@ static void event_end(struct engine *e, const struct flow *f, const struct key *
 			e->dump.wanted = true;
 	} else if (r) {
 		own_gone(e, r, f, portid == 0, now);
-	} else if ((r = stray_find(e, k->p, k->len, k->hash))) {
-		if (r->flags & F_KERN)
-			stray_gone(e, r);
+	} else if ((r = stray_find(e, k->p, k->len, k->hash)) && (r->flags & F_KERN)) {
+		stray_gone(e, r);
 	} else if ((r = mirror_find(e, k->p, k->len, k->hash, false, &p))) {
 		copy_clear(p, r);
 		reinject(e, p, r);
