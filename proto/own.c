@@ -352,7 +352,7 @@ static void stray_gone(struct engine *e, struct rec *r)
 /* May it be another incarnation that ended? Ids tell same from other, not older from newer: an
  * event that was read after our own write speaks of what was there before. And of what we wrote we
  * know no id: did rather an entry end that had expired and was in our way? */
-static bool end_is_doubtful(const struct rec *r, const struct flow *f, uint32_t portid, usec_t now)
+static bool end_is_doubtful(const struct rec *r, const struct flow *f, usec_t now)
 {
 	uint64_t end_s = to_s(now) + f->timeout_s;
 
@@ -360,7 +360,7 @@ static bool end_is_doubtful(const struct rec *r, const struct flow *f, uint32_t 
 		return false;
 	if (r->aux)
 		return f->id != r->aux;
-	return !portid && (r->flags & F_ADOPTED) && (f->has & FLOW_HAS_TIMEOUT) &&
+	return (r->flags & F_ADOPTED) && (f->has & FLOW_HAS_TIMEOUT) &&
 	       end_s + END_NEAR_S < r->expire_s;
 }
 
@@ -370,7 +370,7 @@ static void event_end(struct engine *e, const struct flow *f, const struct key *
 	struct rec *r = own_find(e, k->p, k->len, k->hash);
 	struct peer *p;
 
-	if (r && end_is_doubtful(r, f, portid, now)) {
+	if (r && end_is_doubtful(r, f, now)) {
 		if (!reread_put(e, r, TAG_SWEEP, now))
 			e->dump.wanted = true;
 	} else if (r) {
