@@ -103,6 +103,16 @@ static struct rec *list_unnamed(struct peer *p, const struct wire_list *m, uint3
 	return NULL;
 }
 
+/* How did a flow end that its owner no longer names? A restarted primary owns all that its kernel
+ * has; a backup leaves out what it cannot tell from our injections, though it may live (R42), and
+ * so does every node in active-active (R74). A backup that ran on may have yielded it (R38). */
+static enum gone_how unnamed_end(const struct engine *e, const struct peer *p, bool old)
+{
+	if (old && (!(p->old_dead && p->primary) || e->conf.active_active))
+		return GONE_OLD;
+	return p->primary || e->conf.active_active ? GONE_DEAD : GONE_RELEASE;
+}
+
 /* Removes what the LIST does not name (R19, R20) and takes the marks off. Returns how many of
  * covered versions. */
 static uint64_t list_sweep(struct engine *e, struct peer *p, const struct wire_list *m, bool room,
@@ -114,15 +124,11 @@ static uint64_t list_sweep(struct engine *e, struct peer *p, const struct wire_l
 	for (uint32_t pos = m->lo, end;; pos = end + 1) {
 		while ((r = list_unnamed(p, m, pos, &end)) && room) {
 			bool old = r->gen != p->gen;
-			bool left = !(p->old_dead && p->primary) || e->conf.active_active;
 
 			/* Its end may lie between the prefix and the LIST: no divergence. */
 			repaired += !old && m->version == p->covered && r->version <= m->version;
 			e->count.list_removed++;
-			/* A restarted primary owns all that its kernel has; a backup leaves out
-			 * what it cannot tell from our injections, though it may live (R42), and
-			 * so does every node in active-active (R74). */
-			mirror_remove(e, p, r, old && left ? GONE_OLD : GONE_DEAD, m->version,
+			mirror_remove(e, p, r, unnamed_end(e, p, old), m->version,
 				      m->version > p->covered, now);
 		}
 		for (r = cache_chain(p->mirror, pos, &end); r; r = cache_chain_next(p->mirror, r))
