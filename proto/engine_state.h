@@ -313,7 +313,8 @@ struct engine {
 	bool agreed;          /* a settled peer has our tables */
 	usec_t tables_at;     /* no takeover of others before */
 	uint64_t challenge_count, challenge, challenge_old;
-	usec_t challenge_at;
+	usec_t challenge_at, challenge_old_at; /* made */
+	bool challenge_spent;                  /* the next HELLO has a new one */
 	enum engine_role role;
 	bool limited;             /* some flows of our kernel are not held for want of room */
 	bool complete, bye, gone; /* bye: to be said; gone: was said, nothing is sent after it */

@@ -67,9 +67,19 @@ int hello_unknown(struct engine *e, unsigned int endpoint, size_t len, usec_t no
 	}
 	*asked = 0;
 	e->hello_to |= 1U << endpoint;
-	if (challenge_used(e))
-		e->challenge_at = 0;
+	e->challenge_spent |= challenge_used(e);
 	return -DROP_EPOCH;
+}
+
+/* One of the last two, and young: a peer that answered an older one may be forgotten by now, and
+ * its answer would be taken again (R30, R52). */
+static bool challenge_is_open(const struct engine *e, uint64_t challenge)
+{
+	bool last = challenge == e->challenge;
+	usec_t made_at = last ? e->challenge_at : e->challenge_old_at;
+
+	return challenge /* 0: none was made yet */ && (last || challenge == e->challenge_old) &&
+	       e->now < made_at + 2 * CHALLENGE_MS * USEC_PER_MS;
 }
 
 int hello_hack(struct engine *e, const struct wire_head *h, uint8_t flags, struct wire_buf *b,
@@ -83,6 +93,8 @@ int hello_hack(struct engine *e, const struct wire_head *h, uint8_t flags, struc
 		return mirror_drop_of(b->err);
 	if (m.your_epoch != e->epoch)
 		return 0; /* the answer to another node, or to an earlier run of ours */
+	if (!challenge_is_open(e, m.challenge))
+		return -DROP_CHALLENGE;
 	rc = peer_hack(e, h, &m, endpoint, e->now);
 	if (!rc)
 		tables_look(e, peer_find(e, h->sender), &m, flags & WIRE_F_SETTLED);
@@ -128,6 +140,15 @@ static bool peer_lacking(const struct engine *e)
 	return !any;
 }
 
+static void challenge_renew(struct engine *e, usec_t now)
+{
+	e->challenge_old = e->challenge;
+	e->challenge_old_at = e->challenge_at;
+	e->challenge = make_challenge(e);
+	e->challenge_at = now;
+	e->challenge_spent = false;
+}
+
 bool hello_put(struct engine *e, struct wire_buf *b, uint32_t *to, usec_t now)
 {
 	struct wire_hello m = { .kernel_id = e->conf.kernel_id };
@@ -135,11 +156,9 @@ bool hello_put(struct engine *e, struct wire_buf *b, uint32_t *to, usec_t now)
 
 	if (!to_all && !e->hello_to)
 		return false;
-	if (!e->challenge_at || now >= e->challenge_at + CHALLENGE_MS * USEC_PER_MS) {
-		e->challenge_old = e->challenge;
-		e->challenge = make_challenge(e);
-		e->challenge_at = now;
-	}
+	if (!e->challenge || e->challenge_spent ||
+	    now >= e->challenge_at + CHALLENGE_MS * USEC_PER_MS)
+		challenge_renew(e, now);
 	m.challenge = e->challenge;
 	memcpy(m.name, e->conf.node, sizeof(m.name));
 	wire_put_hello(b, 0, &m);

@@ -286,9 +286,6 @@ int peer_hack(struct engine *e, const struct wire_head *h, const struct wire_hac
 	uint64_t asked = e->challenge_count - (m->challenge != e->challenge);
 	struct peer *p = peer_find(e, h->sender);
 
-	if (!m->challenge /* none was made yet */ ||
-	    (m->challenge != e->challenge && m->challenge != e->challenge_old))
-		return -DROP_CHALLENGE;
 	/* One challenge serves for one epoch of a peer: else the answer of its previous run, late
 	 * or recorded, would take us back. */
 	if (p && p->epoch != h->epoch && asked <= p->challenged)

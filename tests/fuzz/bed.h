@@ -55,7 +55,8 @@ struct bed {
 	struct pen pen[BED_PENS];
 	usec_t now;
 	uint64_t challenge, challenge_old; /* of the last two different HELLOs */
-	uint64_t epoch, counter;           /* of the last datagram that the engine sent */
+	usec_t challenge_at, challenge_old_at;
+	uint64_t epoch, counter; /* of the last datagram that the engine sent */
 	bool dumping;
 	unsigned int dump_at;
 	struct bed_entry entry[BED_ENTRIES];

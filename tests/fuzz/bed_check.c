@@ -42,7 +42,9 @@ static void sent_hello(struct bed *b, const struct wire_hello *m)
 	if (m->challenge == b->challenge)
 		return;
 	b->challenge_old = b->challenge;
+	b->challenge_old_at = b->challenge_at;
 	b->challenge = m->challenge;
+	b->challenge_at = b->now;
 }
 
 static void sent_vector(struct wire_buf *w)

@@ -3,7 +3,7 @@
  * The handshake, behind the seal: HELLO and HACK of more nodes than there are places, with right,
  * old, used and wrong challenges, of new and old epochs, with counters seen before, and bodies of
  * the input's own. The oracle is R30 to R33 of PROTOCOL.md: an epoch is agreed only by an answer to
- * one of the last two challenges, and one challenge brings one epoch of a node.
+ * one of the last two challenges within 4 s, and one challenge brings one epoch of a node.
  *
  * Decoders: proto/hello.c proto/epoch.c
  * Built of: tests/fuzz/bed.c tests/fuzz/bed_check.c proto/[a-z]*.c
@@ -19,6 +19,7 @@
 #include "engine_priv.h"
 
 #define STEPS_MAX 200
+#define OPEN_US (4 * USEC_PER_SEC) /* R30 */
 
 struct known { /* what we know of the engine's knowledge of a pen */
 	uint64_t epoch;
@@ -39,6 +40,13 @@ static const struct peer *peer_of(const struct party *v, unsigned int pen)
 	return NULL;
 }
 
+/* When it was first asked, if it is one of the last two. */
+static usec_t asked_at(const struct bed *b, uint64_t challenge)
+{
+	assert(challenge == b->challenge || challenge == b->challenge_old);
+	return challenge == b->challenge ? b->challenge_at : b->challenge_old_at;
+}
+
 /* Nothing but a right answer may bring an epoch. answer: a HACK that says these two was given. */
 static void judge(struct party *v, unsigned int pen, bool answer, uint64_t your_epoch,
 		  uint64_t challenge)
@@ -53,8 +61,7 @@ static void judge(struct party *v, unsigned int pen, bool answer, uint64_t your_
 			continue;
 		assert(p->epoch);
 		assert(i == pen && answer && your_epoch == v->own_epoch);
-		assert(challenge &&
-		       (challenge == v->bed.challenge || challenge == v->bed.challenge_old));
+		assert(challenge && v->bed.now < asked_at(&v->bed, challenge) + OPEN_US);
 		assert(challenge != k->challenge);
 		assert(p->epoch == v->bed.pen[i].head.epoch);
 		*k = (struct known){ p->epoch, challenge };

@@ -45,7 +45,7 @@ static void forget_allowed(struct engine *e, int rc)
 	if (rc == -DROP_EPOCH) { /* HELLO goes out earlier */
 		e->hello_to = 0;
 		memset(e->hello_asked, 0, sizeof(e->hello_asked));
-		e->challenge_at = 0;
+		e->challenge_spent = false;
 	}
 	if (rc == -DROP_SELF) { /* two nodes with one name are told of */
 		e->note_count = 0;

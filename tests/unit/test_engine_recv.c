@@ -235,6 +235,32 @@ static void test_late_hack(void **state)
 	bed_free(b);
 }
 
+/* The last challenge may be as old as the last HELLO; it is open for 4 s (R30). */
+static void test_old_challenge(void **state)
+{
+	struct bed *b = bed_pair(true);
+	const struct engine *e = b->n[0].e;
+	uint64_t count;
+
+	(void)state;
+	bed_run(b, 3000);
+	for (count = e->challenge_count; e->challenge_count == count;)
+		bed_run(b, 10);
+	for (unsigned int i = 0; i < 2; i++) {
+		struct wire_hack m = { .your_epoch = e->epoch,
+				       .challenge = e->challenge,
+				       .name = "x" };
+		struct craft c;
+
+		bed_run(b, i ? 200 : 3900);
+		assert_int_equal(m.challenge, e->challenge);
+		craft_begin(&c, STRANGER + i, 100 + i, 1);
+		wire_put_hack(&c.b, 0, &m);
+		assert_int_equal(deliver(b, &c), i ? -DROP_CHALLENGE : 0);
+	}
+	bed_free(b);
+}
+
 static void test_replay(void **state)
 {
 	struct bed *b = bed_pair(true);
@@ -602,6 +628,7 @@ int main(void)
 		cmocka_unit_test(test_unknown_epoch),
 		cmocka_unit_test(test_old_flood),
 		cmocka_unit_test(test_wrong_challenge),
+		cmocka_unit_test(test_old_challenge),
 		cmocka_unit_test(test_late_hack),
 		cmocka_unit_test(test_replay),
 		cmocka_unit_test(test_old_data),
