@@ -82,6 +82,16 @@ static void adopt_got(struct engine *e, const struct rec *r, const struct flow *
 		own_maybe_mute(e, own);
 }
 
+/* Our write made the entry: what a stray of its key told of is there no more. */
+static void written(struct engine *e, struct peer *p, struct rec *r, uint32_t deadline_s)
+{
+	struct rec *s = stray_find(e, r->body, r->keylen, r->hash);
+
+	if (s && (s->flags & F_KERN))
+		stray_del(e, s);
+	copy_set(e, p, r, deadline_s);
+}
+
 static void injected(struct engine *e, struct peer *p, struct rec *r, const struct engine_op *op,
 		     usec_t now)
 {
@@ -95,7 +105,7 @@ static void injected(struct engine *e, struct peer *p, struct rec *r, const stru
 		own->written_s = own->expire_s = deadline_of(op, now);
 		return;
 	}
-	copy_set(e, p, r, deadline_of(op, now));
+	written(e, p, r, deadline_of(op, now));
 	if (e->commit.running)
 		e->commit.committed++;
 	if (e->role == ROLE_PRIMARY && e->commit.running && active_takes_over(e, p))
@@ -191,7 +201,7 @@ static void reborn_result(struct engine *e, struct peer *p, struct rec *r,
 	own_dump_forget(e, r->body, r->keylen, r->hash, 0);
 	if (!err) {
 		e->count.replaces++;
-		copy_set(e, p, r, deadline_of(op, now));
+		written(e, p, r, deadline_of(op, now));
 		return;
 	}
 	if (r->flags & F_KERN)
