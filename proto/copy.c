@@ -344,8 +344,9 @@ void own_mirror_gone(struct engine *e, struct peer *p, struct rec *r, enum gone_
 	copy_wanted(e, p, r);
 	if (how == GONE_DEAD)
 		unknown_dies(e, p, r, now);
+	s = stray_find(e, r->body, r->keylen, r->hash);
 	if (how == GONE_DEAD || own_find(e, r->body, r->keylen, r->hash) ||
-	    stray_find(e, r->body, r->keylen, r->hash) ||
+	    (s && (how != GONE_FORCED || s->flags & F_KERN)) || /* else it waits anew */
 	    (how != GONE_FORCED && also_claimed(e, p, r, &q)))
 		return;
 	s = stray_put(e, r, how == GONE_FORCED ? F_FORCED : 0, 0);

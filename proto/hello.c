@@ -6,6 +6,7 @@
  * PROTOCOL.md.
  */
 #include "engine_priv.h"
+#include "quarantine.h"
 
 #include <string.h>
 
@@ -116,7 +117,7 @@ bool hello_put_hack(struct engine *e, struct wire_buf *b, uint32_t *to)
 					.challenge = k->challenge,
 					.head = e->head,
 					.dropped = e->dropped,
-					.kernel_id = e->conf.kernel_id };
+					.kernel_id = quarantine_kernel_id(e) };
 		memcpy(m.name, e->conf.node, sizeof(m.name));
 		seal_tables(&e->seal, m.tables);
 		wire_put_hack(b, tables_settled(e) ? WIRE_F_SETTLED : 0, &m);
@@ -151,7 +152,7 @@ static void challenge_renew(struct engine *e, usec_t now)
 
 bool hello_put(struct engine *e, struct wire_buf *b, uint32_t *to, usec_t now)
 {
-	struct wire_hello m = { .kernel_id = e->conf.kernel_id };
+	struct wire_hello m = { .kernel_id = quarantine_kernel_id(e) };
 	bool to_all = e->hello_now || now >= e->hello_at;
 
 	if (!to_all && !e->hello_to)

@@ -288,24 +288,46 @@ void own_yield(struct engine *e, struct rec *r)
 	stream_ended(e, r, WIRE_REC_RELEASE);
 }
 
+/* Ended by the kernel before its time, in a state in which flows go on. */
+static bool was_forced(const struct rec *r, const struct flow *f)
+{
+	struct flow last;
+
+	if (!f || !(f->has & FLOW_HAS_TIMEOUT) || f->timeout_s <= FORCED_LEFT_S ||
+	    flow_unpack(r->body, r->len, &last))
+		return false;
+	flow_merge(&last, f);
+	return !flow_is_closing(&last);
+}
+
+/* Does a peer that is heard say that it has the flow? */
+static bool claimed_by_living(struct engine *e, const struct rec *r)
+{
+	for (unsigned int i = 0; i < ENGINE_PEERS_MAX; i++) {
+		struct peer *p = &e->peers[i];
+		struct rec *x = p->used && peer_hears(e, p)
+					? cache_find(p->mirror, r->body, r->keylen, r->hash)
+					: NULL;
+
+		if (x && !x->tomb)
+			return true;
+	}
+	return false;
+}
+
 static uint8_t end_type(struct engine *e, const struct rec *r, const struct flow *f, bool organic,
 			usec_t now)
 {
-	struct flow last;
+	bool forced = was_forced(r, f);
 
 	if (!organic)
 		return WIRE_REC_DEAD;
 	if (flow_is_expect(r->body))
 		return expect_fell(e, r) ? WIRE_REC_FORCED : WIRE_REC_DEAD;
 	if ((r->flags & F_ADOPTED) && !(r->flags & F_TOUCHED) &&
-	    to_s(now) <= r->written_s + GC_LATE_S)
+	    to_s(now) <= r->written_s + GC_LATE_S && (!forced || claimed_by_living(e, r)))
 		return WIRE_REC_RELEASE;
-	if (!f || !(f->has & FLOW_HAS_TIMEOUT) || f->timeout_s <= FORCED_LEFT_S)
-		return WIRE_REC_DEAD;
-	if (flow_unpack(r->body, r->len, &last))
-		return WIRE_REC_DEAD;
-	flow_merge(&last, f);
-	return flow_is_closing(&last) ? WIRE_REC_DEAD : WIRE_REC_FORCED;
+	return forced ? WIRE_REC_FORCED : WIRE_REC_DEAD;
 }
 
 /* A peer's flow that our kernel lost while the mirror has it: bring it back (R43). */

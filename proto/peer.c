@@ -263,7 +263,7 @@ static void epoch_adopt(struct engine *e, struct peer *p, const struct wire_head
 	seal_window_reset(&p->window, h->counter);
 	arrive_restart(p, endpoint, e->now);
 	mirror_restart(e, p);
-	p->old_dead = p->kernel_id == m->kernel_id;
+	p->old_dead = m->kernel_id && p->kernel_id == m->kernel_id;
 	p->kernel_id = m->kernel_id;
 	p->dropped0 = m->dropped;
 	p->maxhead = m->head;

@@ -29,6 +29,11 @@ bool quarantine_knows(const struct engine *e, const uint8_t *key, size_t keylen)
 	return find(e, key, keylen) != NULL;
 }
 
+uint64_t quarantine_kernel_id(const struct engine *e)
+{
+	return e->quarantine.count ? 0 : e->conf.kernel_id;
+}
+
 static void count(struct engine *e, struct poison *x, const struct peer *p, enum engine_work work)
 {
 	e->count.quarantined++;

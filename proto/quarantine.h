@@ -38,6 +38,9 @@ struct quarantine {
 };
 
 void quarantine_cleared(struct engine *e); /* the work that is marked ended well */
+/* What we tell peers of our kernel: 0 if we leave out entries of it, so that they take none of them
+ * for dead (R98). */
+uint64_t quarantine_kernel_id(const struct engine *e);
 bool quarantine_knows(const struct engine *e, const uint8_t *key, size_t keylen);
 /* The three ways in which a mirror hears of a key (R97). Each returns false if it is not
  * quarantined: then it is the mirror's. */
