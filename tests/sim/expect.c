@@ -115,18 +115,16 @@ static uint64_t held_versions(const struct sim *s, int n, unsigned int i)
 
 void expect_check(struct sim *s, int n, unsigned int i)
 {
-	const struct fakekern *k = &s->node[n].k;
 	const struct conn *c = &s->conn[i];
 
 	if (!c->used_version || c->used_on != n || held_versions(s, n, i) != c->used_version ||
-	    s->now < s->node[n].unheard_to || k->overrun)
+	    s->now < s->node[n].unheard_to || s->node[n].k.overrun)
 		return;
 	/* Of what is set aside nothing is looked at, not what announced it either. */
 	if (s->node[n].poison[i + 1] || s->flipped)
 		return;
-	for (unsigned int j = 0; j < k->ev_count; j++)
-		if (world_key(s, &k->ev[(k->ev_at + j) % EVENTS_MAX].f.key) == (int)i + 1)
-			return; /* it has not read yet what came */
+	if (fk_overtakes(s, n, i + 1))
+		return; /* it has not read yet what came */
 	sim_fail(s, "node %d: makes expectation %u anew, which was used here (R87)", n, i);
 }
 

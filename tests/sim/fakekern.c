@@ -186,7 +186,7 @@ static int op_create(struct sim *s, int n, unsigned int i, const struct engine_o
 /* Do events of entry i wait to be read, or will one? A replacement overtakes them, and no id tells
  * older from newer: what they say stands against the new entry until the next dump. A known limit,
  * excused in owncheck.c. */
-static bool overtakes(const struct sim *s, int n, unsigned int i)
+bool fk_overtakes(const struct sim *s, int n, unsigned int i)
 {
 	const struct fakekern *k = &s->node[n].k;
 
@@ -201,7 +201,7 @@ static bool overtakes(const struct sim *s, int n, unsigned int i)
 static int op_replace(struct sim *s, int n, unsigned int i, const struct engine_op *op)
 {
 	bool expired = s->node[n].k.ent[i].present && !fk_alive(s, n, i);
-	bool raced = overtakes(s, n, i) || expired;
+	bool raced = fk_overtakes(s, n, i) || expired;
 	int err;
 
 	fk_destroy(s, n, i, expired ? 0 : OWN_PORT);
@@ -225,7 +225,7 @@ static int op_update(struct sim *s, int n, unsigned int i, const struct engine_o
 		return -EINVAL; /* nothing but its timer can be changed */
 	if (!fk_alive(s, n, i))
 		return -ENOENT;
-	t->overtook |= overtakes(s, n, i);
+	t->overtook |= fk_overtakes(s, n, i);
 	t->f.status |= op->flow.status & FLOW_STATUS_MASK;
 	t->f.mark = op->flow.mark;
 	if (t->f.key.proto == 6)
@@ -281,7 +281,7 @@ int fk_op(struct sim *s, int n, const struct engine_op *op, struct flow *got, bo
 	if (op->type == OP_INJECT) {
 		int err = op_create(s, n, (unsigned int)i, op);
 
-		s->node[n].k.ent[i].overtook = !err && overtakes(s, n, (unsigned int)i);
+		s->node[n].k.ent[i].overtook = !err && fk_overtakes(s, n, (unsigned int)i);
 		return err;
 	}
 	if (op->type == OP_REPLACE && op->limit_s == UINT32_MAX)

@@ -327,7 +327,8 @@ void own_check_failover(struct sim *s, int n)
 		s->count.failover_flows++;
 		if (!s->p.active_active && fk_alive(s, n, i) && !t->raced &&
 		    s->now >= s->node[n].unheard_to && !scope_excludes(s, n, &t->f) &&
-		    !scope_is_fluid(s, n) && !peek_local(s->node[n].e, &s->conn[i].key, &own)) {
+		    !fk_overtakes(s, n, i) && !scope_is_fluid(s, n) &&
+		    !peek_local(s->node[n].e, &s->conn[i].key, &own)) {
 			sim_fail(s,
 				 "node %d: promoted, and flow %u, which is in its kernel, is not "
 				 "its own; %s (R36)",

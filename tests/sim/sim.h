@@ -430,6 +430,7 @@ void fk_create(struct sim *s, int n, unsigned int i, const struct flow *f, uint3
 	       uint32_t portid);
 void fk_destroy(struct sim *s, int n, unsigned int i, uint32_t portid);
 void fk_gc(struct sim *s, int n);
+bool fk_overtakes(const struct sim *s, int n, unsigned int i); /* do events of entry i wait? */
 /* One operation: its result; *got is the entry if *has_got. */
 int fk_op(struct sim *s, int n, const struct engine_op *op, struct flow *got, bool *has_got);
 void fk_apply(struct sim *s, int n, const struct engine_op *ops, const unsigned int count);
