@@ -14,10 +14,12 @@
 
 #define ST_EXPECTED 0x1u
 #define EXPECT_S 40
+#define EACH 16 /* connections, of which one is an expectation, */
+#define EXPECT_AT 13 /* this one */
 
 bool expect_is(const struct sim *s, unsigned int i)
 {
-	return s->expects && i % 16 == 13 && i + 1 < s->p.keys;
+	return s->expects && i % EACH == EXPECT_AT && i + 1 < s->p.keys;
 }
 
 bool expect_is_child(const struct sim *s, unsigned int i)
@@ -126,6 +128,15 @@ void expect_check(struct sim *s, int n, unsigned int i)
 	if (fk_overtakes(s, n, i + 1))
 		return; /* it has not read yet what came */
 	sim_fail(s, "node %d: makes expectation %u anew, which was used here (R87)", n, i);
+}
+
+/* After each turn of node n: what a peer has announced anew meanwhile may be made again. */
+void expect_watch(struct sim *s, int n)
+{
+	for (unsigned int i = EXPECT_AT; i < s->p.keys; i += EACH)
+		if (s->conn[i].used_version && s->conn[i].used_on == n &&
+		    held_versions(s, n, i) != s->conn[i].used_version)
+			s->conn[i].used_version = 0;
 }
 
 void expect_forget(struct sim *s)

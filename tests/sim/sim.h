@@ -385,6 +385,7 @@ bool expect_master_lives(const struct sim *s, int n, unsigned int i);
 void expect_master_ended(struct sim *s, int n, unsigned int i);
 /* Node n is about to make entry i, an expectation: may it? (R87) */
 void expect_check(struct sim *s, int n, unsigned int i);
+void expect_watch(struct sim *s, int n);
 void expect_forget(struct sim *s); /* what was used, for versions begin anew */
 void expect_early(struct sim *s, unsigned int i, int n); /* i's entry is about to be made */
 void expect_step(struct sim *s, unsigned int i);

@@ -402,6 +402,7 @@ static void pump(struct sim *s, int n)
 		oracle_owner(s, n);
 		oracle_mirrors(s, n);
 	}
+	expect_watch(s, n);
 	more |= do_ops(s, n);
 	drain_sends(s, n);
 	read_notes(s, n);
