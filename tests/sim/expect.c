@@ -14,7 +14,7 @@
 
 #define ST_EXPECTED 0x1u
 #define EXPECT_S 40
-#define EACH 16 /* connections, of which one is an expectation, */
+#define EACH 16      /* connections, of which one is an expectation, */
 #define EXPECT_AT 13 /* this one */
 
 bool expect_is(const struct sim *s, unsigned int i)
