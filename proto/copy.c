@@ -265,6 +265,7 @@ static void copy_left(struct engine *e, struct peer *p, struct rec *r, enum gone
 	uint32_t deadline_s = r->written_s;
 	struct rec *other, *s;
 	struct peer *q;
+	bool revives;
 
 	other = also_claimed(e, p, r, &q);
 	/* What an address that moves may need again is not turned into an earlier life of it. */
@@ -273,14 +274,15 @@ static void copy_left(struct engine *e, struct peer *p, struct rec *r, enum gone
 		return;
 	}
 	copy_clear(p, r);
-	if (!deadline_s) { /* let_go: the kernel's own, and not as the peer said */
+	revives = e->role == ROLE_PRIMARY && (how == GONE_FORCED || how == GONE_OLD);
+	/* Let go, so the kernel's own and not as the peer said; or about to be, which must not be
+	 * to the record that leaves. */
+	if (!deadline_s || (revives && !scope_wants_body(e, r->body, r->len))) {
 		if (flow_is_expect(r->body))
 			expect_wait(e, r->body, r->len, r->keylen, r->hash);
 		return;
 	}
-	if (e->role == ROLE_PRIMARY && (how == GONE_FORCED || how == GONE_OLD)) {
-		if (!scope_wants_body(e, r->body, r->len))
-			return; /* not to be let go to the record that leaves */
+	if (revives) {
 		e->count.revived += how == GONE_FORCED;
 		s = own_adopt(e, r->body, r->len, r->keylen, r->hash, deadline_s, false, now);
 		if (s)

@@ -8,13 +8,32 @@
 
 #include <string.h>
 
+/* Is the entry as we have it? */
+static bool dump_same(const struct rec *r, const struct flow *f)
+{
+	uint8_t body[FLOW_PACKED_MAX];
+	size_t len = flow_pack(f, body);
+
+	return len == r->len && !memcmp(body, r->body, len);
+}
+
+/* Adopted since the dump began, as a peer's word has it: no event has told us of the entry, and one
+ * that would have may be among those that were lost. */
+static bool is_hearsay(const struct engine *e, const struct rec *r)
+{
+	return e->dump.lossy && (r->flags & F_ADOPTED) && !(r->flags & F_TOUCHED);
+}
+
 static void dump_own(struct engine *e, struct rec *r, const struct flow *f, usec_t now)
 {
 	uint32_t end_s = to_s(now) + f->timeout_s;
 
 	r->gen = e->dump.gen;
-	if (r->version > e->dump.start_version)
-		return; /* an event told us something newer */
+	if (r->version > e->dump.start_version) { /* an event told us something newer */
+		if (is_hearsay(e, r) && !dump_same(r, f) && !reread_put(e, r, TAG_SWEEP, now))
+			e->dump.wanted = true;
+		return;
+	}
 	if ((r->flags & F_ADOPTED) &&
 	    (end_s > r->written_s + 1 || outcome_shortened(e, r, end_s))) {
 		r->flags |= F_TOUCHED;
@@ -62,15 +81,6 @@ static void dump_unknown(struct engine *e, const struct flow *f, const struct ke
 	e->unclaimed++;
 }
 
-/* Is the entry as an earlier dump showed it? A change of state may have lowered its timer. */
-static bool dump_same(const struct rec *r, const struct flow *f)
-{
-	uint8_t body[FLOW_PACKED_MAX];
-	size_t len = flow_pack(f, body);
-
-	return len == r->len && !memcmp(body, r->body, len);
-}
-
 /* Does the timer that a dump shows tell of packets (R35)? A lower one may be older than our last
  * write, unless that was made, or the entry seen, before the dump began. */
 static bool dump_touched(const struct engine *e, const struct rec *r, uint32_t end_s, bool older,
@@ -94,6 +104,7 @@ static void dump_stray(struct engine *e, struct rec *r, const struct flow *f, co
 	r->gen = e->dump.gen;
 	if (r->flags & F_CHECK) /* an event came after this message was made; the entry is read */
 		return;
+	/* Of unknown origin: with another state its timer may have become shorter. */
 	if (!(r->flags & F_KERN)) {
 		r = own_adopt_flow(e, f, k, 0, true, now);
 	} else if (touched || lost || (unknown && !dump_same(r, f))) {

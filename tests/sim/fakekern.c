@@ -52,8 +52,12 @@ void fk_event(struct sim *s, int n, enum engine_kern_event event, const struct f
 	struct fakekern *k = &node->k;
 	struct kev *ev;
 
-	if (!k->listening || portid == OWN_PORT || scope_withholds(s, n, event, f, portid))
+	if (!k->listening || portid == OWN_PORT)
 		return;
+	if (scope_withholds(s, n, event, f, portid)) {
+		k->unheard[world_key(s, &f->key)] = true;
+		return;
+	}
 	if (k->overrun || k->ev_count >= s->p.events_cap) {
 		if (!k->overrun)
 			s->count.event_losses++;
