@@ -157,6 +157,20 @@ check "tracked sync link: warned of" grep -q 'load a notrack rule' "${DAEMON[fw1
 check "tracked sync link: 1,000 flows" flood fw1 create -n 1000
 tracked_equal() { compare --skip-port 3780 "kernel:$FW1" "kernel:$FW2"; }
 check "tracked sync link: equal" poll 10 tracked_equal
+# Each kernel has the sync flow as it saw it first, and one of loopback; neither is anybody's to announce.
+in_ns "$FW1" bash -c 'echo >/dev/udp/127.0.0.1/9'
+in_ns "$FW2" bash -c 'echo >/dev/udp/::1/9'
+in_kernel() { in_ns "$(fw_ns "$1")" conntrack -L -f "$2" -p udp --dport "$3" 2>/dev/null | grep -q '^udp'; }
+announced() { ctsync "$1" flows local | grep -Eq 'dport=(3780|9) ' || ctsync "$1" flows remote | grep -Eq 'dport=(3780|9) '; }
+for fw in fw1 fw2; do
+	check "tracked sync link: $fw's kernel has it" in_kernel $fw ipv4 3780
+	check "tracked sync link: it is no flow of either half of $fw" not announced $fw
+done
+check "fw1's kernel has a flow of loopback" in_kernel fw1 ipv4 9
+check "fw2's kernel has one over IPv6" in_kernel fw2 ipv6 9
+for fw in fw1 fw2; do
+	check "tracked sync link: no difference for $fw's audit" ctsync $fw verify --kernel
+done
 sent=$(counter fw1 dgrams_sent)
 for_time 3
 check_that "tracked sync link: it does not feed itself" "$(counter fw1 dgrams_sent) - $sent < 200"
@@ -165,7 +179,9 @@ sed 's/"eth1"/"sync0"/' "$SRC/conf/notrack.nft" >"$TMP/notrack.nft"
 for n in 1 2; do
 	check "the rules that are shipped load" in_ns "$P-fw$n" nft -f "$TMP/notrack.nft"
 	check "and load again" in_ns "$P-fw$n" nft -f "$TMP/notrack.nft"
-	in_ns "$P-fw$n" conntrack -D -p udp --dport 3780 >"$TMP/deleted" 2>&1
+	for port in 3780 9; do
+		for l3 in ipv4 ipv6; do in_ns "$P-fw$n" conntrack -D -f $l3 -p udp --dport $port >"$TMP/deleted" 2>&1; done
+	done
 done
 check "not tracked any more" poll 15 tracked_is fw1 false
 check "equal" poll 10 equal fw1
