@@ -56,6 +56,7 @@ void fk_event(struct sim *s, int n, enum engine_kern_event event, const struct f
 		return;
 	if (scope_withholds(s, n, event, f, portid)) {
 		k->unheard[world_key(s, &f->key)] = true;
+		k->ent[world_key(s, &f->key)].withheld = true;
 		return;
 	}
 	if (k->overrun || k->ev_count >= s->p.events_cap) {
@@ -316,7 +317,8 @@ int fk_op(struct sim *s, int n, const struct engine_op *op, struct flow *got, bo
 			set_timer(s, &s->node[n].k.ent[i], op->flow.timeout_s);
 		return 0;
 	case OP_DELETE:
-		if (!scope_excludes(s, n, &op->flow)) /* else its timer alone tells, and may lie */
+		/* Else its timer alone tells, and may lie. */
+		if (!scope_excludes(s, n, &op->flow) && !s->node[n].k.ent[i].withheld)
 			own_check_removal(s, n, (unsigned int)i, "delete");
 		fk_destroy(s, n, (unsigned int)i, OWN_PORT);
 		return 0;

@@ -131,6 +131,7 @@ struct conn {
 /* ---- A fake kernel ---- */
 struct kent {
 	bool overtook; /* made, or written, while events of it or an earlier one waited */
+	bool withheld; /* a filter kept an event of it from the daemon */
 	bool raced;    /* made by a replacement that overtook events */
 	bool present, mute, wrote; /* wrote: the last word on the timer was a write of the daemon */
 	struct flow f;
