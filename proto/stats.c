@@ -109,13 +109,13 @@ static bool peer_ready(const struct engine *e, const struct peer *p, struct text
 		text_put(t, "flows of ");
 		text_put(t, p->name);
 		text_put(t, " are not held: more than state.flows_max");
-	} else if (p->debt || (p->want_vector && !p->in_sync) || (p->list_todo && p->old_count)) {
-		text_put(t, "comparing buckets with ");
-		text_put(t, p->name);
-	} else if (p->list_todo && !p->in_sync) {
+	} else if (p->list_todo && !p->in_sync && !p->debt && !p->old_count) {
 		text_put(t, "divergence: ");
 		text_num(t, p->list_todo);
-		text_put(t, " buckets differ from those of ");
+		text_put(t, " of 1024 buckets differ from those of ");
+		text_put(t, p->name);
+	} else if (p->debt || (p->want_vector && !p->in_sync) || (p->list_todo && p->old_count)) {
+		text_put(t, "comparing buckets with ");
 		text_put(t, p->name);
 	} else if (p->one_way) {
 		text_put(t, p->name);

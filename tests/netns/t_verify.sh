@@ -39,6 +39,21 @@ for what in "fw2 1030 19" "fw1 1031 19" "fw2 1040 11"; do
 done
 check "both kernels hold the same" poll 20 equal fw1
 
+# A divergence that cannot be mended: what fw2 asks for (ASK, the shortest of all datagrams) never arrives, all else does.
+not_ready() { # reason
+	! ctsync fw2 ready >"$TMP/ready.out" 2>&1 && grep -q "$1" "$TMP/ready.out"
+}
+check "fw2 is ready" poll 10 ctsync fw2 ready
+in_ns "$FW2" nft 'table inet mute_ask { chain out { type filter hook output priority 0; oifname "sync0" udp dport 3780 udp length < 88 counter drop; }; }'
+check "memory of fw2 turns a bit" flip fw2 1050 19
+check "fw2 finds it" unequal fw2 '^NOT EQUAL: [1-9][0-9]* flips of memory'
+check "it is not ready, and says why" poll 5 not_ready 'divergence: 1 of 1024 buckets differ from those of fw1'
+check_that "what it asked for was kept from fw1" "$(in_ns "$FW2" nft list table inet mute_ask | grep -o 'packets [0-9]*' | cut -d' ' -f2) > 0"
+check "both directions are alive all the same" grep -vq 'direction' "$TMP/ready.out"
+in_ns "$FW2" nft delete table inet mute_ask
+check "its question arrives: it is ready" poll 10 ctsync fw2 ready
+check "and equal" poll 10 verify fw2
+
 flood fw1 create -n 60000 -b 100000 >/dev/null &
 churn=$!
 check "60,000 flows are being made: proven all the same" verify fw2
