@@ -3,6 +3,7 @@
 """Plants one-line bugs in proto/, one at a time, and lets the simulator find them.
 
     mutants.py [-j JOBS] [-f FIRST] [-m MOST] [NAME...]
+    mutants.py -n       only tells which lines are not there any more; needs no build
 
 mutants.txt beside this file lists them. Of each the one file is compiled again, linked before the library, and run over the
 seeds 1 to FIRST (the range of make check), then on to MOST, until a seed fails. It is a failure when a mutant survives, when
@@ -149,9 +150,15 @@ def main():
     args.add_argument("-j", type=int, default=os.cpu_count())
     args.add_argument("-f", type=int, default=1000)
     args.add_argument("-m", type=int, default=20000)
+    args.add_argument("-n", action="store_true")
     args.add_argument("names", nargs="*")
     opt = args.parse_args()
     mutants = read_table(os.path.join(SRC, "tests/sim/mutants.txt"))
+    if opt.n:
+        gone = [m for m in mutants if plant(m) is None]
+        for m in gone:
+            print(f"tests/sim/mutants.txt: {m.name}: its line is not in proto/{m.file} {m.function} exactly once")
+        return bool(gone)
     if opt.names:
         mutants = [m for m in mutants if m.name in opt.names]
     with tempfile.TemporaryDirectory() as scratch, concurrent.futures.ThreadPoolExecutor(opt.j) as pool:
