@@ -268,8 +268,10 @@ static void copy_left(struct engine *e, struct peer *p, struct rec *r, enum gone
 	bool revives;
 
 	other = also_claimed(e, p, r, &q);
-	/* What an address that moves may need again is not turned into an earlier life of it. */
-	if (other && (how != GONE_FORCED || !copy_reborn(r, other->body, other->len))) {
+	/* What an address that moves may need again is not turned into an earlier life of it, nor
+	 * into the word of one who may have lost it unheard. */
+	if (other && (how != GONE_FORCED ||
+		      (peer_hears(e, q) && !copy_reborn(r, other->body, other->len)))) {
 		copy_move(e, q, other, r);
 		return;
 	}
