@@ -34,7 +34,7 @@ struct eavesdropper {
 	struct bed bed;
 	struct record record[RECORDED_MAX]; /* the last that the engine took, or sent */
 	unsigned int count;
-	struct engine before;
+	struct engine before, after;
 };
 
 /* What may change when a datagram is dropped. */
@@ -59,22 +59,20 @@ static void refuse(struct eavesdropper *v, const uint8_t *p, size_t len)
 {
 	struct engine *e = v->bed.e;
 	uint64_t drops[DROP_COUNT];
-	struct engine *after = malloc(sizeof(*after));
 	uint8_t *copy = malloc(len ? len : 1);
 	int rc;
 
-	assert(copy && after);
+	assert(copy);
 	memcpy(copy, p, len);
 	v->before = *e;
 	memcpy(drops, e->count.drops, sizeof(drops));
 	rc = engine_recv(e, 0, copy, len, v->bed.now);
 	assert(rc < 0 && -rc < DROP_COUNT && e->count.drops[-rc] == drops[-rc] + 1);
-	*after = *e;
-	forget_allowed(after, rc);
+	v->after = *e;
+	forget_allowed(&v->after, rc);
 	forget_allowed(&v->before, rc);
-	assert(!memcmp(after, &v->before, sizeof(*after)));
+	assert(!memcmp(&v->after, &v->before, sizeof(v->after)));
 	free(copy);
-	free(after);
 }
 
 /* ---- What there is to record ---- */
