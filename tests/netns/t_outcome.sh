@@ -71,6 +71,7 @@ check "what nobody uses gave way to the claim" poll 15 gives_way
 check_that "what is used did not" "$(held -s 10.1.0.9 --dport 1 | grep -c mark=7) == 1"
 
 rules_lock
+check "fw2 has all that fw1 has" poll 10 ctsync fw2 verify
 remote=$(remote_count fw2)
 daemon_kill fw1
 links_down fw1
