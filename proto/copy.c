@@ -87,11 +87,11 @@ void copy_set(struct engine *e, struct peer *p, struct rec *r, uint32_t deadline
 
 void copy_move(struct engine *e, struct peer *p, struct rec *r, const struct rec *from)
 {
-	bool other_life = must_replace(from, r->body, r->len);
+	bool reborn = must_replace(from, r->body, r->len) || (from->flags & F_REBORN);
 	bool same = from->len == r->len && !memcmp(from->body, r->body, r->len);
 
-	copy_set(e, p, r, from->written_s);
-	if (other_life || (from->flags & F_REBORN))
+	copy_set(e, p, r, from->written_s); /* clears from */
+	if (reborn)
 		r->flags |= F_REBORN;
 	if (!same && r->list == CACHE_LIST_NONE)
 		cache_list_add(p->mirror, r, CACHE_LIST_WORK);
