@@ -296,8 +296,8 @@ static void copy_left(struct engine *e, struct peer *p, struct rec *r, enum gone
 	} else if (how == GONE_FORCED) {
 		s = stray_put(e, r, F_KERN | F_DOOM | F_FORCED, deadline_s);
 		stray_wait(e, s, CACHE_LIST_LATER, now + e->conf.forced_wait_ms * USEC_PER_MS);
-	} else if (scope_wants_body(e, r->body,
-				    r->len)) { /* else no event may tell of its end (R66) */
+	} else if (flow_is_expect(r->body) ||              /* until its master is included (R84) */
+		   scope_wants_body(e, r->body, r->len)) { /* else its end may go untold (R66) */
 		stray_put(e, r, F_KERN, deadline_s);
 	}
 }
@@ -349,7 +349,7 @@ void own_mirror_gone(struct engine *e, struct peer *p, struct rec *r, enum gone_
 	if (how == GONE_DEAD)
 		unknown_dies(e, p, r, now);
 	s = stray_find(e, r->body, r->keylen, r->hash);
-	if (how == GONE_DEAD || own_find(e, r->body, r->keylen, r->hash) ||
+	if (how == GONE_DEAD || expect_is_spent(r) || own_find(e, r->body, r->keylen, r->hash) ||
 	    (s && (how != GONE_FORCED || s->flags & F_KERN)) || /* else it waits anew */
 	    (how != GONE_FORCED && also_claimed(e, p, r, &q)))
 		return;

@@ -18,10 +18,10 @@ static bool dump_same(const struct rec *r, const struct flow *f)
 }
 
 /* Adopted since the dump began, as a peer's word has it: no event has told us of the entry, and one
- * that would have may be among those that were lost. */
-static bool is_hearsay(const struct engine *e, const struct rec *r)
+ * that would have may be among those that were lost, or withheld by the policy before. */
+static bool is_hearsay(const struct rec *r)
 {
-	return e->dump.lossy && (r->flags & F_ADOPTED) && !(r->flags & F_TOUCHED);
+	return (r->flags & (F_ADOPTED | F_TOUCHED)) == F_ADOPTED;
 }
 
 static void dump_own(struct engine *e, struct rec *r, const struct flow *f, usec_t now)
@@ -30,7 +30,7 @@ static void dump_own(struct engine *e, struct rec *r, const struct flow *f, usec
 
 	r->gen = e->dump.gen;
 	if (r->version > e->dump.start_version) { /* an event told us something newer */
-		if (is_hearsay(e, r) && !dump_same(r, f) && !reread_put(e, r, TAG_SWEEP, now))
+		if (is_hearsay(r) && !dump_same(r, f) && !reread_put(e, r, TAG_SWEEP, now))
 			e->dump.wanted = true;
 		return;
 	}

@@ -323,8 +323,8 @@ static void check_outcome(struct sim *s, int n)
 
 /* What a node cannot know of, or has no room for, is a difference in truth: mute entries, and those
  * that took their place unheard; a full table of ours; events that a write overtook, another
- * program's mark on a copy, a copy that our own policy excludes, and one whose events were lost,
- * of which a dump shows us the timer alone. */
+ * program's mark on a copy, a copy that our own policy excludes, and one whose events were lost, or
+ * withheld by a policy that was: of a copy a dump shows us the timer alone. */
 static bool is_excused(const struct sim *s, int n, const struct engine_found *f, int i)
 {
 	const struct fakekern *k = &s->node[n].k;
