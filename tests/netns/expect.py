@@ -179,10 +179,71 @@ class Sip:
         await_bytes(self.d, back)
 
 
+class SipRegister:
+    """A phone that registers itself (RFC 3261, section 10): the call that comes in later is what it announces. Its expectation
+    sleeps until the registrar agrees, and stays when it is used."""
+    PHONE, REGISTRAR = ("10.1.0.4", 5060), ("10.2.0.4", 5060)
+    FIELDS = ("Via: SIP/2.0/UDP 10.1.0.4:5060;branch=z9hG4bK%s\r\nFrom: <sip:a@10.2.0.4>;tag=2\r\nTo: <sip:a@10.2.0.4>\r\n"
+              "Call-ID: 2@10.1.0.4\r\nCSeq: %d %s\r\n")
+
+    def open(self):
+        self.count = 0
+        self.agreed = False
+        enter(CL)
+        self.a = socket.socket(V4, socket.SOCK_DGRAM)
+        self.a.bind(self.PHONE)
+        enter(SV)
+        self.b = socket.socket(V4, socket.SOCK_DGRAM)
+        self.b.bind(self.REGISTRAR)
+        contact = self.request("REGISTER", "Contact: <sip:a@10.1.0.4:5060>\r\nExpires: 3000\r\n")
+        host, port = contact.split("Contact: <sip:a@")[1].split(">")[0].split(":")
+        self.contact = (host, int(port))
+
+    def request(self, method, more=""):
+        self.count += 1
+        mark = token().decode()
+        text = "%s sip:10.2.0.4 SIP/2.0\r\n" + self.FIELDS + "%sContent-Length: 0\r\n\r\n"
+        self.a.sendto((text % (method, mark, self.count, method, more)).encode(), self.REGISTRAR)
+        data, self.peer = await_bytes(self.b, mark.encode())
+        return data.decode()
+
+    def answer(self, method, more=""):
+        mark = token().decode()
+        text = "SIP/2.0 200 OK\r\n" + self.FIELDS + "%sContent-Length: 0\r\n\r\n"
+        self.b.sendto((text % (mark, self.count, method, more)).encode(), self.peer)
+        await_bytes(self.a, mark.encode())
+
+    def check(self):
+        if self.agreed:
+            self.request("OPTIONS")
+            self.answer("OPTIONS")
+        else:
+            self.answer("REGISTER", "Contact: <sip:a@%s:%d>;expires=1800\r\n" % self.contact)
+            self.agreed = True
+
+    def go(self):
+        enter(SV)
+        self.d = socket.socket(V4, socket.SOCK_DGRAM)
+        self.d.bind((self.REGISTRAR[0], 5080))
+        self.again()
+
+    def again(self):
+        there, back = token().decode(), token().decode()
+        text = ("INVITE sip:a@%s:%d SIP/2.0\r\nVia: SIP/2.0/UDP 10.2.0.4:5080;branch=z9hG4bK%s\r\nFrom: <sip:c@10.2.0.4>;tag=3\r\n"
+                "To: <sip:a@10.2.0.4>\r\nCall-ID: 3@10.2.0.4\r\nCSeq: 1 INVITE\r\nContent-Length: 0\r\n\r\n")
+        self.d.sendto((text % (*self.contact, there)).encode(), self.contact)
+        peer = await_bytes(self.a, there.encode())[1]
+        text = ("SIP/2.0 180 Ringing\r\nVia: SIP/2.0/UDP 10.2.0.4:5080;branch=z9hG4bK%s\r\nFrom: <sip:c@10.2.0.4>;tag=3\r\n"
+                "To: <sip:a@10.2.0.4>;tag=4\r\nCall-ID: 3@10.2.0.4\r\nCSeq: 1 INVITE\r\nContent-Length: 0\r\n\r\n")
+        self.a.sendto((text % back).encode(), peer)
+        await_bytes(self.d, back.encode())
+
+
 if __name__ == "__main__":
     serve({
         "ftp, active": Ftp(V4, True, 51200), "ftp, passive": Ftp(V4, False, 41000),
         "ftp, used at once": FtpUsed(V4, False, 41002), "ftp6, active": Ftp(V6, True, 51201), "ftp6, passive": Ftp(V6, False, 41001),
         "tftp": Tftp(V4), "tftp6": Tftp(V6), "sip": Sip(),
+        "sip, a phone that registered": SipRegister(),
     })
     os._exit(0)

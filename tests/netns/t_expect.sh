@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
 # Expectations: FTP transfers in both directions over IPv4 (translated, the firewall rewrites the announcement) and IPv6, TFTP
-# over both, and the media of a SIP call are announced and not begun when the active firewall dies. Both kernels must expect
-# the same, attribute by attribute, and what was announced must begin through the other firewall under rules that let
-# nothing new pass. What was used before is expected nowhere; what was announced while a daemon was away is found.
+# over both, the media of a SIP call and a call to a SIP phone that registered are announced and not begun when the active
+# firewall dies. Both kernels must expect the same, attribute by attribute, and what was announced must begin through the
+# other firewall under rules that let nothing new pass. What was used before is expected nowhere; what was announced while a daemon was away is found.
 #
 # MODE=hot and MODE=cache; without it both, one after the other.
 
@@ -68,12 +68,12 @@ daemons_start
 check "both are up" poll 10 peers_known
 ends_start expect.py
 ends_do open "announced"
-check "fw1's kernel expects them" poll 5 expects_are 8
+check "fw1's kernel expects them" poll 5 expects_are 9
 want=$(kernel_expects "$FW1")
 check "fw1 announces them" poll 5 half_equal fw1 local "$want"
 check "fw2 has them" poll 5 half_equal fw2 remote "$want"
 [ "$MODE" != hot ] || check "so does its kernel" poll 5 kernel_equal "$FW2" "$want"
-check_that "status tells" "$(status fw2 expectations.remote) == 8"
+check_that "status tells" "$(status fw2 expectations.remote) == 9"
 for fw in fw1 fw2; do
 	daemon_kill $fw
 	daemon_start $fw
@@ -82,7 +82,13 @@ check "fw1 finds them anew" poll 10 half_equal fw1 local "$want"
 check "fw2 learns them anew" poll 10 half_equal fw2 remote "$want"
 check "fw2 is ready" poll 15 ready fw2
 check "fw2 knows again what its kernel holds" poll 10 none_unclaimed fw2
+check_that "what the phone asked for sleeps" "$(grep -c INACTIVE <<<"$want") == 1"
 ends_do check "before"
+# The registrar agreed: no event tells that it woke, and how long it may wait now.
+want=$(kernel_expects "$FW1")
+check_that "it woke" "$(grep -c INACTIVE <<<"$want") == 0 && $(grep -c PERMANENT <<<"$want") == 1"
+check "fw1 announces that" poll 15 half_equal fw1 local "$want"
+check "fw2 learns that" poll 5 half_equal fw2 remote "$want"
 rules_lock
 [ "$MODE" != hot ] || check "fw2's kernel expects them" poll 5 kernel_equal "$FW2" "$want"
 left1=$(lefts "$FW1")
@@ -98,8 +104,8 @@ ends_do check "after"
 ends_do go "begun after"
 [ "$MODE" != hot ] || check "promote" ctsync fw2 promote
 ends_do again "goes on"
-# What was used is gone; of the call the other stream may still come.
-rest=$(echo "$want" | grep 'dport=20001 ')
+# What was used is gone; of the call the other stream may still come, to the phone other calls.
+rest=$(echo "$want" | grep -e 'dport=20001 ' -e PERMANENT)
 check "fw2's kernel expects the rest" poll 5 kernel_equal "$FW2" "$rest"
 check "fw2 announces the rest" poll 5 half_equal fw2 local "$rest"
 in_ns "$FW2" conntrack -L 2>/dev/null | grep -v 'dport=\(21\|69\|5060\) ' >"$TMP/children"
