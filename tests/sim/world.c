@@ -180,7 +180,7 @@ void world_stop(struct sim *s, int n, bool clean)
 	taped_stop(s, n);
 	engine_free(node->e);
 	node->e = NULL;
-	if (node->k.ev_count || untold)
+	if (node->k.ev_count || untold || st.mute) /* of mute entries only it could have told how */
 		own_untold(s, n);
 	node->k.listening = false;
 	node->k.dumping = false;
