@@ -22,13 +22,14 @@ check "$flows flows" flood fw1 create -n $flows -S
 check "fw2 has them" poll 15 cache_equal fw1
 rules_lock # else UDP whose entry is still to come would begin anew, translated otherwise
 check "demote fw1" ctsync fw1 demote
-ctsync fw2 promote >"$TMP/promote" 2>&1 &
+script -qefc "'$CTSYNC' -s '$(sock fw2)' promote" /dev/null </dev/null >"$TMP/promote" 2>&1 & # on a terminal
 client=$!
 check "fw2 has taken the role" poll 10 grep -q 'role: primary' "$TMP/fw2/log"
 check "and writes" poll 10 flows_above fw2 500
 daemon_kill fw2
 wait $client
-note "its client: exit status $?, $(tail -n 1 "$TMP/promote")"
+note "its client: exit status $?, $(tr '\r' '\n' <"$TMP/promote" | tail -n 1)"
+[ "$MODE" = hot ] || check "it drew how far it was" grep -Eq $'\r\\[#* *\\] [0-9]+ of [0-9]+' "$TMP/promote"
 note "written: $(flow_count fw2)"
 [ "$MODE" = hot ] || check_that "it was in the midst" "$(flow_count fw2) < $flows"
 vip_del fw1
