@@ -3,8 +3,9 @@
  * Reads the files that hold the sealing keys. A key is 32 bytes, or 64 hexadecimal digits and
  * perhaps a newline. A file that others may read or write is refused, one that a foreign group may
  * read, and one of a foreign owner, who may do anything: a key that somebody else on the machine
- * can copy or exchange proves nothing. Root's file for the daemon's group (0640) is good, and the
- * daemon's own (0400). Keys never reach a log.
+ * can copy or exchange proves nothing; nor does a key of zeros alone, which a crash leaves of a
+ * file that was not written yet, and which anybody knows. Root's file for the daemon's group (0640)
+ * is good, and the daemon's own (0400). Keys never reach a log.
  */
 #include "conf.h"
 
@@ -47,6 +48,13 @@ static bool decode(const uint8_t *buf, size_t len, uint8_t key[KEY_LEN])
 		key[i] = (uint8_t)(hi << 4 | lo);
 	}
 	return true;
+}
+
+static bool is_zero(const uint8_t key[KEY_LEN])
+{
+	static const uint8_t zero[KEY_LEN];
+
+	return !memcmp(key, zero, KEY_LEN);
 }
 
 /* May uid own a key: root, we, or whom we become? */
@@ -139,6 +147,10 @@ static int read_key(int fd, const struct key_file *k, uint8_t key[KEY_LEN], FILE
 			      "digits; " REMEDY " FILE\n",
 			      k->where, (size_t)len == sizeof(buf) ? "more than " : "",
 			      len - ((size_t)len == sizeof(buf)));
+		return -EINVAL;
+	}
+	if (is_zero(key)) {
+		(void)fprintf(err, "%s: zeros alone are no key; " REMEDY " FILE\n", k->where);
 		return -EINVAL;
 	}
 	return 0;

@@ -486,6 +486,7 @@ static void check_key(const char *bytes, size_t len, mode_t mode, int want, cons
 
 #define RAW "0123456789abcdef0123456789ABCDEF"
 #define HEX "3031323334353637383961626364656630313233343536373839414243444546"
+#define ZEROS "\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"
 #define MAKE "; make one with: ctsync keygen FILE\n"
 #define OTHERS(mode)                                                                               \
 	": others may read or change it (mode " mode                                               \
@@ -512,6 +513,7 @@ static void test_keys(void **state)
 	check_key("", 0, 0600, -EINVAL, ": 0" NO_KEY);
 	check_key(HEX "0", 65, 0600, -EINVAL, ": 65" NO_KEY);
 	check_key("x" HEX, 64, 0600, -EINVAL, ": 64" NO_KEY);
+	check_key(ZEROS, 32, 0600, -EINVAL, ": zeros alone are no key" MAKE);
 	check_key(HEX HEX, 128, 0600, -EINVAL, ": more than 65" NO_KEY);
 	assert_int_equal(chmod(path, 0600), 0);
 	assert_int_equal(conf_keys(&conf, keys, err), -ENOENT);
