@@ -29,8 +29,12 @@ static const struct rec *master_of(struct engine *e, struct flow f, enum where *
 			r = stray_find(e, k.p, k.len, k.hash);
 		}
 		if (!r) {
+			r = mirror_find(e, k.p, k.len, k.hash, false, &p);
+			*where = COPY;
+		}
+		if (!r) {
 			r = mirror_find(e, k.p, k.len, k.hash, true, &p);
-			*where = !r ? NOWHERE : r->flags & F_KERN ? COPY : MIRROR;
+			*where = r ? MIRROR : NOWHERE;
 		}
 	} while (!r && f.key.zone && f.key.zone_dir++ < 2);
 	return r;

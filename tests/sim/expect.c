@@ -130,6 +130,41 @@ void expect_check(struct sim *s, int n, unsigned int i)
 	sim_fail(s, "node %d: makes expectation %u anew, which was used here (R87)", n, i);
 }
 
+/* Has node n connection i in its kernel, as far as its daemon knows? */
+static bool is_known(const struct sim *s, int n, unsigned int i)
+{
+	const struct peek_key *key = &s->conn[i].key;
+	struct peek_rec r;
+
+	if (peek_local(s->node[n].e, key, &r) && !r.tomb)
+		return true;
+	if (peek_stray(s->node[n].e, key, &r) && !r.tomb && r.in_kernel)
+		return true;
+	for (unsigned int k = 0; k < s->p.nodes - 1; k++)
+		if (peek_mirror(s->node[n].e, k, key, &r) && r.in_kernel)
+			return true;
+	return false;
+}
+
+/* The end of an own expectation tells whether it went with its master (R85). */
+void expect_feed(struct sim *s, int n, const struct kev *ev)
+{
+	struct engine *e = s->node[n].e;
+	int i = world_key(s, &ev->f.key);
+	const struct peek_key *key = i < 0 ? NULL : &s->conn[i].key;
+	bool ends = key && ev->event == KERN_DESTROY && !ev->portid && ev->f.key.expect, known;
+	struct peek_rec r;
+
+	ends = ends && peek_local(e, key, &r) && !r.tomb && !s->flipped;
+	known = ends && is_known(s, n, (unsigned int)i - 1);
+	engine_kern(e, ev->event, &ev->f, ev->portid, s->now);
+	if (ends && peek_local(e, key, &r) && r.tomb &&
+	    r.tomb != (known ? WIRE_REC_DEAD : WIRE_REC_FORCED))
+		sim_fail(s,
+			 "node %d: expectation %u ended %s its master, and it says otherwise (R85)",
+			 n, i, known ? "before" : "with");
+}
+
 /* After each turn of node n: what a peer has announced anew meanwhile may be made again. */
 void expect_watch(struct sim *s, int n)
 {

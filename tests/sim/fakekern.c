@@ -388,18 +388,35 @@ static unsigned int gcd(unsigned int a, unsigned int b)
 void fk_dump_start(struct sim *s, int n)
 {
 	struct fakekern *k = &s->node[n].k;
+	struct peek_owner o;
 
 	if (k->dumping) {
 		sim_fail(s, "node %d: a dump was started while one runs", n);
 		return;
 	}
+	peek_owner(s->node[n].e, &o);
 	k->dumping = true;
+	k->dump_head = o.head;
 	k->dump_seen = 0;
 	k->dump_at = (unsigned int)rng_below(&s->rng, s->p.keys);
 	do
 		k->dump_step = (unsigned int)rng_range(&s->rng, 1, s->p.keys);
 	while (gcd(k->dump_step, s->p.keys) != 1);
 	read_slice(s, n);
+}
+
+/* What ended since the dump began is not brought back by a message of it, which is older. */
+static void dump_message(struct sim *s, int n, const struct flow *f)
+{
+	int i = world_key(s, &f->key);
+	struct peek_rec was = { 0 }, r;
+	bool ended = i >= 0 && peek_local(s->node[n].e, &s->conn[i].key, &was) && was.tomb &&
+		     was.version > s->node[n].k.dump_head;
+
+	engine_kern(s->node[n].e, KERN_DUMP, f, 0, s->now);
+	if (ended && !s->flipped && peek_local(s->node[n].e, &s->conn[i].key, &r) && !r.tomb)
+		sim_fail(s, "node %d: flow %u ended at version %llu, and a dump revives it", n, i,
+			 (unsigned long long)was.version);
 }
 
 bool fk_dump_slice(struct sim *s, int n)
@@ -422,7 +439,7 @@ bool fk_dump_slice(struct sim *s, int n)
 		read_slice(s,
 			   n); /* a recv frees the buffer, and the kernel fills it again at once */
 	for (unsigned int i = 0; i < count; i++)
-		engine_kern(s->node[n].e, KERN_DUMP, &slice[i], 0, s->now);
+		dump_message(s, n, &slice[i]);
 	if (end) {
 		k->dumping = false;
 		if (!s->node[n].dumped_at)

@@ -159,6 +159,7 @@ struct fakekern {
 	bool listening; /* some daemon has subscribed */
 	bool dumping;
 	unsigned int dump_at, dump_step, dump_seen; /* walk: a permutation of the keys */
+	uint64_t dump_head;                         /* the daemon's newest version as it began */
 	struct flow slice[32];
 	unsigned int slice_count;
 	bool slice_ready;
@@ -387,6 +388,7 @@ void expect_master_ended(struct sim *s, int n, unsigned int i);
 /* Node n is about to make entry i, an expectation: may it? (R87) */
 void expect_check(struct sim *s, int n, unsigned int i);
 void expect_watch(struct sim *s, int n);
+void expect_feed(struct sim *s, int n, const struct kev *ev); /* feeds it, checks its outcome */
 void expect_forget(struct sim *s); /* what was used, for versions begin anew */
 void expect_early(struct sim *s, unsigned int i, int n); /* i's entry is about to be made */
 void expect_step(struct sim *s, unsigned int i);

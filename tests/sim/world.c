@@ -256,7 +256,7 @@ static bool read_events(struct sim *s, int n)
 		k->ev_count--;
 		sim_trace(s, "node %d: event %d flow %d state %u timeout %u port %u", n, ev->event,
 			  world_key(s, &ev->f.key), ev->f.tcp.state, ev->f.timeout_s, ev->portid);
-		engine_kern(s->node[n].e, ev->event, &ev->f, ev->portid, s->now);
+		expect_feed(s, n, ev);
 		oracle_owner(s, n);
 	}
 	if (k->overrun && !k->ev_count) {
