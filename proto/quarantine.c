@@ -72,32 +72,33 @@ static void set(struct peer *p, struct aside *a, const struct item *it, bool ali
 	memcpy(a->body, it->rec.body, a->len);
 }
 
-bool quarantine_take(struct engine *e, struct peer *p, const struct item *it)
+/* The place of what p says in it; NULL if its key is not quarantined. */
+static struct aside *place(struct engine *e, struct peer *p, const struct item *it)
 {
-	size_t keylen = flow_key_len(it->rec.body, it->rec.body_len);
-	struct poison *x = find(e, it->rec.body, keylen);
-	struct aside *a;
+	struct poison *x = find(e, it->rec.body, flow_key_len(it->rec.body, it->rec.body_len));
 
 	if (!x)
-		return false;
-	a = &x->aside[p->index];
+		return NULL;
 	count(e, x, p, WORK_RECORD);
-	if (it->version > version_of(a))
+	return &x->aside[p->index];
+}
+
+bool quarantine_take(struct engine *e, struct peer *p, const struct item *it)
+{
+	struct aside *a = place(e, p, it);
+
+	if (a && it->version > version_of(a))
 		set(p, a, it, it->rec.type == WIRE_REC_FLOW);
-	return true;
+	return a != NULL;
 }
 
 /* The bytes at a version held already are taken too: there are no others (R19). */
 bool quarantine_list(struct engine *e, struct peer *p, const struct item *it)
 {
-	size_t keylen = flow_key_len(it->rec.body, it->rec.body_len);
-	struct poison *x = find(e, it->rec.body, keylen);
-	struct aside *a;
+	struct aside *a = place(e, p, it);
 
-	if (!x)
+	if (!a)
 		return false;
-	a = &x->aside[p->index];
-	count(e, x, p, WORK_RECORD);
 	if (it->version >= version_of(a))
 		set(p, a, it, true);
 	a->named = true;
