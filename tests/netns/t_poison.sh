@@ -3,8 +3,8 @@
 #
 # A flow that kills whoever applies it. The daemon on fw2 dies as it writes such a flow of its peer into the kernel; what
 # restarts it (a loop here, as the unit's Restart=always) starts it again and again, and the third run lives: the flow is
-# named and set aside, all others are there, the pair is proven equal. Then on fw1, over an event of its own kernel. The
-# bug is a preloaded library's (poison.c).
+# named and set aside, all others are there, the pair is proven equal. The same as it applies the datagram that tells of
+# such a flow; then on fw1, over an event of its own kernel. The bug is a preloaded library's (poison.c).
 
 # shellcheck source=tests/netns/lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -21,7 +21,8 @@ daemon_forever() { # fw1 or fw2, POISON
 		trap 'kill -KILL $child 2>/dev/null; exit' TERM
 		while :; do
 			ip netns exec "$ns" env ASAN_OPTIONS=verify_asan_link_order=0 LD_PRELOAD="$BUILD/tests/netns/poison.so" \
-				POISON="$2" POISON_MARK=$BAD "$CTSYNCD" -c "$TMP/$1/ctsyncd.conf" >>"$TMP/$1/log" 2>&1 &
+				POISON="$2" POISON_MARK=$BAD POISON_DEATHS="$(sock "$1").deaths" \
+				"$CTSYNCD" -c "$TMP/$1/ctsyncd.conf" >>"$TMP/$1/log" 2>&1 &
 			child=$!
 			wait $child
 			echo $? >>"$TMP/$1/ends"
@@ -103,6 +104,35 @@ check "it is ready" poll 10 ready fw2
 check "and the same" poll 10 quick_equal fw1
 check "the flow ends" flood fw1 delete -n 1 -b 5200
 
+# It dies as it applies what the peer says of it, before any write.
+check "in both kernels" poll 10 not holds fw2
+daemon_kill fw2
+rm -f "$(sock fw2).deaths"
+daemon_forever fw2 record
+check "fw2 again" poll 10 peers_up
+flood fw1 create -n 100 -b 8000 && flood fw1 create -n 1 -b 8100 -m $((0x$BAD)) && flood fw1 create -n 100 -b 8101
+check "fw2 dies of a record twice, and lives" poll 20 lives fw2
+check_that "of an abort" "$(ends fw2 | sort -u) == 134"
+check "the log says over what" logged fw2 "flow tcp .*quarantined, the daemon died 2 times over it (a record of a peer, fw1)"
+check "status names the flow" eval 'ctsync fw2 status | grep -q "QUARANTINED, see ctsyncd(8): tcp"'
+check "all others are in its kernel" poll 20 kernel_has fw2 3100
+check "that one is not" not holds fw2
+check "and held" poll 10 count_is fw2 remote 3100
+check "one is set aside" status_is fw2 aside 1
+check "the pair is proven equal" poll 10 in_sync
+check "it is not ready" not ready fw2
+flood fw1 update -n 1 -b 8100 -m $((0x$BAD)) -t 500
+flood fw1 update -n 100 -b 8101 -m 7
+check "changes of it and of others arrive" poll 10 in_sync
+check "it did not die again" lives fw2
+check "the flow ends" flood fw1 delete -n 1 -b 8100
+check "nothing is set aside" poll 10 status_is fw2 aside 0
+check "it is ready" poll 10 ready fw2
+forever_end fw2
+rm "$(sock fw2).deaths"
+daemon_start fw2
+check "and the same" poll 10 quick_equal fw1
+
 # The owner's own kernel tells of it.
 daemon_kill fw1
 daemon_forever fw1 event
@@ -112,8 +142,8 @@ flood fw1 create -n 1 -b 7000 -m $((0x$BAD))
 flood fw1 create -n 300 -b 7001
 check "fw1 dies of a flow of its own twice, and lives" poll 20 lives fw1
 check "the log says over what" logged fw1 "quarantined, the daemon died 2 times over it (an event of the kernel)"
-check "it announces all others" poll 20 count_is fw1 local 3200
-check "which are in the peer's kernel" poll 20 kernel_has fw2 3200
+check "it announces all others" poll 20 count_is fw1 local 3400
+check "which are in the peer's kernel" poll 20 kernel_has fw2 3400
 check "that one is not" not holds fw2
 check "the pair is proven equal" poll 10 in_sync
 check "and the peer ready" poll 10 ready fw2
