@@ -404,6 +404,9 @@ static void event_end(struct engine *e, const struct flow *f, const struct key *
 		reinject(e, p, r);
 	} else {
 		e->count.events_unknown++;
+		r = mirror_find(e, k->p, k->len, k->hash, true, &p);
+		if (r) /* our own, and our record of it was lost (R76) */
+			reinject(e, p, r);
 	}
 	own_dump_forget(e, k->p, k->len, k->hash, f->has & FLOW_HAS_ID ? f->id : 0);
 }
