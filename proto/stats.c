@@ -117,6 +117,9 @@ static bool peer_ready(const struct engine *e, const struct peer *p, struct text
 	} else if (p->debt || (p->want_vector && !p->in_sync) || (p->list_todo && p->old_count)) {
 		text_put(t, "comparing buckets with ");
 		text_put(t, p->name);
+	} else if (!p->verified_at) {
+		text_put(t, "never yet proven equal with ");
+		text_put(t, p->name);
 	} else if (p->one_way) {
 		text_put(t, p->name);
 		text_put(t, " does not hear us");
@@ -181,13 +184,9 @@ static void ready_as_of(const struct engine *e, struct text *t, usec_t now)
 
 		if (!p->used || peer_hears(e, p))
 			continue;
-		if (p->verified_at) {
-			text_put(t, "in sync as of ");
-			text_tenths(t, p->heard_at - min_u64(p->verified_at, p->heard_at));
-			text_put(t, " s before ");
-		} else {
-			text_put(t, "not proven, but complete when ");
-		}
+		text_put(t, "in sync as of ");
+		text_tenths(t, p->heard_at - min_u64(p->verified_at, p->heard_at));
+		text_put(t, " s before ");
 		text_put(t, p->name);
 		text_put(t, p->bye ? " said bye, " : " fell silent, ");
 		text_tenths(t, now - p->heard_at);
