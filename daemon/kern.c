@@ -13,8 +13,9 @@
  * that began earlier would miss what was dropped while it ran.
  *
  * Wake-ups cost more than messages: a reader woken for every few events pays twice what a batch
- * costs. When the stream is fast (a full batch came at once, or within a millisecond), the next
- * read waits linger_us for more. A slow stream is never delayed.
+ * costs, and takes the processor from whoever waits for what it sends, the peer's daemon of a test
+ * on one machine or the packets' softirqs. So in a burst each read waits a moment for more, and in
+ * a flood linger_us. A slow stream is never delayed.
  */
 #include "kern.h"
 #include "kern_filter.h"
@@ -30,13 +31,21 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <time.h>
 
 #define WRITE_BUFFER_LEN                                                                           \
 	(4U << 20) /* answers of a batch: 128 messages of at most 2,304 bytes each */
 #define DUMP_BUFFER_LEN (1U << 20)
 #define WINDOW_US 1000U
-#define LINGER_WORTH_IT 8 /* messages that a wait must bring for the next wait */
+/* From so many messages in WINDOW_US on it is a burst, or a flood. */
+#define BURST_COUNT 16
+#define FLOOD_COUNT 120
+/* In a burst the wait is so long, and goes on while it brings so many; a flood's is linger_us. */
+#define BURST_LINGER_US 60U
+#define BURST_WORTH_IT 3
+#define FLOOD_WORTH_IT 30
+#define TIMER_SLACK_NS 1000UL
 #define EVENT_CHARGE_MIN                                                                           \
 	768U /* least that one message takes of the receive buffer (struct sk_buff and its data)   \
 	      */
@@ -158,6 +167,7 @@ int kern_open(struct kern **kp, const struct kern_conf *conf, struct log *log,
 	if (k == NULL)
 		return -ENOMEM;
 	k->linger_us = conf->linger_us;
+	(void)prctl(PR_SET_TIMERSLACK, TIMER_SLACK_NS, 0, 0, 0); /* else a wait is 50 us longer */
 	k->log = log;
 	init_slots(k);
 	err = open_all(k, conf, err_text);
@@ -235,9 +245,22 @@ static void handle_datagram(struct kern *k, struct engine *e, const struct mmsgh
 		handle_event(k, e, h, now);
 }
 
-static void linger(struct kern *k)
+/* How long the next read waits; 0: not at all. */
+static uint32_t linger_of(const struct kern *k)
 {
-	struct timespec t = { .tv_nsec = (long)(k->linger_us % USEC_PER_SEC * 1000) };
+	switch (k->pace) {
+	case PACE_FLOOD:
+		return k->linger_us;
+	case PACE_BURST:
+		return k->linger_us < BURST_LINGER_US ? k->linger_us : BURST_LINGER_US;
+	default:
+		return 0;
+	}
+}
+
+static void linger(struct kern *k, uint32_t us)
+{
+	struct timespec t = { .tv_nsec = (long)(us % USEC_PER_SEC * 1000) };
 
 	k->stats.lingers++;
 	(void)clock_nanosleep(CLOCK_MONOTONIC, 0, &t, NULL); /* a signal cuts it short: so be it */
@@ -276,26 +299,37 @@ static void count_off_overrun(struct kern *k, struct engine *e, unsigned int cou
 		end_overrun(k, e, now);
 }
 
-/* Decides whether the next read shall wait. drained: nothing was left when this one ended. */
+/* Decides how long the next read shall wait. drained: nothing was left when this one ended. */
 static void judge_pace(struct kern *k, unsigned int count, bool lingered, bool drained, usec_t now)
 {
+	bool flood = k->pace == PACE_FLOOD;
+
 	if (now - k->window_at >= WINDOW_US) {
 		k->window_at = now;
 		k->window_count = 0;
 	}
 	k->window_count += count;
-	k->busy = drained &&
-		  (k->window_count >= KERN_EVENTS_MAX || (lingered && count >= LINGER_WORTH_IT));
+	if (lingered && count < BURST_WORTH_IT)
+		k->window_count = 0; /* it is over */
+	if (!drained)
+		k->pace = PACE_SLOW;
+	else if (k->window_count >= FLOOD_COUNT || (flood && lingered && count >= FLOOD_WORTH_IT))
+		k->pace = PACE_FLOOD;
+	else
+		k->pace = k->window_count >= BURST_COUNT || (lingered && count >= BURST_WORTH_IT)
+				  ? PACE_BURST
+				  : PACE_SLOW;
 }
 
 int kern_read_events(struct kern *k, struct engine *e, unsigned int budget, usec_t now)
 {
-	bool lingered = k->busy && k->linger_us != 0, drained = false;
+	uint32_t wait_us = linger_of(k);
+	bool lingered = wait_us != 0, drained = false;
 	unsigned int count = 0;
 	int n;
 
 	if (lingered)
-		linger(k);
+		linger(k, wait_us);
 	while (count < budget && !drained) {
 		n = recvmmsg(k->event_fd, k->vec, KERN_EVENTS_MAX, MSG_DONTWAIT, NULL);
 		if (n < 0 && errno == ENOBUFS) {

@@ -23,7 +23,7 @@ struct kern;
 struct kern_conf {
 	uint32_t event_buffer_len; /* SO_RCVBUFFORCE of the event socket, bytes as asked (the kernel
 				      doubles it) */
-	uint32_t linger_us;        /* after a full batch only */
+	uint32_t linger_us; /* the longest that a read waits for more, in a flood of events */
 	bool reliable; /* the kernel keeps a DESTROY that found no room (NETLINK_BROADCAST_ERROR) */
 	const struct policy_conf *policy; /* what the filter drops besides our own, NULL = nothing;
 					     used in kern_open alone */

@@ -57,7 +57,7 @@ struct kern {
 	unsigned int said_count;
 	bool said_labels;
 
-	bool busy;             /* the stream came fast enough to wait for more of it */
+	enum { PACE_SLOW, PACE_BURST, PACE_FLOOD } pace; /* how fast the events came */
 	bool overrun;          /* ENOBUFS seen, the queue behind it not yet drained */
 	uint64_t overrun_left; /* messages that may still lie in that queue */
 	usec_t window_at;      /* start of the span in which window_count was read */
