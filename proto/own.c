@@ -390,6 +390,10 @@ static void event_end(struct engine *e, const struct flow *f, const struct key *
 		      usec_t now)
 {
 	struct rec *r = own_find(e, k->p, k->len, k->hash);
+	/* Of a life that began, or changed, since the dump did: whatever it tells of the key is
+	 * older. */
+	bool any_life = r && r->version > e->dump.start_version;
+	uint32_t id = (f->has & FLOW_HAS_ID) && !any_life ? f->id : 0;
 	struct peer *p;
 
 	if (r && end_is_doubtful(r, f, now)) {
@@ -408,7 +412,7 @@ static void event_end(struct engine *e, const struct flow *f, const struct key *
 		if (r) /* our own, and our record of it was lost (R76) */
 			reinject(e, p, r);
 	}
-	own_dump_forget(e, k->p, k->len, k->hash, f->has & FLOW_HAS_ID ? f->id : 0);
+	own_dump_forget(e, k->p, k->len, k->hash, id);
 }
 
 /* NULL: no room, or no memory. */
