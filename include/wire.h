@@ -126,7 +126,7 @@ struct wire_hello {
 struct wire_hack {
 	uint64_t your_epoch, challenge; /* echoed */
 	uint64_t head, dropped; /* dropped = T, the highest version of any tombstone dropped */
-	uint64_t kernel_id;
+	uint64_t kernel_id;     /* 0: what the sender leaves out need not be dead (R42, R98) */
 	uint32_t caps;
 	char name[WIRE_NAME_MAX + 1];
 	uint8_t tables[WIRE_TABLES_LEN]; /* the hash keys of the sender's tables */
