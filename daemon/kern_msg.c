@@ -546,8 +546,9 @@ uint32_t kern_update_status(const struct flow *f, uint32_t have)
 	return (f->status & settable) | (have & (settable | IPS_EXPECTED)) | IPS_CONFIRMED;
 }
 
-/* Flags are only ever added: an entry that saw packets here knows its own better, and one that was
- * made liberal for want of a window must stay so. */
+/* Flags are only ever added: an entry that saw packets here knows its own better. But one that was
+ * made liberal in its handshake is not for longer: once that is over the kernel learns both windows
+ * from the next packets. */
 size_t kern_build_update(void *buf, size_t len, const struct flow *f, uint32_t status, uint32_t seq)
 {
 	struct out o = start(buf, len, IPCTNL_MSG_CT_NEW, 0, seq);
@@ -562,7 +563,7 @@ size_t kern_build_update(void *buf, size_t len, const struct flow *f, uint32_t s
 	if ((f->has & FLOW_HAS_MARK) != 0)
 		put_u32(&o, CTA_MARK, f->mark);
 	if (f->key.proto == IPPROTO_TCP && (f->has & FLOW_HAS_TCP) != 0)
-		put_tcp(&o, &f->tcp, 0);
+		put_tcp(&o, &f->tcp, IP_CT_TCP_FLAG_BE_LIBERAL);
 	if ((f->has & FLOW_HAS_EXT) != 0)
 		put_changeable(&o, f);
 	return finish(&o);

@@ -265,6 +265,11 @@ static void test_tcp_flags(struct kern *k)
 	r = bed_apply(k, OP_GET, &f, NO_LIMIT);
 	CHECK(r->have && r->got.tcp.flags[0] == 0x0b && r->got.tcp.flags[1] == 0x0b,
 	      "SYN_RECV is liberal");
+	f.tcp.state = 3;
+	CHECK(bed_apply(k, OP_UPDATE, &f, NO_LIMIT)->err == 0, "flags: ESTABLISHED");
+	r = bed_apply(k, OP_GET, &f, NO_LIMIT);
+	CHECK(r->have && r->got.tcp.flags[0] == 0x03 && r->got.tcp.flags[1] == 0x03,
+	      "what follows SYN_RECV is not");
 	bed_flush();
 }
 

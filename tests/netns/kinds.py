@@ -57,6 +57,7 @@ class Datagrams:
         enter(CL if target else SV)
         self.b = socket.socket(family, kind, proto)
         self.b.bind(("10.1.0.1" if target else SERVER[family], 5001 if target else port))
+        self.peer = None
 
     def open(self):
         self.check()
@@ -66,6 +67,9 @@ class Datagrams:
         there, back = token(), token()
         self.a.sendto(self.head + there, self.to)
         peer = await_bytes(self.b, there)[1]
+        if self.peer not in (None, peer):
+            raise ValueError("seen from %s, before from %s" % (peer, self.peer))
+        self.peer = peer
         self.b.sendto(self.head + back, peer)
         await_bytes(self.a, back)
 
@@ -168,14 +172,14 @@ class Ftp:
 class Tcp:
     """A plain connection: what is special about it is what the firewall does."""
 
-    def __init__(self, port):
-        self.port = port
+    def __init__(self, port, family=V4):
+        self.port, self.family = port, family
 
     def open(self):
         enter(SV)
-        listener = socket.create_server((SERVER[V4], self.port))
+        listener = socket.create_server((SERVER[self.family], self.port), family=self.family)
         enter(CL)
-        self.a = socket.create_connection((SERVER[V4], self.port), 3, (CLIENT[V4], 0))
+        self.a = socket.create_connection((SERVER[self.family], self.port), 3, (CLIENT[self.family], 0))
         listener.settimeout(3)
         self.b = listener.accept()[0]
         self.check()
@@ -224,10 +228,103 @@ class Pptp(Tcp):
             await_bytes(there, t)
 
 
+FIN, SYN, RST, ACK = 1, 2, 4, 16
+
+
+class Segments:
+    """A TCP connection by hand, up to a state and on from there: RFC 9293, 3.3.2. Steps are the flags of segments, by who
+    sends them. What both kernels say of it t_kinds.sh drops: they know of no such connection."""
+    ENDS = (("10.1.0.5", 7100), ("10.2.0.5", 7020))
+    FLAGS = {"F": FIN, "S": SYN, "R": RST, "A": ACK}
+    AHEAD = 0x20000000
+
+    def __init__(self, number, before, after=()):
+        self.before, self.after = before, after
+        self.addr = [(addr, port + number) for addr, port in self.ENDS]
+        self.seq = [0x10000000 + number, 0x50000000 + number]
+        self.sock = []
+        for ns, addr in zip((CL, SV), self.addr):
+            enter(ns)
+            sock = socket.socket(V4, socket.SOCK_RAW, socket.IPPROTO_TCP)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, 1)
+            sock.bind((addr[0], 0))
+            self.sock.append(sock)
+        self.seen = list(self.addr)  # each end as the other sees it
+
+    def send(self, side, flags, ahead=0):
+        """Sends one segment, of so many bytes beyond the next; returns what it is known by."""
+        here, there = self.addr[side], self.seen[1 - side]
+        options = bytes.fromhex("020405b40103030704020101") if flags & SYN else b""
+        data = b"" if flags & (SYN | RST) else b"some data"
+        numbers = struct.pack("!II", self.seq[side] + ahead, self.seq[1 - side] if flags & ACK else 0)
+        rest = struct.pack("!BBHHH", 20 + len(options) << 2, flags, 1000, 0, 0) + options + data
+        body = struct.pack("!HH", here[1], there[1]) + numbers + rest
+        pseudo = socket.inet_aton(here[0]) + socket.inet_aton(there[0]) + struct.pack("!HH", 6, len(body)) + body
+        total = sum(struct.unpack("!%dH" % ((len(pseudo) + 1) // 2), pseudo + bytes(len(pseudo) % 2)))
+        check = ~((total & 0xFFFF) + (total >> 16)) & 0xFFFF
+        self.sock[side].sendto(body[:16] + struct.pack("!H", check) + body[18:], (there[0], 0))
+        if not ahead:
+            self.seq[side] += len(data) + bool(flags & (SYN | FIN))
+        return numbers
+
+    def step(self, word):
+        side = "><".index(word[0])
+        flags = sum(self.FLAGS[letter] for letter in word[1:])
+        data, peer = await_bytes(self.sock[1 - side], self.send(side, flags))
+        self.seen[side] = (peer[0], struct.unpack_from("!H", data, (data[0] & 15) * 4)[0])
+
+    def steps(self, words):
+        for word in words:
+            self.step(word)
+            time.sleep(0.03)  # the other firewall shall learn of every state
+
+    def open(self):
+        self.steps(self.before)
+
+    def finish(self):
+        self.steps(self.after)
+
+    def arrives(self, side, flags):
+        """Does a segment that lies far beyond the window?"""
+        try:
+            await_bytes(self.sock[1 - side], self.send(side, flags, self.AHEAD), 0.1)
+        except TimeoutError:
+            return False
+        return True
+
+
+OPEN = (">S", "<SA", ">A", "<A")
+
+
+class Strict(Segments):
+    """The firewall checks its windows; one reset beyond them would end it."""
+
+    def check(self):
+        for _ in range(2):
+            self.steps((">A", "<A"))
+            for side, flags in ((0, ACK), (1, ACK), (0, RST), (1, RST)):
+                if self.arrives(side, flags):
+                    raise ValueError("a segment beyond the window arrives: side %d, flags %d" % (side, flags))
+
+
+class Liberal(Segments):
+    """Half of its handshake was seen elsewhere: no window is known."""
+
+    def finish(self):
+        super().finish()
+        if not self.arrives(0, ACK) or not self.arrives(1, ACK):
+            raise ValueError("the firewall checks windows that it cannot know")
+        self.steps((">A", "<A"))
+
+
 def serve(kinds):
-    """Reads commands and answers them, until its input ends."""
+    """Reads commands and answers them, of each kind that knows them, until its input ends."""
     for line in sys.stdin:
         for name, kind in kinds.items():
+            if not any(hasattr(k, line.strip()) for k in kinds.values()):
+                print("lost %s: nobody knows %s" % (name, line.strip()))
+            if not hasattr(kind, line.strip()):
+                continue
             try:
                 getattr(kind, line.strip())()
                 print("ok " + name)
@@ -249,6 +346,14 @@ def main():
         "protocol 99 over IPv6": Datagrams(V6, OTHER, kind=socket.SOCK_RAW),
         "sctp": Sctp(V4), "sctp6": Sctp(V6), "ftp": Ftp(),
         "tcp, proxied": Tcp(7010), "pptp": Pptp(),
+        "udp6, masqueraded into a range": Datagrams(V6, 17, 7011), "tcp6, translated into a range": Tcp(7012, V6),
+        "tcp, windows": Strict(0, OPEN),
+        "tcp, SYN_RECV": Liberal(1, OPEN[:2], (">A", "<A")),
+        "tcp, FIN_WAIT": Segments(2, OPEN + (">FA",), ("<A", "<FA", ">A")),
+        "tcp, CLOSE_WAIT": Segments(3, OPEN + (">FA", "<A"), ("<A", "<FA", ">A")),
+        "tcp, LAST_ACK": Segments(4, OPEN + (">FA", "<FA"), (">A",)),
+        "tcp, TIME_WAIT": Segments(5, OPEN + (">FA", "<FA", ">A"), (">A",)),
+        "tcp, CLOSE": Segments(6, OPEN + (">RA",)),
     })
 
 

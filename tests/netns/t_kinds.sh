@@ -3,10 +3,10 @@
 #
 # The rarer kinds of flows, made by real traffic where a client can: SCTP, GRE, a call of PPTP, UDP-Lite, protocols without
 # ports, zones of both directions or one, labels, a handshake that the firewall answers for the server (SYNPROXY), hairpin
-# NAT into a range of ports, NAT of IPv6, an FTP session that the firewall rewrites (helper, shifted sequence numbers) with
-# its transfer (master), a fixed timer. The active firewall dies; the other's kernel must hold the same, attribute by
-# attribute, and every one of them must go on under rules that let nothing new pass (of PPTP the control connection). FTP
-# without losing or doubling a byte.
+# NAT into a range of ports (IPv6 too), an FTP session that the firewall rewrites (helper, shifted sequence numbers) with
+# its transfer (master), a fixed timer, TCP in each of its states. The active firewall dies; the other's kernel must hold the
+# same, attribute by attribute, and every one of them must go on under rules that let nothing new pass (of PPTP the control
+# connection). FTP without losing or doubling a byte; TCP with its windows checked, but where half of the handshake was seen.
 #
 # MODE=hot and MODE=cache; without it both, one after the other.
 
@@ -54,6 +54,23 @@ kinds_rules() { # on both: helper, labels, zones, hairpin
 				iifname lan0 oifname lan0 ip protocol udp snat to 10.1.0.254:4000-4099
 			}
 		}
+		table ip6 ranges {
+			chain post {
+				type nat hook postrouting priority 90
+				udp dport 7011 masquerade to :4200-4299
+				tcp dport 7012 snat to [fd02::fe]:4300-4399
+			}
+		}
+		RULES
+	done
+	for n in "$CL" "$SV"; do # of connections that kinds.py makes by hand the kernel shall say nothing
+		in_ns "$n" nft -f - <<-'RULES' || die "rules of the kinds in $n"
+		table ip ends {
+			chain out {
+				type filter hook output priority 0
+				meta mark != 1 tcp sport 7020-7199 drop
+			}
+		}
 		RULES
 	done
 }
@@ -75,7 +92,8 @@ NAT6=snat
 net_make
 timeouts_long
 for ns in "$FW1" "$FW2"; do
-	sysctl_in "$ns" net.netfilter.nf_conntrack_{gre_timeout,gre_timeout_stream}=600
+	sysctl_in "$ns" net.netfilter.nf_conntrack_{gre_timeout,gre_timeout_stream}=600 \
+		net.netfilter.nf_conntrack_tcp_timeout_{syn_recv,fin_wait,close_wait,last_ack,time_wait,close}=600
 	# The proxy has to see the end of a handshake that conntrack does not pick up.
 	sysctl_in "$ns" net.netfilter.nf_conntrack_tcp_loose=0
 done
@@ -95,7 +113,8 @@ ends_do check "before, again"
 in_ns "$FW1" conntrack -L >"$TMP/held.txt" 2>/dev/null
 in_ns "$FW1" conntrack -L -f ipv6 >>"$TMP/held.txt" 2>/dev/null
 for what in '^sctp .*ESTABLISHED' '^udplite' '^gre' '^unknown  99' 'zone=5' 'zone-orig=6' 'zone-reply=8' 'helper=ftp' \
-	'^tcp .*dport=7010' 'helper=pptp' '^gre .*srckey=0x1111 dstkey=0x2222' 'dport=40[0-9][0-9] '; do
+	'^tcp .*dport=7010' 'helper=pptp' '^gre .*srckey=0x1111 dstkey=0x2222' 'dport=40[0-9][0-9] ' '^udp .*fd02::fe .*dport=42[0-9][0-9] ' \
+	'^tcp .*fd02::fe .*dport=43[0-9][0-9] ' SYN_RECV FIN_WAIT CLOSE_WAIT LAST_ACK TIME_WAIT 'CLOSE '; do
 	check "fw1 holds $what" has "$what"
 done
 check_that "fw1 proxied the handshake" "$(proxied "$FW1") == 2"
@@ -116,6 +135,7 @@ check "fw2's kernel holds what fw1's held, attribute by attribute" poll 5 same_a
 ends_do check "after"
 check_that "the first packets on fw2 met the labels" "$(labelled "$FW2") == 2"
 ends_do check "after, again" # an entry may end with its first packet
+ends_do finish "to its end"
 check_that "nothing was left out for want of a helper" "$(counter fw2 no_helper) == 0"
 check_that "every child has its master" "$(counter fw2 no_master) == 0"
 check_that "every label has room" "$(counter fw2 no_labels) == 0"
