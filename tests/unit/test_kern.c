@@ -10,6 +10,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <linux/netfilter/nf_conntrack_common.h>
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/netfilter/nfnetlink_conntrack.h>
 #include <netinet/in.h>
@@ -387,6 +388,48 @@ static void test_inject(void **state)
 	}
 }
 
+static uint32_t status_of(const void *msg)
+{
+	const struct nlattr *a = find(msg, CTA_STATUS);
+
+	assert_non_null(a);
+	return ntohl(mnl_attr_get_u32(a));
+}
+
+/* No kernel here offloads: the kernel's own messages, as if each flow were. */
+static void check_offload(const struct message *m)
+{
+	const uint32_t all = htonl(UINT32_MAX), offload = IPS_OFFLOAD | IPS_HW_OFFLOAD;
+	uint8_t in[KERN_MSG_MAX] __attribute__((aligned(8))), packed[FLOW_PACKED_MAX];
+	uint8_t out[KERN_MSG_MAX] __attribute__((aligned(8)));
+	struct flow f, peers;
+
+	memcpy(in, m->h, m->len);
+	memcpy(mnl_attr_get_payload(find((const void *)in, CTA_STATUS)), &all, sizeof(all));
+	assert_int_equal(kern_parse(in, m->len, &f), 0);
+	assert_int_equal(f.status & offload, offload);
+	assert_int_equal(flow_unpack(packed, flow_pack(&f, packed), &peers), 0);
+	assert_int_equal(peers.status, FLOW_STATUS_MASK);
+	assert_int_equal(peers.status & offload, 0);
+	assert_true(kern_build_inject(out, sizeof(out), &f, 1) > 0);
+	assert_int_equal(status_of(out) & offload, 0);
+	assert_int_equal(kern_update_status(&f, UINT32_MAX) & offload, 0);
+}
+
+static void test_offload_stays_home(void **state)
+{
+	const struct recording *r = *state;
+	size_t checked = 0;
+
+	for (size_t i = 0; i < r->count; i++) {
+		if (r->msg[i].len > KERN_MSG_MAX || !find(r->msg[i].h, CTA_STATUS))
+			continue;
+		check_offload(&r->msg[i]);
+		checked++;
+	}
+	assert_in_range(checked, 100, r->count);
+}
+
 /* The largest message that can be: the room in a batch must hold it. */
 static void test_inject_largest(void **state)
 {
@@ -410,7 +453,7 @@ int main(void)
 		cmocka_unit_test(test_differential),   cmocka_unit_test(test_recording_is_rich),
 		cmocka_unit_test(test_truncations),    cmocka_unit_test(test_mutations),
 		cmocka_unit_test(test_not_a_flow),     cmocka_unit_test(test_inject),
-		cmocka_unit_test(test_inject_largest),
+		cmocka_unit_test(test_inject_largest), cmocka_unit_test(test_offload_stays_home),
 	};
 
 	return cmocka_run_group_tests(tests, load, unload);
