@@ -346,6 +346,7 @@ def main():
         "protocol 99 over IPv6": Datagrams(V6, OTHER, kind=socket.SOCK_RAW),
         "sctp": Sctp(V4), "sctp6": Sctp(V6), "ftp": Ftp(),
         "tcp, proxied": Tcp(7010), "pptp": Pptp(),
+        "tcp, a helper of one node": Tcp(6667), "tcp, a helper of one node, another": Tcp(6668),
         "udp6, masqueraded into a range": Datagrams(V6, 17, 7011), "tcp6, translated into a range": Tcp(7012, V6),
         "tcp, windows": Strict(0, OPEN),
         "tcp, SYN_RECV": Liberal(1, OPEN[:2], (">A", "<A")),
