@@ -85,12 +85,19 @@ void copy_set(struct engine *e, struct peer *p, struct rec *r, uint32_t deadline
 		patrol_hold_set(e, deadline_s - to_s(e->now));
 }
 
+uint8_t entry_gen(struct engine *e, const struct rec *r)
+{
+	return stray_find(e, r->body, r->keylen, r->hash) == r ? r->gen : (uint8_t)r->aux;
+}
+
 void copy_move(struct engine *e, struct peer *p, struct rec *r, const struct rec *from)
 {
 	bool reborn = must_replace(from, r->body, r->len) || (from->flags & F_REBORN);
 	bool same = from->len == r->len && !memcmp(from->body, r->body, r->len);
+	uint8_t gen = entry_gen(e, from);
 
 	copy_set(e, p, r, from->written_s); /* clears from */
+	r->aux = gen;
 	if (reborn)
 		r->flags |= F_REBORN;
 	if (!same && r->list == CACHE_LIST_NONE)
@@ -263,7 +270,8 @@ static void copy_left(struct engine *e, struct peer *p, struct rec *r, enum gone
 		      usec_t now)
 {
 	uint32_t deadline_s = r->written_s;
-	struct rec *other, *s;
+	uint8_t gen = entry_gen(e, r);
+	struct rec *other, *s = NULL;
 	struct peer *q;
 	bool revives;
 
@@ -298,8 +306,10 @@ static void copy_left(struct engine *e, struct peer *p, struct rec *r, enum gone
 		stray_wait(e, s, CACHE_LIST_LATER, now + e->conf.forced_wait_ms * USEC_PER_MS);
 	} else if (flow_is_expect(r->body) ||              /* until its master is included (R84) */
 		   scope_wants_body(e, r->body, r->len)) { /* else its end may go untold (R66) */
-		stray_put(e, r, F_KERN, deadline_s);
+		s = stray_put(e, r, F_KERN, deadline_s);
 	}
+	if (s)
+		s->gen = gen;
 }
 
 /* Does its timer say that an earlier run of us wrote it, and that no packet came since? Packets

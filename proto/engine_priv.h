@@ -228,19 +228,22 @@ void own_update(struct engine *e, struct rec *r, const struct flow *f, bool fres
  * differed. The record may move. */
 bool own_reread(struct engine *e, struct rec *r, const struct flow *f, usec_t now);
 bool own_injects(const struct engine *e); /* do received flows go to the kernel as they arrive? */
-/* Takes F_KERN off a mirror record / sets it. */
 /* An entry that we did not write stands for the copy (own_let_go): it is only watched. */
 static inline bool copy_is_not_ours(const struct rec *r)
 {
 	return (r->flags & F_KERN) && !r->written_s;
 }
 
+/* Sets F_KERN of a mirror record / takes it off. */
 void copy_set(struct engine *e, struct peer *p, struct rec *r, uint32_t deadline_s);
 void copy_clear(struct peer *p, struct rec *r);
 /* r gets a new body: does its kernel entry have to be replaced for it? */
 void copy_word(struct rec *r, const uint8_t *body, size_t len);
 /* Is body another life of a's key, translated otherwise? */
 bool copy_reborn(const struct rec *a, const uint8_t *body, size_t len);
+/* Which dump showed the entry of a stray or a copy, or did not have to, for we wrote it since: goes
+ * with the entry to whoever has it next, so that the sweep does not pass it by. */
+uint8_t entry_gen(struct engine *e, const struct rec *r);
 /* p's word on the key of r is gone: another peer's waits for its place in the kernel. */
 void copy_wanted(struct engine *e, const struct peer *p, const struct rec *r);
 /* The entry behind from (another mirror's copy, or a stray) becomes the copy of r. */

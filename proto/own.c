@@ -336,6 +336,7 @@ static void reinject(struct engine *e, struct peer *p, struct rec *r)
 	if (own_injects(e) && !expect_is_spent(r) &&
 	    (r->list == CACHE_LIST_NONE || r->list == CACHE_LIST_LATER))
 		cache_list_add(p->mirror, r, CACHE_LIST_WORK);
+	copy_wanted(e, p, r); /* if that one cannot be carried on */
 }
 
 void own_gone(struct engine *e, struct rec *r, const struct flow *f, bool organic, usec_t now)

@@ -12,15 +12,18 @@ void patrol_adopt(struct engine *e, struct rec *r, usec_t now)
 {
 	bool unknown = r->flags & F_UNKNOWN;
 	uint32_t end_s = r->written_s, deadline_s = unknown ? 0 : end_s;
+	uint8_t gen = entry_gen(e, r);
 	struct rec *own;
 
 	if (copy_is_not_ours(r) ||
 	    expect_is_spent(r)) /* what the peer says of it need not be so here */
 		return;
 	own = own_adopt(e, r->body, r->len, r->keylen, r->hash, deadline_s, false, now);
-	if (own && deadline_s)
-		own->flags |= F_LIFT;
-	if (!own || !unknown)
+	if (!own)
+		return;
+	own->gen = gen;
+	own->flags |= deadline_s ? F_LIFT : 0;
+	if (!unknown)
 		return;
 	own->expire_s = end_s; /* as it was read */
 	own_maybe_mute(e, own);
