@@ -17,23 +17,22 @@ static bool dump_same(const struct rec *r, const struct flow *f)
 	return len == r->len && !memcmp(body, r->body, len);
 }
 
-/* Adopted since the dump began, as a peer's word has it: no event has told us of the entry, and one
- * that would have may be among those that were lost, or withheld by the policy before. */
+/* Adopted as a peer's word has it, or as an earlier dump did: no event has told us of the entry, and
+ * one that would have may be among those that were lost, or withheld by the policy before. */
 static bool is_hearsay(const struct rec *r)
 {
-	return (r->flags & (F_ADOPTED | F_TOUCHED)) == F_ADOPTED;
+	return (r->flags & (F_ADOPTED | F_TOUCHED)) == F_ADOPTED || (r->flags & F_MUTE);
 }
 
 static void dump_own(struct engine *e, struct rec *r, const struct flow *f, usec_t now)
 {
 	uint32_t end_s = to_s(now) + f->timeout_s;
+	bool newer = r->version > e->dump.start_version || r->gen == e->dump.gen;
+	bool doubt = newer && (e->dump.lossy || is_hearsay(r)) && !dump_same(r, f);
 
-	r->gen = e->dump.gen;
-	if (r->version > e->dump.start_version) { /* an event told us something newer */
-		if (is_hearsay(r) && !dump_same(r, f) && !reread_put(e, r, TAG_SWEEP, now))
-			e->dump.wanted = true;
+	r->gen = doubt ? dump_gen_other(e) : e->dump.gen; /* what is doubtful the sweep reads */
+	if (newer)
 		return;
-	}
 	if ((r->flags & F_ADOPTED) &&
 	    (end_s > r->written_s + 1 || outcome_shortened(e, r, end_s))) {
 		r->flags |= F_TOUCHED;

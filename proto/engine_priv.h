@@ -244,6 +244,12 @@ bool copy_reborn(const struct rec *a, const uint8_t *body, size_t len);
 /* Which dump showed the entry of a stray or a copy, or did not have to, for we wrote it since: goes
  * with the entry to whoever has it next, so that the sweep does not pass it by. */
 uint8_t entry_gen(struct engine *e, const struct rec *r);
+/* That of no dump at hand: the sweep reads the entry. */
+static inline uint8_t dump_gen_other(const struct engine *e)
+{
+	return (uint8_t)(e->dump.gen - 1);
+}
+
 /* p's word on the key of r is gone: another peer's waits for its place in the kernel. */
 void copy_wanted(struct engine *e, const struct peer *p, const struct rec *r);
 /* The entry behind from (another mirror's copy, or a stray) becomes the copy of r. */

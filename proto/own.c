@@ -248,6 +248,8 @@ void own_update(struct engine *e, struct rec *r, const struct flow *f, bool fres
 	struct flow cur;
 	size_t len;
 
+	if (fresh || (f->has & FLOW_HAS_ALL) || !e->dump.lossy)
+		r->gen = e->dump.gen; /* else what was lost before is still unknown */
 	fresh = flow_unpack(r->body, r->len, &cur) || fresh || other_life(r, &cur, f);
 	if (fresh) {
 		flow_copy(&cur, f);
@@ -259,7 +261,6 @@ void own_update(struct engine *e, struct rec *r, const struct flow *f, bool fres
 		r->aux = f->id;
 	if (f->has & FLOW_HAS_TIMEOUT)
 		r->expire_s = to_s(now) + f->timeout_s;
-	r->gen = e->dump.gen;
 	if (scope_lost(e, r, &cur)) {
 		e->count.excluded++;
 		scope_withdraw(e, r);
@@ -457,16 +458,22 @@ static void event_own(struct engine *e, enum engine_kern_event event, const stru
 		r->flags |= F_TOUCHED;
 		r->flags &= (uint16_t)~F_LIFT;
 	}
+	if (e->dump.running && e->dump.lossy) /* newer than the dump, even if it tells nothing new */
+		stream_changed(e, r);
 	own_update(e, r, f, event == KERN_NEW, now);
 }
 
 /* Ours by an event. What is excluded as the event has it may not be so as a dump under way read it
  * before. */
-static void event_adopt(struct engine *e, const struct flow *f, const struct key *k,
-			uint32_t deadline_s, usec_t now)
+static void event_adopt(struct engine *e, enum engine_kern_event event, const struct flow *f,
+			const struct key *k, uint32_t deadline_s, usec_t now)
 {
-	if (!own_adopt_flow(e, f, k, deadline_s, true, now))
+	struct rec *r = own_adopt_flow(e, f, k, deadline_s, true, now);
+
+	if (!r)
 		own_dump_forget(e, k->p, k->len, k->hash, f->id);
+	else if (event == KERN_UPDATE && e->dump.lossy)
+		r->gen = dump_gen_other(e);
 }
 
 static void event_set(struct engine *e, enum engine_kern_event event, const struct flow *f,
@@ -499,7 +506,7 @@ static void event_set(struct engine *e, enum engine_kern_event event, const stru
 			 (p && (r->list == CACHE_LIST_WORK || r->list == CACHE_LIST_AGE));
 		flow_merge(&cur, f);
 		if (!unlike) {
-			event_adopt(e, &cur, k, r->flags & F_UNKNOWN ? 0 : r->written_s, now);
+			event_adopt(e, event, &cur, k, r->flags & F_UNKNOWN ? 0 : r->written_s, now);
 			return;
 		}
 	}
@@ -513,7 +520,7 @@ static void event_set(struct engine *e, enum engine_kern_event event, const stru
 		event_partial(e, f, k, now);
 		return;
 	}
-	event_adopt(e, f, k, 0, now);
+	event_adopt(e, event, f, k, 0, now);
 }
 
 void own_event(struct engine *e, enum engine_kern_event event, const struct flow *f,
