@@ -34,6 +34,16 @@ const uint8_t *active_liberal_body(const uint8_t *body, size_t len, uint8_t *lib
 	return liberal;
 }
 
+bool active_is_older(const struct rec *r, const struct flow *f)
+{
+	struct flow cur;
+
+	return f->key.proto == 6 && (f->has & FLOW_HAS_TCP) && f->id == r->aux &&
+	       !flow_unpack(r->body, r->len, &cur) &&
+	       (cur.tcp.flags[0] & cur.tcp.flags[1] & TCP_BE_LIBERAL) &&
+	       !(f->tcp.flags[0] & f->tcp.flags[1] & TCP_BE_LIBERAL);
+}
+
 bool active_takes_over(const struct engine *e, const struct peer *p)
 {
 	return !e->conf.active_active || !peer_hears(e, p);

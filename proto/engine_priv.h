@@ -166,6 +166,8 @@ void active_liberal(struct flow *f);          /* R71; nothing to what is not TCP
 /* The same for a packed flow; returns liberal, which holds FLOW_PACKED_MAX, or body if there is
  * nothing to unpack. */
 const uint8_t *active_liberal_body(const uint8_t *body, size_t len, uint8_t *liberal);
+/* Was the event of an own entry made before we joined it? */
+bool active_is_older(const struct rec *r, const struct flow *f);
 /* May a promote make p's flows ours? Active-active: not while p is heard (R74). */
 bool active_takes_over(const struct engine *e, const struct peer *p);
 /* What r, p's, says of a key that we own goes into our entry (R72), or ours gives way to the new

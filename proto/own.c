@@ -458,6 +458,8 @@ static void event_own(struct engine *e, enum engine_kern_event event, const stru
 		r->flags |= F_TOUCHED;
 		r->flags &= (uint16_t)~F_LIFT;
 	}
+	if (e->conf.active_active && active_is_older(r, f))
+		(void)reread_put(e, r, TAG_REREAD, now);
 	if (e->dump.running && e->dump.lossy) /* newer than the dump, even if it tells nothing new */
 		stream_changed(e, r);
 	own_update(e, r, f, event == KERN_NEW, now);
