@@ -246,11 +246,13 @@ void own_update(struct engine *e, struct rec *r, const struct flow *f, bool fres
 	bool later = flow_is_expect(r->body) && (f->has & FLOW_HAS_TIMEOUT) &&
 		     to_s(now) + f->timeout_s > r->expire_s + EXPECT_LATER_S;
 	struct flow cur;
+	bool unread;
 	size_t len;
 
 	if (fresh || (f->has & FLOW_HAS_ALL) || !e->dump.lossy)
 		r->gen = e->dump.gen; /* else what was lost before is still unknown */
-	fresh = flow_unpack(r->body, r->len, &cur) || fresh || other_life(r, &cur, f);
+	unread = flow_unpack(r->body, r->len, &cur) != 0; /* its memory flipped */
+	fresh = unread || fresh || other_life(r, &cur, f);
 	if (fresh) {
 		flow_copy(&cur, f);
 		r->flags &= (uint16_t)~F_ADOPTED;
@@ -261,7 +263,7 @@ void own_update(struct engine *e, struct rec *r, const struct flow *f, bool fres
 		r->aux = f->id;
 	if (f->has & FLOW_HAS_TIMEOUT)
 		r->expire_s = to_s(now) + f->timeout_s;
-	if (scope_lost(e, r, &cur)) {
+	if (scope_lost(e, r, &cur) || (unread && !scope_includes(e, &cur))) {
 		e->count.excluded++;
 		scope_withdraw(e, r);
 		return;

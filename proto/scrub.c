@@ -131,7 +131,7 @@ void scrub_result(struct engine *e, struct rec *r, int err, const struct flow *g
 
 	scrub_undoubt(e, r);
 	e->count.reread++;
-	if (!err && got && scope_lost(e, r, got)) /* by a policy that could not read it */
+	if (!err && got && !scope_includes(e, got)) /* by a policy that could not read it */
 		scope_withdraw(e, r);
 	else if (!err && got)
 		e->count.healed += own_reread(e, r, got, now);
