@@ -128,22 +128,39 @@ class Tftp:
 
 class Sip:
     """A call whose media the server sends to where the invitation says: RFC 3261, RFC 4566."""
-    MEDIA = 20000
+    VIA = "UDP"
 
-    def __init__(self):
+    def __init__(self, family, media):
+        self.family, self.media = family, media
         self.count = 0
+        self.me, self.you = (("[%s]" if family == V6 else "%s") % end[family] for end in (CLIENT, SERVER))
+
+    def connect(self):
+        enter(CL)
+        self.a = socket.socket(self.family, socket.SOCK_DGRAM)
+        self.a.bind((CLIENT[self.family], 5060))
+        enter(SV)
+        self.b = socket.socket(self.family, socket.SOCK_DGRAM)
+        self.b.bind((SERVER[self.family], 5060))
+
+    def ask(self, text, mark):
+        """To the server; returns it as it arrives."""
+        self.a.sendto(text, (SERVER[self.family], 5060))
+        data, self.peer = await_bytes(self.b, mark)
+        return data
+
+    def answer(self, text, mark):
+        self.b.sendto(text, self.peer)
+        await_bytes(self.a, mark)
 
     def open(self):
+        self.connect()
         enter(CL)
-        self.a = socket.socket(V4, socket.SOCK_DGRAM)
-        self.a.bind((CLIENT[V4], 5060))
-        self.c = socket.socket(V4, socket.SOCK_DGRAM)
-        self.c.bind((CLIENT[V4], self.MEDIA))
-        enter(SV)
-        self.b = socket.socket(V4, socket.SOCK_DGRAM)
-        self.b.bind((SERVER[V4], 5060))
-        body = "v=0\r\no=- 1 1 IN IP4 10.1.0.3\r\ns=-\r\nc=IN IP4 10.1.0.3\r\nt=0 0\r\nm=audio %d RTP/AVP 0\r\n" % self.MEDIA
-        got = self.request("INVITE", "Contact: <sip:a@10.1.0.3:5060>\r\nContent-Type: application/sdp\r\n", body)
+        self.c = socket.socket(self.family, socket.SOCK_DGRAM)
+        self.c.bind((CLIENT[self.family], self.media))
+        body = "v=0\r\no=- 1 1 IN IP{0} {1}\r\ns=-\r\nc=IN IP{0} {1}\r\nt=0 0\r\nm=audio {2} RTP/AVP 0\r\n"
+        body = body.format(6 if self.family == V6 else 4, CLIENT[self.family], self.media)
+        got = self.request("INVITE", "Contact: <sip:a@%s:5060>\r\nContent-Type: application/sdp\r\n" % self.me, body)
         words = got.split()
         self.to = (words[words.index("c=IN") + 2], int(words[words.index("m=audio") + 1]))
 
@@ -151,24 +168,22 @@ class Sip:
         """Sends a request to the server; returns it as it arrives."""
         self.count += 1
         mark = token().decode()
-        text = ("%s sip:b@10.2.0.3 SIP/2.0\r\nVia: SIP/2.0/UDP 10.1.0.3:5060;branch=z9hG4bK%s\r\n"
-                "From: <sip:a@10.1.0.3>;tag=1\r\nTo: <sip:b@10.2.0.3>\r\nCall-ID: 1@10.1.0.3\r\n"
-                "CSeq: %d %s\r\n%sContent-Length: %d\r\n\r\n%s")
-        text %= method, mark, self.count, method, more, len(body), body
-        self.a.sendto(text.encode(), (SERVER[V4], 5060))
-        data, self.peer = await_bytes(self.b, mark.encode())
-        return data.decode()
+        text = ("{method} sip:b@{you} SIP/2.0\r\nVia: SIP/2.0/{via} {me}:5060;branch=z9hG4bK{mark}\r\n"
+                "From: <sip:a@{me}>;tag=1\r\nTo: <sip:b@{you}>\r\nCall-ID: 1@{me}\r\n"
+                "CSeq: {count} {method}\r\n{more}Content-Length: {len}\r\n\r\n{body}")
+        text = text.format(method=method, mark=mark, more=more, body=body, len=len(body), count=self.count,
+                           via=self.VIA, me=self.me, you=self.you)
+        return self.ask(text.encode(), mark.encode()).decode()
 
     def check(self):
         self.request("OPTIONS")
         t = token()
-        self.b.sendto(b"SIP/2.0 200 OK\r\nCSeq: %d OPTIONS\r\nX: %s\r\n\r\n" % (self.count, t), self.peer)
-        await_bytes(self.a, t)
+        self.answer(b"SIP/2.0 200 OK\r\nCSeq: %d OPTIONS\r\nX: %s\r\nContent-Length: 0\r\n\r\n" % (self.count, t), t)
 
     def go(self):
         enter(SV)
-        self.d = socket.socket(V4, socket.SOCK_DGRAM)
-        self.d.bind((SERVER[V4], self.MEDIA))
+        self.d = socket.socket(self.family, socket.SOCK_DGRAM)
+        self.d.bind((SERVER[self.family], self.media))
         self.again()
 
     def again(self):
@@ -177,6 +192,42 @@ class Sip:
         peer = await_bytes(self.c, there)[1]
         self.c.sendto(back, peer)
         await_bytes(self.d, back)
+
+
+class SipStream(Sip):
+    """Over TCP: what the firewall rewrites shifts the stream."""
+    VIA = "TCP"
+
+    def connect(self):
+        enter(SV)
+        listener = socket.create_server((SERVER[self.family], 5060), family=self.family)
+        enter(CL)
+        self.a = socket.create_connection((SERVER[self.family], 5060), 3, (CLIENT[self.family], 0))
+        listener.settimeout(3)
+        self.b = listener.accept()[0]
+
+    @staticmethod
+    def pass_on(here, text, mark, there):
+        """Returns the one message that arrives, whole by what it says of its length."""
+        here.sendall(text)
+        there.settimeout(3)
+        got, want = b"", 1
+        while want > 0:
+            piece = there.recv(want)
+            if not piece:
+                raise ConnectionError("closed after %r" % got)
+            got += piece
+            head, end, body = got.partition(b"\r\n\r\n")
+            want = int(head.split(b"Content-Length: ")[1]) - len(body) if end else 1
+        if mark not in got:
+            raise ValueError("read %r, without %r" % (got, mark))
+        return got
+
+    def ask(self, text, mark):
+        return self.pass_on(self.a, text, mark, self.b)
+
+    def answer(self, text, mark):
+        self.pass_on(self.b, text, mark, self.a)
 
 
 class SipRegister:
@@ -243,7 +294,7 @@ if __name__ == "__main__":
     serve({
         "ftp, active": Ftp(V4, True, 51200), "ftp, passive": Ftp(V4, False, 41000),
         "ftp, used at once": FtpUsed(V4, False, 41002), "ftp6, active": Ftp(V6, True, 51201), "ftp6, passive": Ftp(V6, False, 41001),
-        "tftp": Tftp(V4), "tftp6": Tftp(V6), "sip": Sip(),
-        "sip, a phone that registered": SipRegister(),
+        "tftp": Tftp(V4), "tftp6": Tftp(V6), "sip": Sip(V4, 20000), "sip6": Sip(V6, 20010), "sip over tcp": SipStream(V4, 20020),
+        "sip6 over tcp": SipStream(V6, 20030), "sip, a phone that registered": SipRegister(),
     })
     os._exit(0)

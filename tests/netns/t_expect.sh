@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
 # Expectations: FTP transfers in both directions over IPv4 (translated, the firewall rewrites the announcement) and IPv6, TFTP
-# over both, the media of a SIP call and a call to a SIP phone that registered are announced and not begun when the active
-# firewall dies. Both kernels must expect the same, attribute by attribute, and what was announced must begin through the
-# other firewall under rules that let nothing new pass. What was used before is expected nowhere; what was announced while a daemon was away is found.
+# over both, the media of SIP calls over both, by UDP and by TCP, and a call to a SIP phone that registered are announced and
+# not begun when the active firewall dies. Both kernels must expect the same, attribute by attribute, and what was announced
+# must begin through the other firewall under rules that let nothing new pass. What was used before is expected nowhere; what
+# was announced while a daemon was away is found.
 #
 # MODE=hot and MODE=cache; without it both, one after the other.
 
@@ -24,13 +25,19 @@ expect_rules() { # on both
 			ct helper tftp4 { type "tftp" protocol udp; l3proto ip; }
 			ct helper tftp6 { type "tftp" protocol udp; l3proto ip6; }
 			ct helper sip4 { type "sip" protocol udp; l3proto ip; }
+			ct helper sip6 { type "sip" protocol udp; l3proto ip6; }
+			ct helper sip4-tcp { type "sip" protocol tcp; l3proto ip; }
+			ct helper sip6-tcp { type "sip" protocol tcp; l3proto ip6; }
 			chain help {
 				type filter hook prerouting priority filter
 				meta nfproto ipv4 tcp dport 21 ct helper set "ftp4"
 				meta nfproto ipv6 tcp dport 21 ct helper set "ftp6"
 				meta nfproto ipv4 udp dport 69 ct helper set "tftp4"
 				meta nfproto ipv6 udp dport 69 ct helper set "tftp6"
-				udp dport 5060 ct helper set "sip4"
+				meta nfproto ipv4 udp dport 5060 ct helper set "sip4"
+				meta nfproto ipv6 udp dport 5060 ct helper set "sip6"
+				meta nfproto ipv4 tcp dport 5060 ct helper set "sip4-tcp"
+				meta nfproto ipv6 tcp dport 5060 ct helper set "sip6-tcp"
 			}
 		}
 		RULES
@@ -68,12 +75,12 @@ daemons_start
 check "both are up" poll 10 peers_known
 ends_start expect.py
 ends_do open "announced"
-check "fw1's kernel expects them" poll 5 expects_are 9
+check "fw1's kernel expects them" poll 5 expects_are 15
 want=$(kernel_expects "$FW1")
 check "fw1 announces them" poll 5 half_equal fw1 local "$want"
 check "fw2 has them" poll 5 half_equal fw2 remote "$want"
 [ "$MODE" != hot ] || check "so does its kernel" poll 5 kernel_equal "$FW2" "$want"
-check_that "status tells" "$(status fw2 expectations.remote) == 9"
+check_that "status tells" "$(status fw2 expectations.remote) == 15"
 for fw in fw1 fw2; do
 	daemon_kill $fw
 	daemon_start $fw
@@ -105,11 +112,11 @@ ends_do go "begun after"
 [ "$MODE" != hot ] || check "promote" ctsync fw2 promote
 ends_do again "goes on"
 # What was used is gone; of the call the other stream may still come, to the phone other calls.
-rest=$(echo "$want" | grep -e 'dport=20001 ' -e PERMANENT)
+rest=$(echo "$want" | grep -e 'dport=200[0-3]1 ' -e PERMANENT)
 check "fw2's kernel expects the rest" poll 5 kernel_equal "$FW2" "$rest"
 check "fw2 announces the rest" poll 5 half_equal fw2 local "$rest"
 in_ns "$FW2" conntrack -L 2>/dev/null | grep -v 'dport=\(21\|69\|5060\) ' >"$TMP/children"
-check_that "every transfer has an entry" "$(grep -c . "$TMP/children") == 8"
+check_that "every transfer has an entry" "$(grep -c . "$TMP/children") == 11"
 check_that "and no helper reads it" "$(grep -c 'helper=' "$TMP/children") == 0"
 check_that "nothing was left out for want of a helper" "$(counter fw2 no_helper) == 0"
 check_that "or of a master" "$(counter fw2 no_master) == 0"
