@@ -109,9 +109,6 @@ class Tftp:
         self.a.sendto(b"\0\1" + t + b"\0octet\0", (SERVER[self.family], 69))
         self.peer = await_bytes(self.b, t)[1]
 
-    def check(self):
-        pass  # the request is over
-
     def go(self):
         enter(SV)
         self.d = socket.socket(self.family, socket.SOCK_DGRAM)

@@ -34,12 +34,14 @@ def token():
     return b"token-%08d" % serial
 
 
-def await_bytes(sock, what, seconds=3.0):
-    """Reads until something holds `what`; returns it and where it came from."""
+def await_bytes(sock, what, seconds=3.0, no=None):
+    """Reads until something holds `what`; returns it and where it came from. no: what must not come before."""
     until = time.monotonic() + seconds
     while (left := until - time.monotonic()) > 0:
         if select.select([sock], [], [], left)[0]:
             data, peer = sock.recvfrom(2048)
+            if no is not None and no in data:
+                raise ValueError("%r came" % no)
             if what in data:
                 return data, peer
     raise TimeoutError("nothing came")
@@ -87,8 +89,8 @@ class Sctp:
     """An association by hand, for a kernel without SCTP: RFC 9260, 3.3."""
     A, B = 0x11111111, 0x22222222
 
-    def __init__(self, family):
-        self.family = family
+    def __init__(self, family, port=7000):
+        self.family, self.port = family, port
         enter(CL)
         self.a = socket.socket(family, socket.SOCK_RAW, SCTP)
         self.a.bind((CLIENT[family], 0))
@@ -102,26 +104,44 @@ class Sctp:
         head = struct.pack("!HHI", sport, dport, vtag)
         return head + struct.pack("<I", crc32c(head + bytes(4) + chunk)) + chunk
 
-    def exchange(self, there, back):
-        """there and back: (tag, chunk type, bytes before the token)."""
+    def exchange(self, there, back, no=None):
+        """there and back: (tag, chunk type, bytes before the token); None: nothing comes back. no: what must not come before."""
         t = token()
-        self.a.sendto(self.packet(7000, 7001, there[0], there[1], there[2] + t), (SERVER[self.family], 0))
-        data, peer = await_bytes(self.b, t)
+        self.a.sendto(self.packet(self.port, self.port + 1, there[0], there[1], there[2] + t), (SERVER[self.family], 0))
+        data, peer = await_bytes(self.b, t, no=no)
         at = (data[0] & 15) * 4 if self.family == V4 else 0
+        if back is None:
+            return
         sport = struct.unpack_from("!H", data, at)[0]
         t = token()
-        self.b.sendto(self.packet(7001, sport, back[0], back[1], back[2] + t), (peer[0], 0))
+        self.b.sendto(self.packet(self.port + 1, sport, back[0], back[1], back[2] + t), (peer[0], 0))
         await_bytes(self.a, t)
 
     def open(self):
         init = lambda tag: struct.pack("!IIHHI", tag, 65536, 1, 1, 1)
         self.exchange((0, 1, init(self.A)), (self.A, 2, init(self.B)))
         self.exchange((self.B, 10, b""), (self.A, 11, b""))
-        self.check()
+        Sctp.check(self)
 
     def check(self):
         data = struct.pack("!IHHI", 1, 0, 0, 0)
         self.exchange((self.B, 0, data), (self.A, 0, data))
+
+
+class SctpEnding(Sctp):
+    """An association that is being shut down: its last chunk counts by its tag alone."""
+
+    def open(self):
+        super().open()
+        self.exchange((self.B, 7, bytes(4)), None)
+
+    check = None  # it would change the state
+
+    def finish(self):
+        self.exchange((self.B, 7, bytes(4)), (self.A, 8, b""))
+        t = token()
+        self.a.sendto(self.packet(self.port, self.port + 1, 0x33333333, 14, t), (SERVER[self.family], 0))
+        self.exchange((self.B, 14, b""), None, no=t)
 
 
 def read_exactly(sock, want):
@@ -320,13 +340,14 @@ class Liberal(Segments):
 def serve(kinds):
     """Reads commands and answers them, of each kind that knows them, until its input ends."""
     for line in sys.stdin:
-        for name, kind in kinds.items():
-            if not any(hasattr(k, line.strip()) for k in kinds.values()):
-                print("lost %s: nobody knows %s" % (name, line.strip()))
-            if not hasattr(kind, line.strip()):
+        verbs = {name: getattr(kind, line.strip(), None) for name, kind in kinds.items()}
+        if not any(verbs.values()):
+            print("lost: nobody knows " + line.strip())
+        for name, verb in verbs.items():
+            if verb is None:
                 continue
             try:
-                getattr(kind, line.strip())()
+                verb()
                 print("ok " + name)
             except (OSError, ValueError) as error:
                 print("lost %s: %s" % (name, error))
@@ -344,7 +365,7 @@ def main():
         "gre6": Datagrams(V6, GRE, kind=socket.SOCK_RAW, head=gre),
         "protocol 99": Datagrams(V4, OTHER, kind=socket.SOCK_RAW),
         "protocol 99 over IPv6": Datagrams(V6, OTHER, kind=socket.SOCK_RAW),
-        "sctp": Sctp(V4), "sctp6": Sctp(V6), "ftp": Ftp(),
+        "udplite": Datagrams(V4, 136, 7013), "udplite6": Datagrams(V6, 136, 7013), "sctp": Sctp(V4), "sctp6": Sctp(V6), "sctp, SHUTDOWN_SENT": SctpEnding(V4, 7200), "ftp": Ftp(),
         "tcp, proxied": Tcp(7010), "pptp": Pptp(),
         "tcp, a helper of one node": Tcp(6667), "tcp, a helper of one node, another": Tcp(6668),
         "udp6, masqueraded into a range": Datagrams(V6, 17, 7011), "tcp6, translated into a range": Tcp(7012, V6),

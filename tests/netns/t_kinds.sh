@@ -100,6 +100,9 @@ timeouts_long
 for ns in "$FW1" "$FW2"; do
 	sysctl_in "$ns" net.netfilter.nf_conntrack_{gre_timeout,gre_timeout_stream}=600 \
 		net.netfilter.nf_conntrack_tcp_timeout_{syn_recv,fin_wait,close_wait,last_ack,time_wait,close}=600
+	sysctl_in "$ns" net.netfilter.nf_conntrack_sctp_timeout_shutdown_{sent,ack_sent}=600
+	# The kernel here takes no UDP-Lite packet for valid by its checksum.
+	sysctl_in "$ns" net.netfilter.nf_conntrack_checksum=0
 	# The proxy has to see the end of a handshake that conntrack does not pick up.
 	sysctl_in "$ns" net.netfilter.nf_conntrack_tcp_loose=0
 done
@@ -109,9 +112,7 @@ LAUNCH=(env ASAN_OPTIONS=verify_asan_link_order=0 LD_PRELOAD="$BUILD/tests/netns
 daemons_start
 ends_start kinds.py
 ends_do open "before"
-# The kernel here takes no UDP-Lite packet for valid; and nothing else makes a fixed timer.
-in_ns "$FW1" conntrack -I -p udplite -s 10.1.0.9 -d 10.2.0.9 --sport 3 --dport 4 -t 600 -u SEEN_REPLY,ASSURED \
-	>"$TMP/insert" 2>&1 || die "conntrack -I: $(cat "$TMP/insert")"
+# No packet makes a fixed timer.
 in_ns "$FW1" conntrack -I -p udp -s 10.1.0.9 -d 10.2.0.9 --sport 1 --dport 2 -t 600 \
 	-u SEEN_REPLY,ASSURED,FIXED_TIMEOUT >"$TMP/insert" 2>&1 || die "conntrack -I: $(cat "$TMP/insert")"
 for_time 3 # UDP is a stream when it was seen for 2 s; its state is told then
@@ -120,8 +121,9 @@ ends_do check "before, again"
 # What the test is about must be there, or it would prove nothing.
 in_ns "$FW1" conntrack -L >"$TMP/held.txt" 2>/dev/null
 in_ns "$FW1" conntrack -L -f ipv6 >>"$TMP/held.txt" 2>/dev/null
-for what in '^sctp .*ESTABLISHED' '^udplite' '^gre' '^unknown  99' 'zone=5' 'zone-orig=6' 'zone-reply=8' 'helper=ftp' \
-	'^tcp .*dport=7010' 'helper=pptp' '^gre .*srckey=0x1111 dstkey=0x2222' 'dport=40[0-9][0-9] ' '^udp .*fd02::fe .*dport=42[0-9][0-9] ' \
+for what in '^sctp .*ESTABLISHED' '^sctp .*SHUTDOWN_SENT' '^udplite .*src=10.1' '^udplite .*src=fd01' '^gre' '^unknown  99' \
+	'zone=5' 'zone-orig=6' 'zone-reply=8' 'helper=ftp' '^tcp .*dport=7010' 'helper=pptp' \
+	'^gre .*srckey=0x1111 dstkey=0x2222' 'dport=40[0-9][0-9] ' '^udp .*fd02::fe .*dport=42[0-9][0-9] ' \
 	'^tcp .*fd02::fe .*dport=43[0-9][0-9] ' SYN_RECV FIN_WAIT CLOSE_WAIT LAST_ACK TIME_WAIT 'CLOSE '; do
 	check "fw1 holds $what" has "$what"
 done
