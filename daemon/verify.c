@@ -5,8 +5,9 @@
  * anew; after that a peer's next total that agrees is the proof. Whoever does not say one in time
  * is not proven: silence is no proof. What was found and healed on the way is a difference too.
  *
- * With --kernel the engine audits the kernel's table before that, so that a flow whose memory
- * flipped is told by name, and what was healed is compared.
+ * With --kernel the engine audits the kernel's table before that, and has its peers audit theirs
+ * (R89 to R91), so that a flow whose memory flipped is told by name, and what was healed is
+ * compared.
  *
  * Several may ask at once: each waits for a scrub of its own, the last of which serves all.
  */
@@ -23,10 +24,12 @@
 
 struct asker {
 	struct ctl_client *c;
-	uint64_t audit;               /* the serial that it waits for; 0: none, or over */
+	uint64_t audit, inquiry;      /* the serials that it waits for; 0: none, or over */
+	unsigned int asked;           /* peers, for their kernels */
 	usec_t begun_at, scrubbed_at; /* 0: not yet */
 	uint64_t flips, divergences;  /* found before */
-	bool differs;                 /* the kernel */
+	bool kernel;                  /* --kernel: */
+	bool differs, unknown;        /* some kernel does; of some nothing is known */
 	usec_t told_at;
 };
 
@@ -100,55 +103,146 @@ void verify_differs(const struct engine_found *f, char *buf, size_t len)
 					       names[i].name);
 }
 
-static void put_found(const struct asker *a, unsigned int i, const struct engine_found *f)
+/* What an audit found, of this kernel or a peer's; at: where in the answer. */
+struct figures {
+	const char *at;
+	uint64_t entries, unsettled;
+	const uint64_t *by;
+	const struct engine_found *found;
+	unsigned int count;
+};
+
+static const char *found_path(char path[64], const struct figures *g, unsigned int i,
+			      const char *name)
+{
+	(void)snprintf(path, 64, "%s.found.%u.%s", g->at, i, name);
+	return path;
+}
+
+static void put_found(struct ctl_client *c, const struct figures *g, unsigned int i)
 {
 	static const char *const what[FOUND_WHATS] = { [FOUND_KERNEL_ONLY] = "only in the kernel",
 						       [FOUND_CACHE_ONLY] = "only in the cache",
 						       [FOUND_DIFFERS] = "differs" };
-	const struct flow *flow = f->what == FOUND_CACHE_ONLY ? &f->held : &f->kernel;
+	const struct engine_found *f = &g->found[i];
 	char path[64], line[CTL_LINE_MAX];
 
-	(void)snprintf(path, sizeof(path), "kernel.found.%u.what", i);
-	ctl_put_str(a->c, path, what[f->what]);
-	(void)snprintf(path, sizeof(path), "kernel.found.%u.of", i);
-	ctl_put_str(a->c, path, f->peer);
-	(void)snprintf(path, sizeof(path), "kernel.found.%u.flow", i);
-	(void)kern_format(line, sizeof(line), flow);
-	ctl_put_str(a->c, path, line);
-	if (f->refused) {
-		(void)snprintf(path, sizeof(path), "kernel.found.%u.refused", i);
-		ctl_put_str(a->c, path, strerror(f->refused));
-	}
+	ctl_put_str(c, found_path(path, g, i, "what"), what[f->what]);
+	ctl_put_str(c, found_path(path, g, i, "of"), f->peer);
+	(void)kern_format(line, sizeof(line), f->what == FOUND_CACHE_ONLY ? &f->held : &f->kernel);
+	ctl_put_str(c, found_path(path, g, i, "flow"), line);
+	if (f->refused)
+		ctl_put_str(c, found_path(path, g, i, "refused"), strerror(f->refused));
 	if (f->what != FOUND_DIFFERS)
 		return;
-	(void)snprintf(path, sizeof(path), "kernel.found.%u.cache", i);
 	(void)kern_format(line, sizeof(line), &f->held);
-	ctl_put_str(a->c, path, line);
-	(void)snprintf(path, sizeof(path), "kernel.found.%u.differs", i);
+	ctl_put_str(c, found_path(path, g, i, "cache"), line);
 	verify_differs(f, line, sizeof(line));
-	ctl_put_str(a->c, path, line);
+	ctl_put_str(c, found_path(path, g, i, "differs"), line);
 }
 
-/* The audit is over: what it found, then the scrub. */
+static void put_figure(struct ctl_client *c, const struct figures *g, const char *name, uint64_t v)
+{
+	char path[64];
+
+	(void)snprintf(path, sizeof(path), "%s.%s", g->at, name);
+	ctl_put_num(c, path, v);
+}
+
+/* Returns whether nothing differs. */
+static bool put_figures(struct ctl_client *c, const struct figures *g)
+{
+	uint64_t all = g->by[FOUND_KERNEL_ONLY] + g->by[FOUND_CACHE_ONLY] + g->by[FOUND_DIFFERS];
+	char path[64];
+
+	(void)snprintf(path, sizeof(path), "%s.equal", g->at);
+	ctl_put_bool(c, path, all == 0);
+	put_figure(c, g, "entries", g->entries);
+	put_figure(c, g, "kernel_only", g->by[FOUND_KERNEL_ONLY]);
+	put_figure(c, g, "cache_only", g->by[FOUND_CACHE_ONLY]);
+	put_figure(c, g, "differing", g->by[FOUND_DIFFERS]);
+	put_figure(c, g, "unsettled", g->unsettled);
+	put_figure(c, g, "more", all - g->count);
+	for (unsigned int i = 0; i < g->count; i++)
+		put_found(c, g, i);
+	(void)snprintf(path, sizeof(path), "%s.found", g->at);
+	if (g->count == 0)
+		ctl_put_list(c, path);
+	return all == 0;
+}
+
+static const char *unknown_why(const struct engine_findings *f)
+{
+	return f->state == ASKED_OLD          ? "its version does not answer"
+	       : f->state == ASKED_SILENT     ? "it is silent"
+	       : f->state == ASKED_UNANSWERED ? "it does not answer"
+					      : "it, or this node, began anew meanwhile";
+}
+
+/* i: its place in the list. */
+static void put_peer_kernel(struct asker *a, unsigned int i, const struct engine_findings *f)
+{
+	char at[32], path[64];
+	struct figures g = { .at = at,
+			     .entries = f->entries,
+			     .unsettled = f->unsettled,
+			     .by = f->found_by,
+			     .found = f->found,
+			     .count = f->found_count };
+
+	(void)snprintf(at, sizeof(at), "kernels.%u", i);
+	(void)snprintf(path, sizeof(path), "%s.node", at);
+	ctl_put_str(a->c, path, f->node);
+	if (f->state == ASKED_OVER) {
+		a->differs |= !put_figures(a->c, &g);
+		return;
+	}
+	a->unknown = true;
+	(void)snprintf(path, sizeof(path), "%s.equal", at);
+	ctl_put_bool(a->c, path, false);
+	(void)snprintf(path, sizeof(path), "%s.why", at);
+	ctl_put_str(a->c, path, unknown_why(f));
+}
+
+/* The peers' kernels: the answers are there. */
+static void inquired(struct daemon *d, struct asker *a)
+{
+	const struct engine_inquiry *q = engine_inquiry(d->engine);
+	unsigned int n = 0;
+
+	a->inquiry = 0;
+	for (unsigned int i = 0; i < ENGINE_PEERS_MAX; i++)
+		if (q->of[i].state != ASKED_NOT)
+			put_peer_kernel(a, n++, &q->of[i]);
+	if (n == 0)
+		ctl_put_list(a->c, "kernels");
+	a->asked = n;
+}
+
+/* This node's. */
 static void audited(struct daemon *d, struct asker *a)
 {
 	const struct engine_audit *m = engine_audit(d->engine);
-	uint64_t all = m->found_by[FOUND_KERNEL_ONLY] + m->found_by[FOUND_CACHE_ONLY] +
-		       m->found_by[FOUND_DIFFERS];
+	struct figures g = { .at = "kernel",
+			     .entries = m->entries,
+			     .unsettled = m->unsettled,
+			     .by = m->found_by,
+			     .found = m->found,
+			     .count = m->found_count };
 
 	a->audit = 0;
-	a->differs = all > 0;
-	ctl_put_bool(a->c, "kernel.equal", all == 0);
-	ctl_put_num(a->c, "kernel.kernel_only", m->found_by[FOUND_KERNEL_ONLY]);
-	ctl_put_num(a->c, "kernel.cache_only", m->found_by[FOUND_CACHE_ONLY]);
-	ctl_put_num(a->c, "kernel.differing", m->found_by[FOUND_DIFFERS]);
-	ctl_put_num(a->c, "kernel.unsettled", m->unsettled);
-	ctl_put_num(a->c, "kernel.more", all - m->found_count);
-	for (unsigned int i = 0; i < m->found_count; i++)
-		put_found(a, i, &m->found[i]);
-	if (m->found_count == 0)
-		ctl_put_list(a->c, "kernel.found");
-	engine_cmd(d->engine, CMD_VERIFY, d->now);
+	a->differs |= !put_figures(a->c, &g);
+}
+
+/* Once all audits are over the scrub begins. */
+static void look_at_audits(struct daemon *d, struct asker *a)
+{
+	if (a->audit && engine_audit(d->engine)->serial >= a->audit)
+		audited(d, a);
+	if (a->inquiry && engine_inquiry(d->engine)->serial >= a->inquiry)
+		inquired(d, a);
+	if (!a->audit && !a->inquiry)
+		engine_cmd(d->engine, CMD_VERIFY, d->now);
 }
 
 static void answer(const struct asker *a, const struct engine_stats *s, usec_t now)
@@ -156,7 +250,9 @@ static void answer(const struct asker *a, const struct engine_stats *s, usec_t n
 	uint64_t flips = s->count.flips - a->flips;
 	uint64_t divergences = s->count.divergences - a->divergences;
 	bool found = flips || divergences || a->differs;
-	bool equal = s->peer_count > 0 && a->scrubbed_at && !found;
+	/* Who was met since was not asked. */
+	bool known = !a->kernel || (!a->unknown && a->asked == s->peer_count);
+	bool equal = s->peer_count > 0 && a->scrubbed_at && !found && known;
 
 	for (unsigned int i = 0; i < s->peer_count; i++)
 		equal &= put_peer(a, i, &s->peer[i], now);
@@ -181,10 +277,15 @@ void verify_begin(struct daemon *d, struct ctl_client *c, bool kernel)
 	v->askers[v->count++] = (struct asker){ .c = c, /* as many as clients: it fits */
 						.begun_at = d->now,
 						.told_at = d->now,
+						.kernel = kernel,
 						.flips = s.count.flips,
 						.divergences = s.count.divergences };
 	engine_cmd(d->engine, kernel ? CMD_AUDIT : CMD_VERIFY, d->now);
-	v->askers[v->count - 1].audit = kernel ? engine_audit(d->engine)->due : 0;
+	if (kernel) {
+		engine_cmd(d->engine, CMD_INQUIRE, d->now);
+		v->askers[v->count - 1].audit = engine_audit(d->engine)->due;
+		v->askers[v->count - 1].inquiry = engine_inquiry(d->engine)->due;
+	}
 	ev_timer_again(d->loop, &v->tick);
 }
 
@@ -209,9 +310,9 @@ void verify_gone(struct daemon *d, const struct ctl_client *c)
 /* Answers when the time has come. Returns true if it did. */
 static bool look(struct daemon *d, struct asker *a, const struct engine_stats *s, usec_t now)
 {
-	if (a->audit && engine_audit(d->engine)->serial >= a->audit)
-		audited(d, a);
-	else if (!a->audit && !a->scrubbed_at && !s->scrubbing)
+	if (a->audit || a->inquiry)
+		look_at_audits(d, a);
+	else if (!a->scrubbed_at && !s->scrubbing)
 		a->scrubbed_at = now;
 	if (a->scrubbed_at && (all_proven(a, s, now) || now >= a->scrubbed_at + ANSWER_US)) {
 		answer(a, s, now);

@@ -186,6 +186,7 @@ enum engine_cmd {
 	CMD_BYE,    /* the next datagram is a BYE to every peer, and the last: send it, then free */
 	CMD_VERIFY, /* scrub everything now: engine_stats()->scrubbing until done */
 	CMD_AUDIT,  /* compare the kernel with what is held: engine_audit()->due is its serial */
+	CMD_INQUIRE, /* have the peers audit theirs: engine_inquiry()->due is its serial */
 };
 void engine_cmd(struct engine *e, enum engine_cmd cmd, usec_t now);
 
@@ -360,6 +361,7 @@ uint64_t engine_build(void);
 	X(revived, "forced deletions undone by a promote")                                         \
 	X(expired_silent, "flows of a silent peer dropped after their own timeout")                \
 	X(audits, "audits of the kernel's table")                                                  \
+	X(audits_asked, "audits that peers asked for")                                             \
 	X(audit_suspects, "flows that an audit looked at twice")                                   \
 	X(audit_kernel_only, "entries that only the kernel had, found by audits")                  \
 	X(audit_cache_only, "flows that the kernel ought to have had, found by audits")            \
@@ -445,12 +447,38 @@ struct engine_found {
 	struct flow kernel, held;     /* as far as there is one */
 };
 struct engine_audit {
-	uint64_t serial; /* of the last one that is over; 0 = none yet */
-	uint64_t due;    /* of the one that answers the last CMD_AUDIT */
+	uint64_t serial;  /* of the last one that is over; 0 = none yet */
+	uint64_t due;     /* of the one that answers the last CMD_AUDIT */
+	uint64_t entries; /* that the kernel's table had */
 	uint64_t found_by[FOUND_WHATS];
 	uint64_t unsettled; /* flows that kept changing */
 	unsigned int found_count;
 	struct engine_found found[ENGINE_FOUND_MAX];
+};
+
+/* What an audit found that a peer made because it was asked to (R89 to R91). */
+enum engine_asked {
+	ASKED_NOT,
+	ASKED_OPEN,       /* no answer yet */
+	ASKED_WAITS,      /* its audit is to begin */
+	ASKED_RUNS,       /* it runs */
+	ASKED_OVER,       /* the figures are there; in any state behind this one they are not: */
+	ASKED_OLD,        /* of a version that does not answer */
+	ASKED_SILENT,     /* the peer is not heard */
+	ASKED_UNANSWERED, /* it is, but says nothing about it */
+	ASKED_BROKEN,     /* a new epoch began on either side */
+};
+struct engine_findings {
+	enum engine_asked state;
+	char node[WIRE_NAME_MAX + 1];
+	uint64_t entries, found_by[FOUND_WHATS], unsettled; /* as in engine_audit */
+	unsigned int found_count;
+	struct engine_found found[WIRE_FINDINGS_MAX];
+};
+struct engine_inquiry {
+	uint64_t serial; /* of the last one that is over; 0 = none yet */
+	uint64_t due;    /* of the one that answers the last CMD_INQUIRE */
+	struct engine_findings of[ENGINE_PEERS_MAX]; /* ASKED_NOT: nobody */
 };
 
 struct engine_stats {
@@ -492,6 +520,9 @@ enum engine_half { HALF_LOCAL, HALF_REMOTE, HALF_ORPHANS };
 
 /* The audit under way or the last one: whole in the turn in which its serial comes. */
 const struct engine_audit *engine_audit(const struct engine *e);
+
+/* The inquiry under way or the last one, likewise. */
+const struct engine_inquiry *engine_inquiry(const struct engine *e);
 
 /* Walks a half in slices: start with *pos = 0; fills out with up to max flows and advances *pos.
  * Returns how many; the walk is over when *pos is 0 again on return. Flows that come or go

@@ -41,7 +41,11 @@ enum wire_type {
 	WIRE_VECTOR = 6,
 	WIRE_ASK = 7,
 	WIRE_BYE = 8,
+	WIRE_AUDIT = 9,
+	WIRE_FINDINGS = 10,
 };
+
+#define WIRE_CAP_AUDIT 0x1U /* of caps: answers AUDIT */
 
 enum wire_flag {                          /* second byte of every body */
 		 WIRE_F_PRIMARY = 1 << 0, /* the sender's role */
@@ -119,7 +123,7 @@ struct wire_hello {
 	uint64_t challenge;
 	uint64_t kernel_id; /* which kernel and namespace the sender's flows live in (boot id and
 			       netns cookie, hashed) */
-	uint32_t caps;      /* capability bits; none assigned, unknown ones are ignored */
+	uint32_t caps;      /* WIRE_CAP_x; unknown ones are ignored */
 	char name[WIRE_NAME_MAX + 1]; /* u8 length, bytes */
 };
 
@@ -174,6 +178,30 @@ struct wire_ask {
 	uint32_t lo, hi_incl; /* LIST: hash range; VECTOR: buckets */
 };
 
+struct wire_audit {
+	uint64_t node, node_epoch; /* who is asked */
+	uint64_t ticket;           /* above 0 */
+};
+
+#define WIRE_FINDINGS_MAX 8
+enum wire_audit_state { WIRE_AUDIT_WAITS = 1, WIRE_AUDIT_RUNS = 2, WIRE_AUDIT_OVER = 3 };
+
+struct wire_findings { /* followed by count findings; of fixed length, as DATA */
+	uint64_t asker, asker_epoch, ticket;
+	uint8_t state;
+	uint64_t entries, by[3], unsettled; /* by kind, from 1 */
+	uint8_t count;
+};
+
+struct wire_finding {
+	uint8_t kind; /* 1 only in the kernel, 2 only in the cache, 3 differs */
+	uint32_t differs;
+	uint16_t refused;              /* errno */
+	char owner[WIRE_NAME_MAX + 1]; /* may be empty */
+	const uint8_t *entry, *record; /* packed flows, inside the datagram */
+	uint8_t entry_len, record_len; /* 0 = none */
+};
+
 void wire_put_hello(struct wire_buf *b, uint8_t flags, const struct wire_hello *m);
 void wire_get_hello(struct wire_buf *b, struct wire_hello *m);
 void wire_put_hack(struct wire_buf *b, uint8_t flags, const struct wire_hack *m);
@@ -188,6 +216,13 @@ void wire_put_vector(struct wire_buf *b, uint8_t flags, const struct wire_vector
 void wire_get_vector(struct wire_buf *b, struct wire_vector *m);
 void wire_put_ask(struct wire_buf *b, uint8_t flags, const struct wire_ask *m);
 void wire_get_ask(struct wire_buf *b, struct wire_ask *m);
+void wire_put_audit(struct wire_buf *b, uint8_t flags, const struct wire_audit *m);
+void wire_get_audit(struct wire_buf *b, struct wire_audit *m);
+void wire_put_findings(struct wire_buf *b, uint8_t flags, const struct wire_findings *m);
+void wire_get_findings(struct wire_buf *b, struct wire_findings *m);
+/* Appends it whole. Returns false, and leaves b as it was, when it does not fit. */
+bool wire_put_finding(struct wire_buf *b, const struct wire_finding *x);
+void wire_get_finding(struct wire_buf *b, struct wire_finding *x);
 
 /* One record: u8 type, varint length of the rest, varint version delta, [varint timeout seconds,]
  * body. */

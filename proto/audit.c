@@ -264,6 +264,7 @@ void audit_dump_flow(struct engine *e, const struct flow *f)
 
 	if (e->audit.state != AUDIT_DUMPS) /* it was begun anew */
 		return;
+	e->audit.told.entries++;
 	k.hash = cache_hash(e->local, k.p, k.len);
 	s = side_of(e, &k);
 	if (s.is == SIDE_COPY)
@@ -587,6 +588,7 @@ static bool begin(struct engine *e, usec_t now)
 	memset(a->scrubbed, 0, sizeof(a->scrubbed));
 	memset(a->flipped, 0, sizeof(a->flipped));
 	a->told = (struct engine_audit){ .serial = a->told.serial, .due = a->told.due };
+	inquiry_begun(e, now);
 	return true;
 }
 
@@ -624,6 +626,7 @@ static void end(struct engine *e, usec_t now)
 	a->again = false;
 	a->at = now + AGAIN_MS * USEC_PER_MS;
 	a->told.serial++;
+	inquiry_over(e, now);
 	e->count.audits++;
 	for (size_t i = 0; i < ARRAY_LEN(a->told.found_by); i++)
 		found += a->told.found_by[i];

@@ -261,6 +261,10 @@ static int recv_message(struct engine *e, struct peer *p, uint64_t counter, stru
 		return peer_vector(e, p, b, now);
 	case WIRE_ASK:
 		return recv_ask(e, p, b);
+	case WIRE_AUDIT:
+		return inquiry_recv_audit(e, p, b);
+	case WIRE_FINDINGS:
+		return inquiry_recv_findings(e, p, b, now);
 	case WIRE_BYE:
 		p->bye = true;
 		p->up = false;
@@ -456,6 +460,7 @@ void engine_tick(struct engine *e, usec_t now)
 	patrol_tick(e, now);
 	outcome_tick(e, now);
 	audit_tick(e, now);
+	inquiry_tick(e, now);
 	scrub_tick(e, now);
 }
 
@@ -463,6 +468,7 @@ usec_t engine_deadline(const struct engine *e)
 {
 	usec_t at = min_u64(e->hello_at, patrol_deadline(e, e->now));
 
+	at = min_u64(at, inquiry_deadline(e));
 	if (e->hello_now || e->hello_to || e->note_count || stream_pending(e) || scrub_busy(e))
 		return e->now;
 	if (e->peer_count)
@@ -551,6 +557,9 @@ void engine_cmd(struct engine *e, enum engine_cmd cmd, usec_t now)
 	case CMD_AUDIT:
 		audit_ask(e);
 		break;
+	case CMD_INQUIRE:
+		inquiry_ask(e);
+		break;
 	}
 }
 
@@ -596,7 +605,7 @@ size_t engine_send(struct engine *e, uint8_t *pkt, uint32_t *to, usec_t now)
 	wire_init(&b, pkt, stream_dgram_max(e) - seal_tag_len(&e->seal));
 	b.at = WIRE_HEAD_LEN;
 	if (put_bye(e, &b) || hello_put_hack(e, &b, to) || hello_put(e, &b, to, now) ||
-	    put_peer(e, &b, to, now))
+	    put_peer(e, &b, to, now) || inquiry_put(e, &b, to, now))
 		len = b.at;
 	else
 		len = stream_send(e, pkt, to, now);

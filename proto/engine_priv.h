@@ -5,7 +5,8 @@
  * side; peer.c and repair.c the receiver's side; quarantine.c poison; own.c ownership and kernel
  * events, dump.c dumps; expect.c expectations; scope.c what is left out; patrol.c kernel
  * operations, answer.c their results; scrub.c memory that flipped; audit.c a kernel that is not
- * what we hold; stats.c figures. The rules ("R12") are those of PROTOCOL.md, section 6.
+ * what we hold, inquiry.c those of the peers; stats.c figures. The rules ("R12") are those of
+ * PROTOCOL.md, section 6.
  */
 #ifndef CTSYNCD_ENGINE_PRIV_H
 #define CTSYNCD_ENGINE_PRIV_H
@@ -390,6 +391,16 @@ bool audit_wants_drained(const struct engine *e, usec_t now);
 void audit_drained(struct engine *e, usec_t now);
 void audit_tick(struct engine *e, usec_t now);
 usec_t audit_deadline(const struct engine *e);
+
+/* inquiry.c: an audit of every node's kernel. */
+void inquiry_ask(struct engine *e);
+int inquiry_recv_audit(struct engine *e, struct peer *p, struct wire_buf *b);
+int inquiry_recv_findings(struct engine *e, struct peer *p, struct wire_buf *b, usec_t now);
+bool inquiry_put(struct engine *e, struct wire_buf *b, uint32_t *to, usec_t now);
+void inquiry_begun(struct engine *e, usec_t now); /* an audit of ours begins, */
+void inquiry_over(struct engine *e, usec_t now);  /* and ends */
+void inquiry_tick(struct engine *e, usec_t now);
+usec_t inquiry_deadline(const struct engine *e);
 
 /* answer.c: the kernel's answers. */
 void answer_result(struct engine *e, const struct engine_op *op, int err, const struct flow *got,

@@ -154,11 +154,18 @@ struct repair { /* sent a moment ago in answer to somebody's REPORT */
 	uint32_t endpoints, peers; /* where it went; whose requests it counts for */
 };
 
+struct asked {           /* inquiry.c: what a peer asks of us */
+	uint64_t ticket; /* its last one; 0 = none in its epoch */
+	bool due;        /* an answer is owed */
+	struct engine_findings found;
+};
+
 struct peer {
 	bool used;
 	uint8_t index;
 	char name[WIRE_NAME_MAX + 1];
 	uint64_t id, epoch, kernel_id;
+	uint32_t caps;
 	uint64_t challenged; /* how many challenges had been made when its epoch was agreed */
 	uint32_t endpoints;  /* by which it was heard; what is meant for it goes to all of them */
 	struct path path[ENGINE_ENDPOINTS_MAX];
@@ -219,6 +226,7 @@ struct peer {
 	struct answer answer;
 	struct wire_ask asks[ASKS_MAX];
 	unsigned int ask_at, ask_count;
+	struct asked asked;
 	uint64_t copies, expect_copies; /* copies: expectations too */
 };
 
@@ -294,6 +302,21 @@ struct audit {
 	struct engine_audit told;
 };
 
+/* inquiry.c */
+struct inquiry {
+	usec_t begun_at;  /* the last audit of ours */
+	usec_t rest_to;   /* none for a peer's sake before */
+	bool open, again; /* again: another is asked for while one is open */
+	usec_t at;        /* when that begins */
+	uint64_t ticket;  /* of the last one */
+	uint64_t epoch;   /* ours, as it began, */
+	struct {
+		uint64_t epoch;            /* and the peer's */
+		usec_t asked_at, heard_at; /* 0: not yet asked; its last answer */
+	} of[ENGINE_PEERS_MAX];
+	struct engine_inquiry told;
+};
+
 /* outcome.c */
 struct outcome {
 	enum { OUTCOME_IDLE, OUTCOME_WAITS, OUTCOME_READS, OUTCOME_COUNTS } state;
@@ -351,6 +374,7 @@ struct engine {
 	struct engine_commit commit;
 	struct outcome outcome;
 	struct audit audit;
+	struct inquiry inquiry;
 	struct reread rereads[REREADS_MAX];
 	unsigned int reread_at, reread_count;
 	uint32_t ops_out;      /* operations handed out and not yet answered */

@@ -117,7 +117,8 @@ bool hello_put_hack(struct engine *e, struct wire_buf *b, uint32_t *to)
 					.challenge = k->challenge,
 					.head = e->head,
 					.dropped = e->dropped,
-					.kernel_id = quarantine_kernel_id(e) };
+					.kernel_id = quarantine_kernel_id(e),
+					.caps = WIRE_CAP_AUDIT };
 		memcpy(m.name, e->conf.node, sizeof(m.name));
 		seal_tables(&e->seal, m.tables);
 		wire_put_hack(b, tables_settled(e) ? WIRE_F_SETTLED : 0, &m);
@@ -152,7 +153,7 @@ static void challenge_renew(struct engine *e, usec_t now)
 
 bool hello_put(struct engine *e, struct wire_buf *b, uint32_t *to, usec_t now)
 {
-	struct wire_hello m = { .kernel_id = quarantine_kernel_id(e) };
+	struct wire_hello m = { .kernel_id = quarantine_kernel_id(e), .caps = WIRE_CAP_AUDIT };
 	bool to_all = e->hello_now || now >= e->hello_at;
 
 	if (!to_all && !e->hello_to)

@@ -274,6 +274,7 @@ static void epoch_adopt(struct engine *e, struct peer *p, const struct wire_head
 	p->credit_len = 0;
 	p->answer.count = 0;
 	p->ask_count = 0;
+	p->asked = (struct asked){ 0 };
 	p->report_now = true;
 	p->complete = p->other_tables = p->tables_noted = false;
 	e->count.epochs_adopted++;
@@ -297,6 +298,7 @@ int peer_hack(struct engine *e, const struct wire_head *h, const struct wire_hac
 		return -DROP_PEERS;
 	}
 	memcpy(p->name, m->name, sizeof(p->name));
+	p->caps = m->caps;
 	p->heard_at = now;
 	p->bye = false;
 	if (p->epoch != h->epoch)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The codec of datagrams: the clear header, the bodies of the eight messages, the records of DATA
+ * The codec of datagrams: the clear header, the bodies of the ten messages, the records of DATA
  * and LIST. Every read and write goes through a cursor that cannot leave its buffer and whose first
  * error stays, so that a message is read to its end and judged once. Encoder and decoder of a
  * message stand side by side. Decoders refuse what no encoder of this version would write; bytes
@@ -216,13 +216,13 @@ static void put_name(struct wire_buf *b, const char name[WIRE_NAME_MAX + 1])
 }
 
 /* Names end up in logs and on terminals: no control characters. */
-static void get_name(struct wire_buf *b, char name[WIRE_NAME_MAX + 1])
+static void get_name_if_any(struct wire_buf *b, char name[WIRE_NAME_MAX + 1])
 {
 	size_t len = wire_get_u8(b);
 	const uint8_t *p;
 
 	memset(name, 0, WIRE_NAME_MAX + 1);
-	if (!len || len > WIRE_NAME_MAX)
+	if (len > WIRE_NAME_MAX)
 		fail(b, WIRE_EVALUE);
 	p = wire_get_bytes(b, len);
 	if (!p)
@@ -232,6 +232,13 @@ static void get_name(struct wire_buf *b, char name[WIRE_NAME_MAX + 1])
 			fail(b, WIRE_EVALUE);
 	if (!b->err)
 		memcpy(name, p, len);
+}
+
+static void get_name(struct wire_buf *b, char name[WIRE_NAME_MAX + 1])
+{
+	get_name_if_any(b, name);
+	if (!name[0])
+		fail(b, WIRE_EVALUE);
 }
 
 void wire_put_hello(struct wire_buf *b, uint8_t flags, const struct wire_hello *m)
@@ -430,6 +437,95 @@ void wire_get_ask(struct wire_buf *b, struct wire_ask *m)
 	if (m->kind != WIRE_ASK_LIST && m->kind != WIRE_ASK_VECTOR)
 		fail(b, WIRE_EVALUE);
 	if (m->lo > m->hi_incl || (m->kind == WIRE_ASK_VECTOR && m->hi_incl >= WIRE_BUCKETS))
+		fail(b, WIRE_EVALUE);
+}
+
+void wire_put_audit(struct wire_buf *b, uint8_t flags, const struct wire_audit *m)
+{
+	put_type(b, WIRE_AUDIT, flags);
+	wire_put_u64(b, m->node);
+	wire_put_u64(b, m->node_epoch);
+	wire_put_u64(b, m->ticket);
+}
+
+void wire_get_audit(struct wire_buf *b, struct wire_audit *m)
+{
+	m->node = wire_get_u64(b);
+	m->node_epoch = wire_get_u64(b);
+	m->ticket = wire_get_u64(b);
+	if (!m->ticket)
+		fail(b, WIRE_EVALUE);
+}
+
+void wire_put_findings(struct wire_buf *b, uint8_t flags, const struct wire_findings *m)
+{
+	put_type(b, WIRE_FINDINGS, flags);
+	wire_put_u64(b, m->asker);
+	wire_put_u64(b, m->asker_epoch);
+	wire_put_u64(b, m->ticket);
+	wire_put_u8(b, m->state);
+	wire_put_u64(b, m->entries);
+	for (unsigned int i = 0; i < 3; i++)
+		wire_put_u64(b, m->by[i]);
+	wire_put_u64(b, m->unsettled);
+	wire_put_u8(b, m->count);
+}
+
+void wire_get_findings(struct wire_buf *b, struct wire_findings *m)
+{
+	uint64_t all = 0, count;
+
+	m->asker = wire_get_u64(b);
+	m->asker_epoch = wire_get_u64(b);
+	m->ticket = wire_get_u64(b);
+	m->state = wire_get_u8(b);
+	m->entries = wire_get_u64(b);
+	for (unsigned int i = 0; i < 3; i++) {
+		m->by[i] = wire_get_u64(b);
+		all |= m->by[i];
+	}
+	m->unsettled = wire_get_u64(b);
+	m->count = wire_get_u8(b);
+	if (!m->ticket || !m->state || m->state > WIRE_AUDIT_OVER || m->count > WIRE_FINDINGS_MAX)
+		fail(b, WIRE_EVALUE);
+	if (m->state != WIRE_AUDIT_OVER && (all | m->entries | m->unsettled | m->count))
+		fail(b, WIRE_EVALUE);
+	count = m->count;
+	for (unsigned int i = 0; i < 3; i++) /* no sum, which may not fit */
+		count -= m->by[i] < count ? m->by[i] : count;
+	if (count)
+		fail(b, WIRE_EVALUE);
+}
+
+bool wire_put_finding(struct wire_buf *b, const struct wire_finding *x)
+{
+	size_t name_len = strnlen(x->owner, WIRE_NAME_MAX);
+
+	if (wire_left(b) < 10 + name_len + x->entry_len + x->record_len)
+		return false;
+	wire_put_u8(b, x->kind);
+	wire_put_u32(b, x->differs);
+	wire_put_u16(b, x->refused);
+	wire_put_u8(b, (uint8_t)name_len);
+	wire_put_bytes(b, x->owner, name_len);
+	wire_put_u8(b, x->entry_len);
+	wire_put_bytes(b, x->entry, x->entry_len);
+	wire_put_u8(b, x->record_len);
+	wire_put_bytes(b, x->record, x->record_len);
+	return true;
+}
+
+void wire_get_finding(struct wire_buf *b, struct wire_finding *x)
+{
+	x->kind = wire_get_u8(b);
+	x->differs = wire_get_u32(b);
+	x->refused = wire_get_u16(b);
+	get_name_if_any(b, x->owner);
+	x->entry_len = wire_get_u8(b);
+	x->entry = wire_get_bytes(b, x->entry_len);
+	x->record_len = wire_get_u8(b);
+	x->record = wire_get_bytes(b, x->record_len);
+	if (!x->kind || x->kind > 3)
 		fail(b, WIRE_EVALUE);
 }
 

@@ -444,47 +444,78 @@ static void text_commit(json_t *flat, FILE *out)
 			(long long)json_integer_value(value));
 }
 
-static void text_found(json_t *flat, unsigned int i, FILE *out)
+static const char *found_path(char path[64], const char *at, unsigned int i, const char *name)
+{
+	(void)snprintf(path, 64, "%s.found.%u.%s", at, i, name);
+	return path;
+}
+
+static long long figure(json_t *flat, const char *at, const char *name)
 {
 	char path[64];
 
-	(void)snprintf(path, sizeof(path), "kernel.found.%u.refused", i);
-	if (json_object_get(flat, path))
+	(void)snprintf(path, sizeof(path), "%s.%s", at, name);
+	return get_num(flat, path);
+}
+
+static void text_found(json_t *flat, const char *at, unsigned int i, FILE *out)
+{
+	char path[64];
+
+	if (json_object_get(flat, found_path(path, at, i, "refused")))
 		(void)fprintf(out, " (refused: %s)", get_str(flat, path));
-	(void)snprintf(path, sizeof(path), "kernel.found.%u.differs", i);
-	if (json_object_get(flat, path))
+	if (json_object_get(flat, found_path(path, at, i, "differs")))
 		(void)fprintf(out, " in %s", get_str(flat, path));
-	(void)snprintf(path, sizeof(path), "kernel.found.%u.of", i);
-	if (get_str(flat, path)[0] != '\0')
+	if (get_str(flat, found_path(path, at, i, "of"))[0] != '\0')
 		(void)fprintf(out, ", of %s", get_str(flat, path));
-	(void)snprintf(path, sizeof(path), "kernel.found.%u.flow", i);
-	(void)fprintf(out, ": %s\n", get_str(flat, path));
-	(void)snprintf(path, sizeof(path), "kernel.found.%u.cache", i);
-	if (json_object_get(flat, path))
+	(void)fprintf(out, ": %s\n", get_str(flat, found_path(path, at, i, "flow")));
+	if (json_object_get(flat, found_path(path, at, i, "cache")))
 		(void)fprintf(out, "  the cache has: %s\n", get_str(flat, path));
 }
 
-static void text_audit(json_t *flat, FILE *out)
+/* node: whose kernel, "" for that of the node that was asked. */
+static void text_audit(json_t *flat, const char *at, const char *node, FILE *out)
 {
+	const char *on = node[0] != '\0' ? "on " : "", *colon = node[0] != '\0' ? ": " : "";
+	const char *of = node[0] != '\0' ? " of " : "";
 	char path[64];
 
-	for (unsigned int i = 0;; i++) {
-		(void)snprintf(path, sizeof(path), "kernel.found.%u.what", i);
-		if (!json_object_get(flat, path))
-			break;
-		(void)fputs(get_str(flat, path), out);
-		text_found(flat, i, out);
+	for (unsigned int i = 0; json_object_get(flat, found_path(path, at, i, "what")); i++) {
+		(void)fprintf(out, "%s%s%s%s", on, node, colon, get_str(flat, path));
+		text_found(flat, at, i, out);
 	}
-	if (get_num(flat, "kernel.more"))
-		(void)fprintf(out, "and %lld more\n", get_num(flat, "kernel.more"));
-	(void)fprintf(out, "kernel: %s: %lld only there, %lld only in the cache, %lld differ",
-		      get_bool(flat, "kernel.equal") ? "equal" : "NOT EQUAL",
-		      get_num(flat, "kernel.kernel_only"), get_num(flat, "kernel.cache_only"),
-		      get_num(flat, "kernel.differing"));
-	if (get_num(flat, "kernel.unsettled"))
+	if (figure(flat, at, "more"))
+		(void)fprintf(out, "%s%s%sand %lld more\n", on, node, colon,
+			      figure(flat, at, "more"));
+	(void)snprintf(path, sizeof(path), "%s.equal", at);
+	(void)fprintf(out, "kernel%s%s: %s: %lld only there, %lld only in the cache, %lld differ",
+		      of, node, get_bool(flat, path) ? "equal" : "NOT EQUAL",
+		      figure(flat, at, "kernel_only"), figure(flat, at, "cache_only"),
+		      figure(flat, at, "differing"));
+	if (figure(flat, at, "unsettled"))
 		(void)fprintf(out, "; %lld kept changing and were not judged",
-			      get_num(flat, "kernel.unsettled"));
+			      figure(flat, at, "unsettled"));
 	(void)fputc('\n', out);
+}
+
+static void text_peer_kernels(json_t *flat, FILE *out)
+{
+	char at[32], path[64];
+	const char *node;
+
+	for (unsigned int i = 0;; i++) {
+		(void)snprintf(at, sizeof(at), "kernels.%u", i);
+		(void)snprintf(path, sizeof(path), "%s.node", at);
+		if (!json_object_get(flat, path))
+			return;
+		node = get_str(flat, path);
+		(void)snprintf(path, sizeof(path), "%s.why", at);
+		if (json_object_get(flat, path))
+			(void)fprintf(out, "kernel of %s: not known: %s\n", node,
+				      get_str(flat, path));
+		else
+			text_audit(flat, at, node, out);
+	}
 }
 
 static void text_verify(json_t *flat, FILE *out)
@@ -492,8 +523,8 @@ static void text_verify(json_t *flat, FILE *out)
 	char path[64];
 
 	if (json_object_get(flat, "kernel.equal"))
-		text_audit(flat, out);
-
+		text_audit(flat, "kernel", "", out);
+	text_peer_kernels(flat, out);
 	for (unsigned int i = 0;; i++) {
 		(void)snprintf(path, sizeof(path), "peers.%u.node", i);
 		if (!json_object_get(flat, path))

@@ -417,7 +417,8 @@ void bed_verb(struct bed *b)
 {
 	static const enum engine_cmd cmds[] = { CMD_PROMOTE, CMD_COMMIT,      CMD_DEMOTE,
 						CMD_RESYNC,  CMD_FLUSH_LOCAL, CMD_FLUSH_REMOTE,
-						CMD_VERIFY,  CMD_BYE };
+						CMD_VERIFY,  CMD_BYE,         CMD_AUDIT,
+						CMD_INQUIRE };
 
 	engine_cmd(b->e, cmds[in_u8(&b->in) % ARRAY_LEN(cmds)], b->now);
 }

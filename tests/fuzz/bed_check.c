@@ -55,6 +55,16 @@ static void sent_vector(struct wire_buf *w)
 	must(m.count && wire_left(w) == m.count * 16U, "an odd VECTOR was sent");
 }
 
+static void sent_findings(struct wire_buf *w)
+{
+	struct wire_findings m;
+
+	wire_get_findings(w, &m);
+	for (unsigned int i = 0; i < m.count; i++)
+		wire_get_finding(w, &(struct wire_finding){ 0 });
+	must(!wire_left(w), "odd FINDINGS were sent");
+}
+
 static void sent_body(struct bed *b, struct wire_buf *w)
 {
 	uint8_t type = wire_get_u8(w), flags = wire_get_u8(w);
@@ -85,6 +95,12 @@ static void sent_body(struct bed *b, struct wire_buf *w)
 		break;
 	case WIRE_ASK:
 		wire_get_ask(w, &(struct wire_ask){ 0 });
+		break;
+	case WIRE_AUDIT:
+		wire_get_audit(w, &(struct wire_audit){ 0 });
+		break;
+	case WIRE_FINDINGS:
+		sent_findings(w);
 		break;
 	default:
 		must(type == WIRE_BYE, "an unknown message was sent");

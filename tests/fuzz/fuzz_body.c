@@ -166,6 +166,46 @@ static void put_hello(struct bed *b, unsigned int pen, struct wire_buf *w)
 	wire_put_hello(w, 0, &m);
 }
 
+static void put_audit(struct bed *b, struct wire_buf *w)
+{
+	wire_put_audit(w, WIRE_F_COMPLETE,
+		       &(struct wire_audit){ b->e->id, b->e->epoch, in_u8(&b->in) % 8 });
+}
+
+static void put_finding(struct bed *b, struct wire_buf *w)
+{
+	uint8_t what = in_u8(&b->in), entry[FLOW_PACKED_MAX], record[FLOW_PACKED_MAX];
+	struct wire_finding x = { .kind = (uint8_t)(what % 4),
+				  .differs = in_u8(&b->in),
+				  .refused = what >> 2,
+				  .owner = { (char)(what & 0x40 ? 'a' : 0) },
+				  .entry = entry,
+				  .record = record };
+	struct flow f;
+
+	bed_flow(what % BED_KEYS, what, &f);
+	x.entry_len = what & 0x10 ? (uint8_t)flow_pack(&f, entry) : 0;
+	x.record_len = what & 0x20 ? (uint8_t)flow_pack(&f, record) : 0;
+	if (what & 0x80 && x.entry_len)
+		entry[x.entry_len - 1]++;
+	(void)wire_put_finding(w, &x); /* it fits */
+}
+
+static void put_findings(struct bed *b, struct wire_buf *w)
+{
+	uint8_t what = in_u8(&b->in);
+	struct wire_findings m = { .asker = b->e->id,
+				   .asker_epoch = b->e->epoch,
+				   .ticket = b->e->inquiry.ticket + (what >> 6) / 2 };
+
+	m.state = what % 4;
+	m.count = m.state == WIRE_AUDIT_OVER ? (what >> 2) % 10 : 0;
+	m.by[m.count % 3] = m.count;
+	wire_put_findings(w, WIRE_F_COMPLETE, &m);
+	for (unsigned int i = 0; i < m.count; i++)
+		put_finding(b, w);
+}
+
 static void put_raw(struct bed *b, struct wire_buf *w)
 {
 	uint16_t len = in_u16(&b->in);
@@ -210,8 +250,14 @@ static void datagram(struct bed *b, uint8_t what, unsigned int pen)
 	case 7:
 		put_ask(b, &w);
 		break;
-	default:
+	case 8:
 		put_hello(b, pen, &w);
+		break;
+	case 16:
+		put_audit(b, &w);
+		break;
+	default:
+		put_findings(b, &w);
 		break;
 	}
 	if (!w.err)
@@ -243,6 +289,9 @@ static void step(struct bed *b)
 		break;
 	case 15:
 		bed_reload(b);
+		break;
+	case 8:
+		datagram(b, v & 0x80 ? 16 + v / 32 % 2 : 8, (v >> 4) % PEERS);
 		break;
 	default:
 		datagram(b, what, (v >> 4) % PEERS);

@@ -108,6 +108,15 @@ static void vector(struct wire_buf *b)
 	}
 }
 
+static void findings(struct wire_buf *b)
+{
+	struct wire_findings m;
+
+	wire_get_findings(b, &m);
+	for (unsigned int i = 0; i < m.count; i++)
+		wire_get_finding(b, &(struct wire_finding){ 0 });
+}
+
 static void message(struct wire_buf *b)
 {
 	uint8_t type = wire_get_u8(b), flags = wire_get_u8(b);
@@ -135,6 +144,12 @@ static void message(struct wire_buf *b)
 		break;
 	case WIRE_ASK:
 		wire_get_ask(b, &(struct wire_ask){ 0 });
+		break;
+	case WIRE_AUDIT:
+		wire_get_audit(b, &(struct wire_audit){ 0 });
+		break;
+	case WIRE_FINDINGS:
+		findings(b);
 		break;
 	default:
 		break;

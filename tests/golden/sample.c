@@ -384,6 +384,87 @@ static void bye(struct wire_buf *b)
 	wire_put_u8(b, 0);
 }
 
+static void hack_caps(struct wire_buf *b)
+{
+	wire_put_hack(b, WIRE_F_COMPLETE,
+		      &(struct wire_hack){ .your_epoch = 0x0f1e2d3c4b5a6978,
+					   .challenge = 0x1122334455667788,
+					   .caps = WIRE_CAP_AUDIT,
+					   .name = "fw1" });
+}
+
+static void audit(struct wire_buf *b)
+{
+	wire_put_audit(b, WIRE_F_PRIMARY | WIRE_F_COMPLETE,
+		       &(struct wire_audit){ 0x0f0e0d0c0b0a0908, 0x1716151413121110, 3 });
+}
+
+static void audit_later(struct wire_buf *b)
+{
+	audit(b);
+	wire_put_bytes(b, "later", 5);
+}
+
+static struct wire_findings findings_head(uint8_t state)
+{
+	return (struct wire_findings){ .asker = 0x0f0e0d0c0b0a0908,
+				       .asker_epoch = 0x1716151413121110,
+				       .ticket = 3,
+				       .state = state };
+}
+
+static void findings_runs(struct wire_buf *b)
+{
+	const struct wire_findings m = findings_head(WIRE_AUDIT_RUNS);
+
+	wire_put_findings(b, WIRE_F_COMPLETE, &m);
+}
+
+static void put_found(struct wire_buf *b, struct wire_finding x, const struct flow *entry,
+		      const struct flow *record)
+{
+	uint8_t e[FLOW_PACKED_MAX], r[FLOW_PACKED_MAX];
+	bool fits;
+
+	x.entry = e;
+	x.record = r;
+	x.entry_len = entry ? (uint8_t)flow_pack(entry, e) : 0;
+	x.record_len = record ? (uint8_t)flow_pack(record, r) : 0;
+	fits = wire_put_finding(b, &x);
+	assert(fits);
+	(void)fits;
+}
+
+/* Each kind; one that the kernel refuses, a memory that cannot be read, an expectation. */
+static void findings(struct wire_buf *b)
+{
+	struct wire_findings m = findings_head(WIRE_AUDIT_OVER);
+	struct flow f = tcp(), g = rich(), x = expectation();
+
+	m.entries = 2000;
+	m.by[0] = 70;
+	m.by[1] = 2;
+	m.by[2] = 2;
+	m.unsettled = 5;
+	m.count = 5;
+	wire_put_findings(b, WIRE_F_PRIMARY, &m);
+	put_found(b, (struct wire_finding){ .kind = 1 }, &f, NULL);
+	put_found(b, (struct wire_finding){ .kind = 2, .owner = "fw2", .refused = 28 }, NULL, &f);
+	put_found(b, (struct wire_finding){ .kind = 2 }, NULL, &x);
+	put_found(b,
+		  (struct wire_finding){ .kind = 3,
+					 .differs = FLOW_HAS_MARK | FLOW_HAS_STATUS,
+					 .owner = "firewall-with-a-name-of-thirty1" },
+		  &f, &g);
+	put_found(b, (struct wire_finding){ .kind = 3, .differs = FLOW_HAS_ALL }, &f, NULL);
+}
+
+static void findings_later(struct wire_buf *b)
+{
+	findings(b);
+	wire_put_bytes(b, "later", 5);
+}
+
 static void later_message(struct wire_buf *b)
 {
 	wire_put_u8(b, 99);
@@ -396,6 +477,7 @@ const struct sample samples[] = {
 	{ "hello-later", "HELLO of a later version: capabilities, more fields", hello_later },
 	{ "hack", "HACK, every flag", hack },
 	{ "hack-later", "HACK of a later version: more fields", hack_later },
+	{ "hack-caps", "HACK that says what its sender can", hack_caps },
 	{ "data-empty", "DATA, the heartbeat", data_empty },
 	{ "data-flows", "DATA, flows of each protocol", data_flows },
 	{ "data-rich", "DATA, every attribute", data_rich },
@@ -415,6 +497,11 @@ const struct sample samples[] = {
 	{ "ask-list", "ASK for a LIST", ask_list },
 	{ "ask-vector", "ASK for a VECTOR", ask_vector },
 	{ "bye", "BYE", bye },
+	{ "audit", "AUDIT", audit },
+	{ "audit-later", "AUDIT of a later version: more fields", audit_later },
+	{ "findings-runs", "FINDINGS, not over", findings_runs },
+	{ "findings", "FINDINGS of each kind", findings },
+	{ "findings-later", "FINDINGS of a later version: more fields", findings_later },
 	{ "later-message", "a message of a later version", later_message },
 };
 const size_t sample_count = sizeof(samples) / sizeof(samples[0]);

@@ -201,13 +201,53 @@ static void show_ask(FILE *out, struct wire_buf *b)
 		m.owner_epoch, m.kind, m.lo, m.hi_incl);
 }
 
+static void show_audit(FILE *out, struct wire_buf *b)
+{
+	struct wire_audit m;
+
+	wire_get_audit(b, &m);
+	fprintf(out, "node " U64 " epoch " U64 " ticket %" PRIu64 "\n", m.node, m.node_epoch,
+		m.ticket);
+}
+
+static void show_finding(FILE *out, struct wire_buf *b)
+{
+	struct wire_finding x;
+
+	wire_get_finding(b, &x);
+	if (b->err)
+		return;
+	fprintf(out, " kind %u differs %08x errno %u owner '%s'\n", x.kind, x.differs, x.refused,
+		x.owner);
+	fprintf(out, "  entry of %u\n", x.entry_len);
+	if (x.entry_len)
+		show_flow(out, x.entry, x.entry_len);
+	fprintf(out, "  record of %u\n", x.record_len);
+	if (x.record_len)
+		show_flow(out, x.record, x.record_len);
+}
+
+static void show_findings(FILE *out, struct wire_buf *b)
+{
+	struct wire_findings m;
+
+	wire_get_findings(b, &m);
+	fprintf(out, "asker " U64 " epoch " U64 " ticket %" PRIu64 " state %u\n", m.asker,
+		m.asker_epoch, m.ticket, m.state);
+	fprintf(out, "entries %" PRIu64 " kinds %" PRIu64 " %" PRIu64 " %" PRIu64, m.entries,
+		m.by[0], m.by[1], m.by[2]);
+	fprintf(out, " unsettled %" PRIu64 "\n", m.unsettled);
+	for (unsigned int i = 0; i < m.count && !b->err; i++)
+		show_finding(out, b);
+}
+
 static void show_body(FILE *out, struct wire_buf *b)
 {
-	static const char *const names[] = { "?",    "HELLO",  "HACK", "DATA", "REPORT",
-					     "LIST", "VECTOR", "ASK",  "BYE" };
+	static const char *const names[] = { "?",      "HELLO", "HACK", "DATA",  "REPORT",  "LIST",
+					     "VECTOR", "ASK",   "BYE",  "AUDIT", "FINDINGS" };
 	uint8_t type = wire_get_u8(b), flags = wire_get_u8(b);
 
-	fprintf(out, "%s flags %02x\n", type <= WIRE_BYE ? names[type] : "?", flags);
+	fprintf(out, "%s flags %02x\n", type <= WIRE_FINDINGS ? names[type] : "?", flags);
 	if (type == WIRE_HELLO)
 		show_hello(out, b);
 	else if (type == WIRE_HACK)
@@ -222,6 +262,10 @@ static void show_body(FILE *out, struct wire_buf *b)
 		show_vector(out, b);
 	else if (type == WIRE_ASK)
 		show_ask(out, b);
+	else if (type == WIRE_AUDIT)
+		show_audit(out, b);
+	else if (type == WIRE_FINDINGS)
+		show_findings(out, b);
 	else if (type != WIRE_BYE)
 		fprintf(out, "refused: an unknown message, %u\n", type);
 	if (b->err)

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
 # `ctsync verify --kernel`: entries that vanish from a kernel, appear in it or change in it with no event, on the owner and
-# on a hot backup, and memory that flips: each is found, named by its line and healed; flows that come and go are no
-# differences.
+# on a hot backup, and memory that flips: each is found, named by its line and healed, on the node that is asked and on its
+# peer; flows that come and go are no differences, and a peer that is silent is not taken for equal.
 
 # shellcheck source=tests/netns/lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -21,6 +21,10 @@ named() { # FROM TO REGEX: each flow of these ports has a line
 	done
 }
 counts() { grep -qE "^kernel: NOT EQUAL: $1 only there, $2 only in the cache, $3 differ$" "$TMP/audit.out"; }
+of_peer() { # FW TEXT: fw's audit fails for what it says of the other's kernel, not for its own
+	audit "$1"
+	[ $? = 1 ] && grep -q '^kernel: equal' "$TMP/audit.out" && grep -qE "^kernel of $(other "$1"): $2$" "$TMP/audit.out"
+}
 behind() { # FW VERB FROM TO [MARK]
 	"$HERE/behind.py" "${PIDS[$1]}" "$2" 10.64.0.1 "$3" "$4" 10.128.0.1 443 ${5:+"$5"}
 }
@@ -96,6 +100,28 @@ check "fw2: the next audit finds nothing" poll 10 audit fw2
 check "they end" end fw2 30000 30004
 healed fw2
 
+# Asked at one node, found in the kernel of the other.
+for fw in fw1 fw2; do
+	peer=$(other "$fw")
+	check "nothing is mute" poll 10 eval "[ \"\$(status $peer mute)\" = 0 ]"
+	check "$peer: 3 strangers appear" behind "$peer" create 31000 31002
+	check "$fw finds them" of_peer "$fw" 'NOT EQUAL: 3 only there, 0 only in the cache, 0 differ'
+	check "and names them" named 31000 31002 "on $peer: only in the kernel"
+	check "$peer tells them too" grep -qE 'audit: only in the kernel, taken in: tcp .* sport=31000 ' "$TMP/$peer/log"
+	check "they end" end "$peer" 31000 31002
+	healed "$fw"
+done
+check "fw2: 3 copies get a mark" behind fw2 mark 1055 1057 9
+check "fw1 finds them" of_peer fw1 'NOT EQUAL: 0 only there, 0 only in the cache, 3 differ'
+check "and names them" named 1055 1057 'on fw2: differs in mark, of fw1'
+healed fw1
+check "fw2: 100 copies vanish" behind fw2 delete 1200 1299
+check "fw1 finds them" of_peer fw1 'NOT EQUAL: 0 only there, 100 only in the cache, 0 differ'
+check "8 are named" eval "[ \$(grep -c '^on fw2: only in the cache, of fw1: ' '$TMP/audit.out') = 8 ]"
+check "the rest is counted" grep -q '^on fw2: and 92 more$' "$TMP/audit.out"
+healed fw1
+check "in JSON, both kernels" eval "ctsync fw1 --json verify --kernel | python3 -c 'import json, sys; v = json.load(sys.stdin); k = v[\"kernels\"]; sys.exit(not (v[\"equal\"] and len(k) == 1 and k[0][\"node\"] == \"fw2\" and k[0][\"equal\"] and k[0][\"entries\"] >= 1900))'"
+
 # 19: the flags of a direction, state, which no kernel tells of; 18: window scales; 11: a port, key.
 for what in "fw1 1060 18 differs.in.tcp" "fw2 1061 18 differs.in.tcp,.of.fw1" "fw1 1062 11 only.in.the.kernel" \
 	"fw2 1063 11 only.in.the.kernel"; do
@@ -133,5 +159,10 @@ churn=$!
 check "60,000 flows are being deleted: the same" audit fw1
 check "of fw2" audit fw2
 check "they were deleted" wait "$churn"
+healed fw1
+
+daemon_kill fw2
+check "fw2 is gone: of its kernel nothing is known" of_peer fw1 'not known: it is silent'
+check "its return is enough" daemon_start fw2
 healed fw1
 finish

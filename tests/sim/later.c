@@ -140,7 +140,7 @@ static bool put_body(struct sim *s, struct wire_buf *out, struct wire_buf *in)
 	put_junk(&s->later_rng, out, 8);
 	s->count.later_fields++;
 	if (refused)
-		out->p[WIRE_HEAD_LEN] = (uint8_t)rng_range(&s->later_rng, WIRE_BYE + 1, 255);
+		out->p[WIRE_HEAD_LEN] = (uint8_t)rng_range(&s->later_rng, WIRE_FINDINGS + 1, 255);
 	return refused;
 }
 

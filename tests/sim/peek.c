@@ -78,6 +78,11 @@ void peek_owner(const struct engine *e, struct peek_owner *o)
 	};
 }
 
+usec_t peek_audit_begun(const struct engine *e)
+{
+	return e->inquiry.begun_at;
+}
+
 /* After an exchange of the sealing key nodes hash differently for a while. */
 static const struct rec *find(const struct engine *e, struct cache *c, const struct peek_key *key)
 {

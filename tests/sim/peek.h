@@ -61,6 +61,7 @@ void peek_key(const struct engine *e, const struct flow_key *key, struct peek_ke
 uint64_t peek_sum(const struct peek_rec *r);  /* of the body: key and state */
 uint64_t peek_flow_sum(const struct flow *f); /* what that of a record of f would be */
 void peek_owner(const struct engine *e, struct peek_owner *o);
+usec_t peek_audit_begun(const struct engine *e); /* the last one */
 bool peek_local(const struct engine *e, const struct peek_key *key, struct peek_rec *r);
 bool peek_stray(const struct engine *e, const struct peek_key *key, struct peek_rec *r);
 /* i-th peer slot; false: not used. */

@@ -77,8 +77,8 @@ static const char *const door_names[TAPE_DOORS] = {
 	[TAPE_NOTE] = "read note", [TAPE_POLICY] = "policy"
 };
 
-static const char *const message_names[] = { "?",    "HELLO",  "HACK", "DATA", "REPORT",
-					     "LIST", "VECTOR", "ASK",  "BYE" };
+static const char *const message_names[] = { "?",      "HELLO", "HACK", "DATA",  "REPORT",  "LIST",
+					     "VECTOR", "ASK",   "BYE",  "AUDIT", "FINDINGS" };
 
 static const char *message_name(const uint8_t *pkt, size_t len)
 {

@@ -82,6 +82,13 @@
 	X(audits, "audits of a kernel that were asked for")                                        \
 	X(audits_over, "of these that came to their end")                                          \
 	X(audit_finds, "differences that audits found")                                            \
+	X(inquiries, "audits of all kernels that were asked for at a node")                        \
+	X(inquiry_answers, "peers that told what they found")                                      \
+	X(inquiry_finds, "of these, that found something")                                         \
+	X(inquiry_old, "peers that were taken to be too old to answer")                            \
+	X(inquiry_silent, "peers that were silent")                                                \
+	X(inquiry_unanswered, "peers that were heard, and gave no answer")                         \
+	X(inquiry_broken, "peers that began anew before they answered")                            \
 	X(reconfs, "reconfigurations")                                                             \
 	X(policies, "policies changed")                                                            \
 	X(withheld, "events that the kernel's filter withheld")                                    \
@@ -274,6 +281,7 @@ enum act_type {
 	ACT_FLIP,
 	ACT_MTU,
 	ACT_POISON,
+	ACT_INQUIRE,
 };
 
 struct act {
@@ -312,15 +320,38 @@ struct params {
 	bool chaos;     /* chaos: role changes that do not match the carrier */
 };
 
+struct audit_seen {
+	usec_t begun_at;
+	uint64_t entries, by[FOUND_WHATS], unsettled;
+	unsigned int count;
+	struct flow_key key[WIRE_FINDINGS_MAX];
+};
+
+struct asked_at {
+	usec_t at;
+	uint64_t epoch[NODES_MAX];
+};
+
+struct asking {                /* inquiry.c */
+	uint64_t serial;       /* of the last inquiry that was looked at */
+	struct asked_at at[2]; /* by serial */
+	struct audit_seen audit[256];
+	unsigned int audit_count;
+	bool asked; /* in the calm */
+};
+
 struct sim {
 	uint64_t seed;
 	struct rng rng, policy_rng;
 	struct rng flip_rng; /* of flipped bits alone */
 	bool flipped; /* some bit was: from then on equality at the end counts, and no step */
 	struct rng poison_rng, later_rng;
-	unsigned int later;    /* bitmap of nodes of a later version */
-	usec_t poison_us;      /* from one flow that kills a daemon to the next; 0 = none */
-	struct rng group_rng;  /* of group.c */
+	unsigned int later;   /* bitmap of nodes of a later version */
+	usec_t poison_us;     /* from one flow that kills a daemon to the next; 0 = none */
+	struct rng group_rng; /* of group.c */
+	struct rng ask_rng;   /* of inquiry.c */
+	usec_t ask_us;        /* from one inquiry to the next; 0 = none */
+	struct asking asking[NODES_MAX];
 	struct rng expect_rng; /* of expect.c */
 	bool expects;
 	struct params p;
@@ -378,6 +409,14 @@ void params_conf(struct sim *s, int n, struct engine_conf *c);
 void group_draw(struct sim *s);
 void group_init(struct sim *s);
 void group_mtu(struct sim *s);
+
+/* inquiry.c */
+void inquiry_draw(struct sim *s);
+void inquiry_act(struct sim *s);
+void inquiry_start(struct sim *s, int n);
+void inquiry_audited(struct sim *s, int n);
+void inquiry_watch(struct sim *s, int n);
+const char *inquiry_settled(struct sim *s);
 
 /* expect.c */
 void expect_init(struct sim *s);

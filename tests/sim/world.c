@@ -114,6 +114,7 @@ void world_start(struct sim *s, int n)
 		abort();
 	poison_start(s, n);
 	scope_start(s, n);
+	inquiry_start(s, n);
 	node->k.listening = true;
 	node->k.ev_count = 0;
 	node->k.overrun = false;
@@ -369,6 +370,8 @@ static void read_notes(struct sim *s, int n)
 			check_outcome(s, n);
 		if (note.type == NOTE_FOUND)
 			check_found(s, n, &note);
+		if (note.type == NOTE_AUDIT)
+			inquiry_audited(s, n);
 		s->count.audits_over += note.type == NOTE_AUDIT;
 		if (++count > 10000)
 			sim_fail(s, "node %d: engine_note never ends", n);
@@ -406,6 +409,7 @@ static void pump(struct sim *s, int n)
 	more |= do_ops(s, n);
 	drain_sends(s, n);
 	read_notes(s, n);
+	inquiry_watch(s, n);
 	oracle_mirrors(s, n);
 	own_check_failover(s, n);
 	own_check_kinds(s, n);
@@ -487,6 +491,9 @@ static void do_act(struct sim *s, unsigned int which)
 		world_act(s, ACT_POISON, 0, 0,
 			  s->now + rng_below(&s->poison_rng, 2 * s->poison_us));
 		break;
+	case ACT_INQUIRE:
+		inquiry_act(s);
+		break;
 	case ACT_ATTACK:
 		if (s->calm)
 			break;
@@ -553,6 +560,7 @@ static void init(struct sim *s, uint64_t seed)
 	traffic_init(s);
 	expect_init(s);
 	scope_init(s);
+	inquiry_draw(s);
 	world_act(s, ACT_TRAFFIC, 0, 0, s->now);
 	world_act(s, ACT_KEEPALIVE, 0, 0, s->now + USEC_PER_SEC);
 	world_act(s, ACT_FAULT, 0, 0, s->now + 2 * USEC_PER_SEC);
@@ -577,6 +585,8 @@ static void settle(struct sim *s)
 		if (s->now < next)
 			continue;
 		what = own_settled(s);
+		if (!what)
+			what = inquiry_settled(s);
 		if (!what)
 			return;
 		next = s->now + CALM_POLL_US;

@@ -34,6 +34,10 @@
 	"5152535455565758 0000000000000100"
 #define GOLDEN_ASK_LIST "07 00 0102030405060708 1112131415161718 01 80000000 ffffffff"
 #define GOLDEN_ASK_VECTOR "07 00 0102030405060708 1112131415161718 02 00000000 000003ff"
+#define GOLDEN_AUDIT "09 03 0102030405060708 1112131415161718 0000000000000005"
+#define GOLDEN_FINDINGS                                                                            \
+	"0a 02 0102030405060708 1112131415161718 0000000000000005 03 00000000000007d0 "            \
+	"0000000000000001 0000000000000002 0000000000000003 0000000000000004 00"
 
 /* Every message in one place: m is what was put, or what was got. */
 struct message {
@@ -46,6 +50,8 @@ struct message {
 		struct wire_list list;
 		struct wire_vector vector;
 		struct wire_ask ask;
+		struct wire_audit audit;
+		struct wire_findings findings;
 	} m;
 	uint64_t pairs[4];
 };
@@ -78,6 +84,12 @@ static void put_message(struct wire_buf *b, const struct message *msg)
 	case WIRE_VECTOR:
 		put_vector(b, msg);
 		break;
+	case WIRE_AUDIT:
+		wire_put_audit(b, msg->flags, &msg->m.audit);
+		break;
+	case WIRE_FINDINGS:
+		wire_put_findings(b, msg->flags, &msg->m.findings);
+		break;
 	default:
 		wire_put_ask(b, msg->flags, &msg->m.ask);
 		break;
@@ -102,6 +114,10 @@ static int get_message(struct wire_buf *b, struct message *msg)
 		wire_get_list(b, &msg->m.list);
 	else if (msg->type == WIRE_VECTOR)
 		wire_get_vector(b, &msg->m.vector);
+	else if (msg->type == WIRE_AUDIT)
+		wire_get_audit(b, &msg->m.audit);
+	else if (msg->type == WIRE_FINDINGS)
+		wire_get_findings(b, &msg->m.findings);
 	else
 		wire_get_ask(b, &msg->m.ask);
 	for (unsigned int i = 0; i < 2U * msg->m.vector.count && msg->type == WIRE_VECTOR; i++)
@@ -163,6 +179,14 @@ static const struct {
 	  GOLDEN_ASK_LIST },
 	{ { .type = WIRE_ASK, .m.ask = { 0x0102030405060708, 0x1112131415161718, 2, 0, 1023 } },
 	  GOLDEN_ASK_VECTOR },
+	{ { .type = WIRE_AUDIT,
+	    .flags = WIRE_F_PRIMARY | WIRE_F_COMPLETE,
+	    .m.audit = { 0x0102030405060708, 0x1112131415161718, 5 } },
+	  GOLDEN_AUDIT },
+	{ { .type = WIRE_FINDINGS,
+	    .flags = WIRE_F_COMPLETE,
+	    .m.findings = { 0x0102030405060708, 0x1112131415161718, 5, 3, 2000, { 1, 2, 3 }, 4 } },
+	  GOLDEN_FINDINGS },
 };
 #define SAMPLES (sizeof(samples) / sizeof(samples[0]))
 
@@ -261,6 +285,14 @@ static void test_values(void **state)
 		{ "ASK: kind 3", GOLDEN_ASK_LIST, "03", 18 },
 		{ "ASK: range backwards", GOLDEN_ASK_LIST, "7fffffff", 23 },
 		{ "ASK: bucket past the end", GOLDEN_ASK_VECTOR, "00000400", 23 },
+		{ "AUDIT: no ticket", GOLDEN_AUDIT, "0000000000000000", 18 },
+		{ "FINDINGS: no ticket", GOLDEN_FINDINGS, "0000000000000000", 18 },
+		{ "FINDINGS: state 0", GOLDEN_FINDINGS, "00", 26 },
+		{ "FINDINGS: state 4", GOLDEN_FINDINGS, "04", 26 },
+		{ "FINDINGS: figures before it is over", GOLDEN_FINDINGS, "02", 26 },
+		{ "FINDINGS: more than the figures tell", GOLDEN_FINDINGS, "07", 67 },
+		{ "FINDINGS: more than may be", GOLDEN_FINDINGS,
+		  "0000000000000009 0000000000000000 09", 51 },
 	};
 
 	(void)state;
@@ -645,6 +677,7 @@ static void test_random_damage(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+
 		cmocka_unit_test(test_head),           cmocka_unit_test(test_var),
 		cmocka_unit_test(test_sticky),         cmocka_unit_test(test_messages),
 		cmocka_unit_test(test_messages_cut),   cmocka_unit_test(test_messages_no_room),
