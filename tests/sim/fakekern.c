@@ -101,6 +101,7 @@ void fk_create(struct sim *s, int n, unsigned int i, const struct flow *f, uint3
 	k->count += !f->key.expect;
 	if (portid == OWN_PORT) {
 		t->written_at = s->now;
+		t->wrote_to = t->expire_at;
 		t->wrote = true;
 	}
 	if (t->mute)
@@ -119,6 +120,7 @@ void fk_destroy(struct sim *s, int n, unsigned int i, uint32_t portid)
 		return;
 	fk_snapshot(s, n, i, &msg);
 	t->present = false;
+	t->ended_by = portid;
 	k->count -= !t->f.key.expect;
 	if (!t->mute)
 		fk_event(s, n, KERN_DESTROY, &msg, has_all(&msg), portid);
@@ -219,6 +221,7 @@ static void set_timer(struct sim *s, struct kent *t, uint32_t timeout_s)
 {
 	t->expire_at = s->now + timeout_s * USEC_PER_SEC;
 	t->written_at = s->now;
+	t->wrote_to = t->expire_at;
 	t->wrote = true;
 }
 
@@ -286,7 +289,7 @@ int fk_op(struct sim *s, int n, const struct engine_op *op, struct flow *got, bo
 	if (op->type == OP_INJECT) {
 		int err = op_create(s, n, (unsigned int)i, op);
 
-		s->node[n].k.ent[i].overtook = !err && fk_overtakes(s, n, (unsigned int)i);
+		s->node[n].k.ent[i].overtook |= !err && fk_overtakes(s, n, (unsigned int)i);
 		return err;
 	}
 	if (op->type == OP_REPLACE && op->limit_s == UINT32_MAX)
@@ -313,6 +316,7 @@ int fk_op(struct sim *s, int n, const struct engine_op *op, struct flow *got, bo
 	}
 	switch (op->type) {
 	case OP_REFRESH:
+		truth_refresh(s, n, (unsigned int)i);
 		if (op->flow.timeout_s > f.timeout_s)
 			set_timer(s, &s->node[n].k.ent[i], op->flow.timeout_s);
 		return 0;
@@ -320,6 +324,7 @@ int fk_op(struct sim *s, int n, const struct engine_op *op, struct flow *got, bo
 		/* Else its timer alone tells, and may lie. */
 		if (!scope_excludes(s, n, &op->flow) && !s->node[n].k.ent[i].withheld)
 			own_check_removal(s, n, (unsigned int)i, "delete");
+		truth_delete(s, n, (unsigned int)i);
 		fk_destroy(s, n, (unsigned int)i, OWN_PORT);
 		return 0;
 	case OP_REPLACE:

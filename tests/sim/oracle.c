@@ -43,17 +43,35 @@ static struct logent *log_at(struct stream *st, uint64_t version)
 	return &st->log[version];
 }
 
-static void log_add(struct stream *st, unsigned int i, const struct peek_rec *r)
+static void log_state(const struct sim *s, int n, struct logent *l, const struct peek_rec *r)
+{
+	struct flow f;
+
+	if (r->tomb || flow_unpack(r->body, r->len, &f))
+		return;
+	l->young = !s->p.active_active && !flow_is_injectable(&f);
+	if (flow_timer(&f) == FLOW_TIMER_LIVE)
+		l->full_s = flow_full_timeout(&s->node[n].conf.timeouts, &f);
+}
+
+static void log_add(struct sim *s, int n, struct stream *st, unsigned int i,
+		    const struct peek_rec *r)
 {
 	uint64_t prev = st->cur[i];
 	bool was_dead = !prev || log_at(st, prev)->dead;
 
-	st->log[r->version] = (struct logent){
-		.sum = peek_sum(r), .prev = prev, .key = (uint16_t)i, .dead = r->tomb != 0
-	};
+	st->log[r->version] = (struct logent){ .sum = peek_sum(r),
+					       .prev = prev,
+					       .key = (uint16_t)i,
+					       .dead = r->tomb != 0,
+					       .how = r->tomb };
+	log_state(s, n, log_at(st, r->version), r);
 	st->cur[i] = r->version;
 	if (!r->tomb && was_dead)
 		st->born[i] = r->version;
+	s->node[n].truth.orphan_to[i] = 0;
+	if (r->tomb && !was_dead)
+		truth_told(s, n, i, r->tomb);
 }
 
 /* The flow is gone without a tombstone: allowed only if nobody was ever told of this life of it. */
@@ -92,7 +110,7 @@ static void owner_key(struct sim *s, int n, struct stream *st, unsigned int i)
 	if (r.version > st->head)
 		sim_fail(s, "node %d: own flow %u has a version above head", n, i);
 	else
-		log_add(st, i, &r);
+		log_add(s, n, st, i, &r);
 }
 
 static void grow(struct stream *st, uint64_t head)
@@ -213,12 +231,29 @@ static void check_claim(struct sim *s, int n, const struct peek_peer *p, struct 
 			 st->node);
 }
 
+/* Flow i left the mirror: was its owner's word on it that it ended? What a primary's LIST does not
+ * name counts as dead (R19), and so may leftovers (R42). */
+static bool told_dead(const struct view *v, const struct peek_peer *p, struct stream *st,
+		      unsigned int i)
+{
+	uint64_t at = st->cur[i];
+
+	if (!v->held[i] || (v->listed && p->primary))
+		return true;
+	for (; at > v->held[i]; at = log_at(st, at)->prev)
+		if (log_at(st, at)->dead && log_at(st, at)->how != WIRE_REC_RELEASE)
+			return true;
+	return false;
+}
+
 /* A flow left the mirror (or is old no longer and gone): may it? */
 static void check_left(struct sim *s, int n, struct view *v, const struct peek_peer *p,
 		       struct stream *st, unsigned int i)
 {
 	uint64_t cur = st->cur[i];
 
+	if (v->silent && v->held[i] && log_at(st, v->held[i])->full_s)
+		truth_silent(s, n, st->node, i, log_at(st, v->held[i])->full_s);
 	if (!cur || log_at(st, cur)->dead || v->lenient)
 		return;
 	if (v->held[i] ? v->held[i] >= st->born[i]
@@ -236,7 +271,7 @@ static void check_key(struct sim *s, int n, struct view *v, const struct peek_pe
 	struct peek_rec r;
 	uint64_t cur = st->cur[i];
 	bool held = peek_mirror(s->node[n].e, p->index, &s->conn[i].key, &r),
-	     dead = !cur || log_at(st, cur)->dead;
+	     dead = !cur || log_at(st, cur)->dead, proven;
 
 	if (held && r.current) {
 		if (!r.version || r.version > st->head || log_at(st, r.version)->key != i ||
@@ -256,16 +291,21 @@ static void check_key(struct sim *s, int n, struct view *v, const struct peek_pe
 				 (unsigned long long)r.version);
 		v->seen[i] = r.version > v->seen[i] ? r.version : v->seen[i];
 	}
-	if ((v->held[i] || v->old[i]) && !held)
+	if ((v->held[i] || v->old[i]) && !held) {
 		check_left(s, n, v, p, st, i);
+		truth_left(s, n, i, told_dead(v, p, st, i));
+	} else if (held && r.current && r.version != v->held[i]) {
+		truth_word(s, n, i, log_at(st, r.version)->young);
+	}
 	v->held[i] = held && r.current ? r.version : 0;
 	v->old[i] = held && !r.current;
-	if (!cur || !oracle_covered(p, cur) || v->lenient)
+	proven = cur <= peek_proof(s->node[n].e, p->index, &s->conn[i].key);
+	if (!cur || (!proven && !oracle_covered(p, cur)) || v->lenient)
 		return;
-	if (dead ? held && (r.current || p->covered >= st->head) && !p->debt
+	if (dead ? held && (proven || ((r.current || p->covered >= st->head) && !p->debt))
 		 : !held || r.version != cur || !r.current)
 		sim_fail(s,
-			 "node %d: flow %u of node %d is covered at version "
+			 "node %d: flow %u of node %d is covered or proven at version "
 			 "%llu (%s), but %s at %llu; prefix %llu (R15)",
 			 n, i, st->node, (unsigned long long)cur, dead ? "dead" : "alive",
 			 held ? "held" : "not held", held ? (unsigned long long)r.version : 0ULL,
@@ -339,6 +379,7 @@ void oracle_mirrors(struct sim *s, int n)
 	struct peek_peer p;
 	uint64_t print;
 	struct engine_stats st;
+	bool silent, listed;
 
 	if (s->failed || !s->node[n].e)
 		return;
@@ -347,14 +388,18 @@ void oracle_mirrors(struct sim *s, int n)
 		return;
 	s->node[n].print = print;
 	world_snapshot(s, n, &st);
-	if (st.count.expired_silent != s->node[n].last.expired_silent ||
-	    st.count.flows_limit != s->node[n].last.flows_limit)
+	silent = st.count.expired_silent != s->node[n].last.expired_silent;
+	listed = st.count.list_removed != s->node[n].last.list_removed;
+	if (silent || st.count.flows_limit != s->node[n].last.flows_limit)
 		for (unsigned int k = 0; k < ENGINE_PEERS_MAX; k++)
 			s->view[n][k].lenient = true;
 	if (st.count.divergences != s->node[n].last.divergences)
 		check_alarm(s, n);
 	s->node[n].last = st.count;
-	for (unsigned int k = 0; k < ENGINE_PEERS_MAX && !s->failed; k++)
+	for (unsigned int k = 0; k < ENGINE_PEERS_MAX && !s->failed; k++) {
+		s->view[n][k].silent = silent;
+		s->view[n][k].listed = listed;
 		if (peek_peer(s->node[n].e, k, &p))
 			check_peer(s, n, k, &p);
+	}
 }

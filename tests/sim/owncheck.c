@@ -77,6 +77,7 @@ void own_check_kinds(struct sim *s, int n)
 		return;
 	s->node[n].kinds_print = print;
 	check_absent(s, n);
+	truth_orphans(s, n);
 	for (unsigned int i = 0; i < s->p.keys && !s->failed; i++)
 		if (peek_kinds(s->node[n].e, &s->conn[i].key) > 1)
 			sim_fail(s, "node %d: flow %u is own and copy, or a copy twice", n, i);

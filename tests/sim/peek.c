@@ -84,13 +84,16 @@ usec_t peek_audit_begun(const struct engine *e)
 }
 
 /* After an exchange of the sealing key nodes hash differently for a while. */
+static uint32_t hash_of(const struct engine *e, struct cache *c, const struct peek_key *key)
+{
+	if (!memcmp(key->hash_key, e->seal.group, sizeof(key->hash_key)))
+		return key->hash;
+	return cache_hash(c, key->body, key->len);
+}
+
 static const struct rec *find(const struct engine *e, struct cache *c, const struct peek_key *key)
 {
-	uint32_t hash = key->hash;
-
-	if (memcmp(key->hash_key, e->seal.group, sizeof(key->hash_key)) != 0)
-		hash = cache_hash(c, key->body, key->len);
-	return cache_find(c, key->body, key->len, hash);
+	return cache_find(c, key->body, key->len, hash_of(e, c, key));
 }
 
 static bool look(const struct rec *r, bool current, struct peek_rec *out)
@@ -149,6 +152,7 @@ bool peek_peer(const struct engine *e, unsigned int i, struct peek_peer *out)
 		.old_count = p->old_count,
 		.in_sync = p->in_sync,
 		.complete = p->complete,
+		.primary = p->primary,
 	};
 	for (unsigned int k = 0; k < p->range_count && k < PEEK_RANGES_MAX; k++) {
 		out->ranges[k].from = p->ranges[k].from;
@@ -186,6 +190,13 @@ bool peek_mirror(const struct engine *e, unsigned int i, const struct peek_key *
 	if (p->used && !rec && look_aside(e, p, key, r))
 		return true;
 	return rec && !rec->tomb && look(rec, rec->gen == p->gen, r);
+}
+
+uint64_t peek_proof(const struct engine *e, unsigned int i, const struct peek_key *key)
+{
+	const struct peer *p = &e->peers[i];
+
+	return p->proof[cache_bucket(hash_of(e, p->mirror, key))];
 }
 
 uint64_t peek_mirror_print(const struct engine *e, unsigned int i)

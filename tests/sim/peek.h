@@ -44,7 +44,7 @@ struct peek_peer {
 	} ranges[PEEK_RANGES_MAX];
 	uint32_t deletions; /* remembered */
 	uint32_t flows, old_count;
-	bool in_sync, complete;
+	bool in_sync, complete, primary;
 };
 
 struct peek_owner {
@@ -69,6 +69,10 @@ bool peek_peer(const struct engine *e, unsigned int i, struct peek_peer *p);
 /* A flow, not a remembered deletion. */
 bool peek_mirror(const struct engine *e, unsigned int i, const struct peek_key *key,
 		 struct peek_rec *r);
+/* At which version of the i-th peer's the key's bucket was proven by a VECTOR (R28); 0 = it was
+ * not.
+ */
+uint64_t peek_proof(const struct engine *e, unsigned int i, const struct peek_key *key);
 /* Everything that a datagram of an attacker must not change: tables, coverage, epochs. */
 uint64_t peek_fingerprint(const struct engine *e);
 /* Of one mirror, but not when it was last proven equal. */

@@ -2,7 +2,7 @@
 /*
  * What the parts of the simulator share. main.c options and ranges; world.c nodes and time;
  * traffic.c connections; faults.c what goes wrong; scope.c policies; fakekern.c a conntrack table;
- * fakenet.c links; oracle.c and owncheck.c the checks.
+ * fakenet.c links; oracle.c, owncheck.c and truth.c the checks.
  */
 #ifndef SIM_SIM_H
 #define SIM_SIM_H
@@ -143,9 +143,11 @@ struct kent {
 	bool present, mute, wrote; /* wrote: the last word on the timer was a write of the daemon */
 	struct flow f;
 	usec_t expire_at;
-	usec_t written_at; /* last write by the daemon, 0 none */
+	usec_t written_at; /* last write by the daemon, 0 none, */
+	usec_t wrote_to;   /* and the end that it set then */
 	usec_t packet_at;  /* last packet through, 0 none */
 	uint64_t seq;      /* conn.seq at that packet */
+	uint32_t ended_by; /* once it is no longer present: whose port, 0 the kernel's own */
 };
 
 struct kev {
@@ -206,6 +208,11 @@ struct failover_check { /* I6: what must be in this kernel once the promote is d
 	bool swept; /* or its owner sweeps, and knows no more than the timer of the last event */
 };
 
+struct truth {                      /* what a node may do by the words that it has heard; truth.c */
+	bool doomed[KEYS_MAX];      /* one of them is a reason to delete the entry */
+	usec_t orphan_to[KEYS_MAX]; /* what left a mirror has to be kept until then, 0 = not */
+};
+
 #define INBOX_MAX 256
 
 struct node {
@@ -219,12 +226,14 @@ struct node {
 	bool booted_before;    /* a daemon has run since the kernel's boot */
 	enum engine_role role; /* persisted, as NOTE_ROLE said */
 	usec_t stalled_to, pump_at, up_at, unheard_to;
-	usec_t dumped_at; /* when the first dump of its daemon ended; 0 = it has not */
+	usec_t heard_at[NODES_MAX]; /* the last datagram from that node that counts as heard */
+	usec_t dumped_at;           /* when the first dump of its daemon ended; 0 = it has not */
 	struct packet inbox[INBOX_MAX];
 	unsigned int inbox_count;
 	size_t inbox_len;
 	uint64_t overruns_at_dump, overruns_over; /* as daemon.h has them */
 	struct failover_check failover;
+	struct truth truth;
 	uint64_t print, kinds_print; /* fingerprints at the previous look */
 	struct engine_counters last; /* of this engine at the previous check */
 	usec_t spin_at;
@@ -239,6 +248,9 @@ struct logent {
 	uint64_t sum, prev;
 	uint16_t key;
 	bool dead, cancelled;
+	bool young;      /* alive: too young to be carried on (R48) */
+	uint8_t how;     /* dead: WIRE_REC_x */
+	uint32_t full_s; /* alive: the full timeout of its state */
 };
 
 struct stream {
@@ -255,6 +267,8 @@ struct stream {
 
 struct view { /* what the oracle remembers of one mirror */
 	uint64_t epoch, covered, verified;
+	bool silent;    /* a flow was dropped for silence since the last look, */
+	bool listed;    /* or by a LIST */
 	uint64_t print; /* of the mirror when it was last held against the log */
 	usec_t verified_at;
 	bool lenient; /* flows were dropped for silence, or a flush: only equality at the end counts
@@ -519,5 +533,16 @@ void own_untold(struct sim *s, int n);  /* n cannot tell how its flows ended */
 void own_promote(struct sim *s, int n);
 void own_check_failover(struct sim *s, int n);
 const char *own_settled(struct sim *s); /* NULL, or what is not yet as it must be at the end */
+
+/* truth.c */
+void truth_start(struct sim *s, int n);
+void truth_told(struct sim *s, int n, unsigned int i, uint8_t how); /* its own flow ended */
+void truth_word(struct sim *s, int n, unsigned int i, bool young);  /* a peer told it of flow i */
+/* Flow i left a mirror of node n: dead, or because no node was told otherwise than released? */
+void truth_left(struct sim *s, int n, unsigned int i, bool dead);
+void truth_silent(struct sim *s, int n, int m, unsigned int i, uint32_t full_s);
+void truth_orphans(struct sim *s, int n);
+void truth_refresh(struct sim *s, int n, unsigned int i);
+void truth_delete(struct sim *s, int n, unsigned int i);
 
 #endif

@@ -125,6 +125,7 @@ void world_start(struct sim *s, int n)
 	node->dumped_at = 0;
 	node->overruns_at_dump = node->overruns_over = 0;
 	node->last = (struct engine_counters){ 0 };
+	truth_start(s, n);
 	sim_trace(s, "node %d: daemon starts, epoch %llx, %s, origin %d", n,
 		  (unsigned long long)epoch, node->role == ROLE_PRIMARY ? "primary" : "backup",
 		  node->conf.origin);
@@ -208,6 +209,8 @@ static void recv_one(struct sim *s, int n, struct packet *p)
 		before = peek_fingerprint(node->e);
 	rc = engine_recv(node->e, net_endpoint(s, n, p->src == n ? (n ? 0 : 1) : p->src, p->link),
 			 p->data, p->len, s->now);
+	if (!rc && p->kind == PKT_PLAIN && p->data[WIRE_HEAD_LEN] >= WIRE_DATA)
+		node->heard_at[p->src] = s->now;
 	sim_trace(s, "node %d: datagram of %u from node %d kind %u: %d", n, p->len, p->src, p->kind,
 		  rc);
 	world_mix(s, (uint64_t)n, (uint64_t)(uint32_t)rc);
