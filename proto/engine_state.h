@@ -253,6 +253,7 @@ struct patrol {
 	uint64_t allowance; /* hash space that it may cover at ease */
 	uint64_t round;     /* completed rounds */
 	uint64_t urgent_to; /* go at full speed until that many rounds are complete */
+	unsigned int ops;   /* asked for: every WALK_SHARE-th is the walk's before all others' */
 	uint64_t tokens;    /* background writes allowed now */
 	usec_t tokens_at;
 	bool translated[2]; /* flows of others that are, IPv4 and IPv6, were met or came in this

@@ -6,7 +6,8 @@
  * record and decides what it needs: a timer refreshed (R35) or lifted (R37), a refused write tried
  * again, an entry that a dump did not show checked, a flow adopted after a promote, a silent
  * owner's flow dropped (R45). The patrol goes at ease, a round in ROUND_S, or at full speed for a
- * round when a verb or a dump asks for it.
+ * round when a verb or a dump asks for it. While urgent work waits it gets one operation in
+ * WALK_SHARE (R100).
  */
 #include "engine_priv.h"
 
@@ -20,6 +21,7 @@
 #define STEP_MS 20      /* the patrol wakes so often, with many flows */
 #define STEP_FEW_MS 200 /* and with few */
 #define FEW_FLOWS 20000
+#define WALK_SHARE 8 /* while other work waits the walk may make one operation of so many */
 
 static bool round_has(const struct engine *e, uint64_t to)
 {
@@ -263,7 +265,7 @@ static bool visit_stray(struct engine *e, struct rec *r, struct engine_op *op, u
 		patrol_adopt(e, r, now);
 		return false;
 	}
-	if (!round_has(e, e->patrol.adopt_to) || r->list == CACHE_LIST_WORK)
+	if (!round_has(e, e->patrol.adopt_to))
 		return false;
 	if (kern) {
 		e->count.revived += (r->flags & F_FORCED) != 0;
@@ -383,7 +385,8 @@ static bool visit_one(struct engine *e, unsigned int table, struct rec *r, struc
 {
 	outcome_visit(e, table, r);
 	audit_visit(e, table, r);
-	if (scope_visit(e, table, r) || r->tomb || (r->flags & F_FLIGHT))
+	if (scope_visit(e, table, r) || r->tomb || (r->flags & F_FLIGHT) ||
+	    r->list == CACHE_LIST_WORK) /* what waits for it tells as much */
 		return false;
 	if (table == TABLE_STRAYS)
 		return visit_stray(e, r, op, now);
@@ -567,8 +570,16 @@ static void dump_begin(struct engine *e, bool audit, usec_t now)
 	e->dump.gen++;
 }
 
+/* A dump marks records that the walk would question. */
+static bool may_walk(const struct engine *e)
+{
+	return !e->dump.running || round_has(e, e->patrol.urgent_to);
+}
+
 bool patrol_op(struct engine *e, struct engine_op *op, usec_t now)
 {
+	bool walks;
+
 	if (e->dump.wanted && !e->dump.running && !e->dump.sweeping && !audit_is_busy(e) &&
 	    now >= e->dump.at && !e->dump.drain) {
 		e->dump.wanted = false;
@@ -580,6 +591,9 @@ bool patrol_op(struct engine *e, struct engine_op *op, usec_t now)
 		*op = (struct engine_op){ .type = OP_DUMP };
 		return true;
 	}
+	walks = ++e->patrol.ops % WALK_SHARE == 0;
+	if (walks && may_walk(e) && walk_op(e, op, now))
+		return true;
 	if (work_op(e, op) || reread_op(e, op, now))
 		return true;
 	if (audit_op(e, op, now)) {
@@ -587,8 +601,7 @@ bool patrol_op(struct engine *e, struct engine_op *op, usec_t now)
 			dump_begin(e, true, now);
 		return true;
 	}
-	/* A dump marks records that the walk would question. */
-	if ((!e->dump.running || round_has(e, e->patrol.urgent_to)) && walk_op(e, op, now))
+	if (!walks && may_walk(e) && walk_op(e, op, now))
 		return true;
 	if (commit_over(e))
 		commit_end(e, now);

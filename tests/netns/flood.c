@@ -4,12 +4,13 @@
  * ctnetlink in batches: the bulk that no traffic generator of two cores could make.
  *
  *   flood create|update|delete [-n COUNT] [-b FIRST] [-t TIMEOUT] [-m MARK] [-r PER_SECOND] [-6]
- * [-S] [-U]
+ * [-S] [-U] [-l LAPS]
  *
  * Flow i (FIRST <= i < FIRST + COUNT) has the tuple that i alone decides, so that separate runs
  * speak of the same flows: ESTABLISHED TCP with window scaling from 10.64.0.0/10 (fd64::/64 with
  * -6) to port 443 of 10.128.0.1. -S adds source NAT to 10.2.0.254 with the port kept, -U makes
- * unreplied UDP of it. Prints what it did and its errors by errno; exits with 1 if there was any.
+ * unreplied UDP of it. -l goes over the flows so often, with a mark one higher each time. Prints
+ * what it did and its errors by errno; exits with 1 if there was any.
  *
  * The kernel gives such entries the port id of this program: to a daemon they are changes made by
  * another netlink user. Messages go without NLM_F_ACK (errors come nevertheless) but for the last,
@@ -38,7 +39,7 @@ enum op { OP_CREATE, OP_UPDATE, OP_DELETE };
 
 struct flood {
 	enum op op;
-	unsigned int count, first, timeout_s, mark;
+	unsigned int count, laps, first, timeout_s, mark;
 	double rate;
 	bool v6, snat, udp;
 	struct mnl_socket *nl;
@@ -207,13 +208,16 @@ static void run(struct flood *f)
 
 	if (!buf)
 		die("memory");
-	f->last_seq = f->count;
-	for (unsigned int i = 0; i < f->count;) {
+	f->last_seq = f->count * f->laps;
+	for (unsigned int i = 0; i < f->last_seq;) {
 		size_t len = 0;
 
 		memcpy(buf, zero, sizeof(zero));
-		for (int k = 0; k < BATCH && i < f->count; k++, i++)
-			len += build(f, f->first + i, i + 1, i + 1 == f->count, buf + len);
+		for (int k = 0; k < BATCH && i < f->last_seq; k++) {
+			len += build(f, f->first + i % f->count, i + 1, i + 1 == f->last_seq,
+				     buf + len);
+			f->mark += ++i % f->count == 0 && f->laps > 1;
+		}
 		if (mnl_socket_sendto(f->nl, buf, len) < 0)
 			die("send");
 		answers(f, false);
@@ -230,7 +234,7 @@ static void usage(void)
 {
 	fprintf(stderr,
 		"usage: flood create|update|delete [-n COUNT] [-b FIRST] [-t TIMEOUT] [-m MARK]"
-		" [-r PER_SECOND] [-6] [-S] [-U]\n");
+		" [-r PER_SECOND] [-6] [-S] [-U] [-l LAPS]\n");
 	exit(2);
 }
 
@@ -245,7 +249,7 @@ static void options(struct flood *f, int argc, char **argv)
 		usage();
 	f->op = (enum op)op;
 	optind = 2;
-	while ((o = getopt(argc, argv, "n:b:t:m:r:6SU")) > 0) {
+	while ((o = getopt(argc, argv, "n:b:t:m:r:l:6SU")) > 0) {
 		unsigned int n = optarg ? (unsigned int)strtoul(optarg, NULL, 0) : 0;
 
 		switch (o) {
@@ -264,6 +268,9 @@ static void options(struct flood *f, int argc, char **argv)
 		case 'r':
 			f->rate = n;
 			break;
+		case 'l':
+			f->laps = n;
+			break;
 		case '6':
 			f->v6 = true;
 			break;
@@ -281,7 +288,7 @@ static void options(struct flood *f, int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-	struct flood f = { .count = 1000, .timeout_s = 3600 };
+	struct flood f = { .count = 1000, .laps = 1, .timeout_s = 3600 };
 	int size = 32 << 20, bad = 0;
 	double started;
 

@@ -73,9 +73,13 @@ void peek_owner(const struct engine *e, struct peek_owner *o)
 		.flows = cache_flows(e->local),
 		.tombs = cache_tombs(e->local),
 		.strays = cache_flows(e->strays),
+		.work = cache_list_count(e->strays, CACHE_LIST_WORK),
 		.complete = e->complete,
 		.role = e->role,
 	};
+	for (unsigned int i = 0; i < ENGINE_PEERS_MAX; i++)
+		if (e->peers[i].used)
+			o->work += patrol_backlog(e, &e->peers[i]);
 }
 
 usec_t peek_audit_begun(const struct engine *e)

@@ -50,6 +50,7 @@ struct peek_peer {
 struct peek_owner {
 	uint64_t id, epoch, head, dropped, counter;
 	uint32_t flows, tombs, strays;
+	uint64_t work; /* operations that peers' words ask for wait to be made */
 	bool complete;
 	enum engine_role role;
 };

@@ -50,6 +50,7 @@
 	X(restarts, "daemons restarted")                                                           \
 	X(restarts_killed, "of these killed without a BYE")                                        \
 	X(restarts_in_dump, "of these while a dump ran")                                           \
+	X(renewed_under_load, "timers renewed while other operations waited (R100)")               \
 	X(restarts_in_commit, "of these while a commit ran")                                       \
 	X(restarts_in_resync, "of these while a peer was resyncing")                               \
 	X(reboots, "nodes rebooted, kernel empty")                                                 \
@@ -238,6 +239,8 @@ struct node {
 	struct engine_counters last; /* of this engine at the previous check */
 	usec_t spin_at;
 	unsigned int spin;
+	unsigned int waited_ops,
+		renewed_ops; /* operations as others waited; those that renew timers */
 	struct taped taped;
 	unsigned int taped_turns;
 };

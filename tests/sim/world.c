@@ -16,6 +16,8 @@
 #define SPIN_MAX 2000   /* wake-ups of one daemon at one instant */
 #define SENDS_MAX 20000 /* datagrams out of one wake-up */
 #define OPS_MAX 20000
+#define WALK_SHARE 8                   /* R100 */
+#define RENEWED_MAX 5                  /* of 2 * WALK_SHARE operations as others waited */
 #define SETTLE_US (400 * USEC_PER_SEC) /* a dump for mute entries may be five minutes away */
 #define CALM_POLL_US (100 * USEC_PER_MS)
 
@@ -271,6 +273,30 @@ static bool read_events(struct sim *s, int n)
 	return k->ev_count;
 }
 
+/* The next operation. As long as others wait one in WALK_SHARE renews a timer (R100); a few more
+ * do as what waited turns out to need nothing. */
+static bool next_op(struct sim *s, int n, struct engine_op *op)
+{
+	struct node *node = &s->node[n];
+	struct peek_owner before, after;
+
+	peek_owner(node->e, &before);
+	if (!engine_op(node->e, op, s->now))
+		return false;
+	peek_owner(node->e, &after);
+	if (!before.work || !after.work || node->waited_ops == 2 * WALK_SHARE)
+		node->waited_ops = node->renewed_ops = 0;
+	if (!before.work || !after.work)
+		return true;
+	node->waited_ops++;
+	node->renewed_ops += op->type == OP_REFRESH && !op->flow.key.expect;
+	s->count.renewed_under_load += op->type == OP_REFRESH;
+	if (node->renewed_ops > RENEWED_MAX)
+		sim_fail(s, "node %d: of %u operations %u renew timers, and %llu wait (R100)", n,
+			 node->waited_ops, node->renewed_ops, (unsigned long long)after.work);
+	return true;
+}
+
 /* Pulls one batch and carries it out. Returns true when more may wait. */
 static bool do_batch(struct sim *s, int n)
 {
@@ -278,7 +304,7 @@ static bool do_batch(struct sim *s, int n)
 	unsigned int count = 0;
 	bool dump = false;
 
-	while (count < OPS_BATCH && !dump && engine_op(s->node[n].e, &ops[count], s->now)) {
+	while (count < OPS_BATCH && !dump && next_op(s, n, &ops[count])) {
 		dump = ops[count].type == OP_DUMP;
 		count += !dump;
 	}

@@ -12,14 +12,16 @@
 
 #define FLOWS 30000
 #define TURN_US (5 * USEC_PER_MS)
-#define BATCH 64  /* operations in flight at once */
-#define BATCHES 8 /* and so many of these a turn */
+#define BATCH 64      /* operations in flight at once */
+#define BATCHES 8     /* and so many of these a turn, */
+#define BATCHES_FEW 2 /* or so few */
 #define HOLD_S 30
 
 struct side {
 	struct engine *e;
 	usec_t end_at[FLOWS]; /* 0: no entry */
 	unsigned int expired; /* entries found to be over before they were renewed */
+	unsigned int batches; /* a turn */
 };
 
 struct pair {
@@ -86,7 +88,7 @@ static void operate(struct side *s, usec_t now)
 	struct engine_op op[BATCH];
 	unsigned int count;
 
-	for (unsigned int batch = 0; batch < BATCHES; batch++) {
+	for (unsigned int batch = 0; batch < s->batches; batch++) {
 		for (count = 0; count < BATCH && engine_op(s->e, &op[count], now);)
 			if (op[count].type == OP_DUMP)
 				engine_kern(s->e, KERN_DUMP_END, NULL, 0, now);
@@ -144,6 +146,7 @@ static struct pair *pair_new(void)
 	p->now = 1000 * USEC_PER_SEC;
 	p->a.e = engine_of("a1", ROLE_PRIMARY, p->now);
 	p->b.e = engine_of("b1", ROLE_BACKUP, p->now);
+	p->a.batches = p->b.batches = BATCHES;
 	run(p, 1500);
 	for (unsigned int i = 0; i < FLOWS; i++) {
 		struct flow f = flow_of(i);
@@ -186,6 +189,55 @@ static void test_renewed(void **state)
 	pair_free(p);
 }
 
+/* The upper half of the flows changes all the time, more than b can write. Of what b writes most
+ * are changes, and no timer of the other half runs out (R100). */
+static void test_swamped(void **state)
+{
+	struct pair *p = pair_new();
+	struct engine_stats was, is;
+
+	(void)state;
+	p->b.batches = BATCHES_FEW;
+	engine_stats(p->b.e, &was, p->now);
+	for (unsigned int t = 0; t < 2 * HOLD_S * USEC_PER_SEC / TURN_US; t++) {
+		for (unsigned int i = 0; i < 3 * BATCH; i++) {
+			struct flow f = flow_of(FLOWS / 2 + (3 * BATCH * t + i) % (FLOWS / 2));
+
+			f.has |= FLOW_HAS_MARK;
+			f.mark = t;
+			engine_kern(p->a.e, KERN_UPDATE, &f, 0, p->now);
+		}
+		run(p, TURN_US / USEC_PER_MS);
+		engine_stats(p->b.e, &is, p->now);
+		assert_true(t < 10 || is.backlog > 0);
+	}
+	assert_int_equal(over_at(p, p->now), 0);
+	assert_int_equal(p->b.expired, 0);
+	assert_true((is.count.refreshes - was.count.refreshes) * 7 <=
+		    is.count.updates - was.count.updates);
+	run(p, 3000);
+	engine_stats(p->b.e, &is, p->now);
+	assert_true(is.backlog == 0 && is.peer[0].in_sync);
+	pair_free(p);
+}
+
+/* b stood still until its timers had run out, and then the owner died: what a promote takes over
+ * is there (R36). */
+static void test_overdue(void **state)
+{
+	struct pair *p = pair_new();
+
+	(void)state;
+	engine_free(p->a.e);
+	p->a.e = NULL;
+	p->now += 2 * HOLD_S * USEC_PER_SEC;
+	assert_int_equal(over_at(p, p->now), FLOWS);
+	engine_cmd(p->b.e, CMD_PROMOTE, p->now);
+	run(p, 1000);
+	assert_int_equal(over_at(p, p->now), 0);
+	pair_free(p);
+}
+
 /* The owner dies, this node is promoted: every timer is lifted before it runs out. */
 static void test_lifted(void **state)
 {
@@ -207,6 +259,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_renewed),
+		cmocka_unit_test(test_swamped),
+		cmocka_unit_test(test_overdue),
 		cmocka_unit_test(test_lifted),
 	};
 
