@@ -116,6 +116,20 @@ void scrub_local(struct engine *e, unsigned int bucket)
 	note_put(e, NOTE_FLIP, NULL, bucket, doubts + broken);
 }
 
+bool scrub_sound(struct engine *e, struct rec *r)
+{
+	uint64_t version = r->version;
+	struct flow f;
+
+	if (r->tomb || !flow_unpack(r->body, r->len, &f))
+		return true;
+	scrub_local(e, cache_bucket(r->hash));
+	r = cache_seek(e->local, version - 1);
+	if (r && r->version == version) /* its state flipped: it is sent when it was read */
+		stream_changed(e, r);
+	return false;
+}
+
 bool scrub_op(struct rec *r, struct engine_op *op)
 {
 	*op = (struct engine_op){ .type = OP_GET, .peer = TABLE_LOCAL, .tag = TAG_HEAL };

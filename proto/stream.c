@@ -114,23 +114,29 @@ static bool put_rec(struct engine *e, struct wire_buf *b, struct rec *r, uint64_
 	return true;
 }
 
-/* Body of a DATA of versions (from, limit], cut by size. Returns its `to`. */
-static uint64_t put_data(struct engine *e, struct wire_buf *b, uint8_t flags, uint64_t from,
+/* Body of a DATA of versions (from, limit], cut by size. again: they were sent before. Returns its
+ * `to`. */
+static uint64_t put_data(struct engine *e, struct wire_buf *b, bool again, uint64_t from,
 			 uint64_t limit, usec_t now)
 {
 	struct wire_data m = { .from = from, .to = limit, .head = e->head, .dropped = e->dropped };
+	uint8_t flags = stream_flags(e);
 	struct wire_buf head;
 	uint64_t at = from;
 	struct rec *r;
 
-	flags |= stream_flags(e);
 	head = *b;
 	wire_put_data(b, flags, &m);
-	for (r = from < limit ? cache_seek(e->local, from) : NULL; r && r->version <= limit;
-	     r = cache_list_next(e->local, r)) {
+	r = from < limit ? cache_seek(e->local, from) : NULL;
+	while (r && r->version <= limit) {
+		if (again && !scrub_sound(e, r)) {
+			r = cache_seek(e->local, at);
+			continue;
+		}
 		if (!put_rec(e, b, r, r->version - at, now))
 			break;
 		at = r->version;
+		r = cache_list_next(e->local, r);
 	}
 	if (r && r->version <= limit)
 		m.to = at;
@@ -194,9 +200,9 @@ static size_t send_live(struct engine *e, struct wire_buf *b, usec_t now)
 	if (!live_due(e) && !beat)
 		return 0;
 	if (live_due(e))
-		e->sent = put_data(e, b, 0, e->sent, e->head, now);
+		e->sent = put_data(e, b, false, e->sent, e->head, now);
 	else
-		put_data(e, b, 0, e->head, e->head, now);
+		put_data(e, b, false, e->head, e->head, now);
 	if (e->sent == e->head || beat)
 		e->beat_at = now + e->conf.heartbeat_ms * USEC_PER_MS;
 	for (unsigned int i = 0; i < ENGINE_PEERS_MAX; i++) {
@@ -296,7 +302,7 @@ static size_t send_answer(struct engine *e, struct peer *p, struct wire_buf *b, 
 		return 0;
 	g = &a->gaps[a->at];
 	r.from = g->from;
-	g->from = r.to = put_data(e, b, 0, g->from, g->to, now);
+	g->from = r.to = put_data(e, b, true, g->from, g->to, now);
 	e->count.records_repaired += e->count.records_sent - before;
 	a->window_len -= (uint32_t)min_u64(a->window_len, b->at);
 	last = answer_share(e, &r, b->at);

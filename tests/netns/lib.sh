@@ -474,12 +474,13 @@ links_conf() { # N PEER
 	echo "{ interface = \"sync0\"; local = \"$net$1\"; peers = [ \"$net$2\" ]; port = 3780; }"
 }
 
-# fw1 or fw2. SEAL: a line in place of no seal. EXTRA_SYNC and EXTRA: more settings, whole lines. SYNC_NET: 192.168.100. unless told, fd99:: or the like.
+# fw1 or fw2. SEAL: a line in place of the group's key. EXTRA_SYNC and EXTRA: more settings, whole lines. SYNC_NET: 192.168.100. unless told, fd99:: or the like.
 config_write() {
-	local n=${1#fw} peer none='seal = "none";' seal
+	local n=${1#fw} peer key='key_files = [ "'$TMP'/key" ];' seal
 	peer=$((3 - n))
-	seal=${SEAL:-$none}
+	seal=${SEAL:-$key}
 	mkdir -p "$TMP/$1"
+	[ -e "$TMP/key" ] || "$CTSYNC" keygen "$TMP/key" >/dev/null || die "keygen"
 	cat >"$TMP/$1/ctsyncd.conf" <<-CONF
 	node = "$1";
 	standby = "$MODE";
