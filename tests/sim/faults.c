@@ -385,6 +385,7 @@ static void promote(struct sim *s, int n)
 	if (s->node[n].e && s->node[n].failover.armed)
 		own_promote(s, n);
 	verb(s, n, CMD_PROMOTE, "promote");
+	truth_promote(s, n);
 	if (s->node[n].e)
 		s->node[n].failover.serial = engine_commit(s->node[n].e)->serial;
 	if (!s->p.chaos || rng_chance(&s->rng, 5000))

@@ -19,6 +19,7 @@
 #define MOVED_US                                                                                   \
 	(70 * USEC_PER_SEC) /* the owner reads its expectations in each round: until then no peer  \
 			       knows of a timer that was moved */
+#define CLAIMED_US USEC_PER_SEC /* of being heard as primary: claims are known then */
 #define NEAR_US                                                                                    \
 	(8 * USEC_PER_SEC) /* what ends so near to its time has expired, for all that a peer can   \
 			      tell */
@@ -162,6 +163,8 @@ void own_arm_failover(struct sim *s, int from, int to)
 	}
 	f->armed = true;
 	f->armed_at = s->now;
+	f->claimed = s->node[from].truth.promoted_at &&
+		     s->node[to].heard_at[from] > s->node[from].truth.promoted_at + CLAIMED_US;
 	f->from = from;
 	f->serial = UINT64_MAX;
 }
@@ -292,6 +295,20 @@ static bool may_refuse(const struct sim *s, int n)
 		(!f->ready || f->opened || f->unread || told_more(s, n)));
 }
 
+/* Is its entry as it was before its packets passed elsewhere, so that TCP would drop them here? */
+static bool is_stale(const struct sim *s, int n, unsigned int i)
+{
+	const struct failover_check *f = &s->node[n].failover;
+	const struct kent *t = &s->node[n].k.ent[i];
+	const struct conn *c = &s->conn[i];
+
+	if (!f->claimed || f->forced[i] || s->p.chaos || s->p.active_active ||
+	    s->now < s->node[n].unheard_to || scope_excludes(s, n, &t->f))
+		return false;
+	return fk_alive(s, n, i) && !t->raced && c->open && !c->doubled && !expect_is(s, i) &&
+	       c->opened_at <= f->armed_at && c->flow.key.proto == 6 && t->seq && t->seq != c->seq;
+}
+
 /* After each turn of a daemon: is its promote done, and is all there? What an event has undone
  * since (the end of an earlier life, read late) is looked at when it is done again. */
 void own_check_failover(struct sim *s, int n)
@@ -333,6 +350,13 @@ void own_check_failover(struct sim *s, int n)
 			sim_fail(s,
 				 "node %d: promoted, and flow %u, which is in its kernel, is not "
 				 "its own; %s (R36)",
+				 n, i, describe(s, n, i));
+			return;
+		}
+		if (is_stale(s, n, i)) {
+			sim_fail(s,
+				 "node %d: promoted, and the window of flow %u is an old one; %s "
+				 "(R38)",
 				 n, i, describe(s, n, i));
 			return;
 		}

@@ -206,12 +206,14 @@ struct failover_check { /* I6: what must be in this kernel once the promote is d
 	usec_t expire_at[KEYS_MAX]; /* 0 = not demanded */
 	bool forced[KEYS_MAX];      /* its owner's kernel ended it as the address left */
 	bool unheard;               /* and its owner could not hear, or not tell, how */
-	bool swept; /* or its owner sweeps, and knows no more than the timer of the last event */
+	bool claimed; /* `from` was heard as primary long enough for its claims to be settled */
+	bool swept;   /* or its owner sweeps, and knows no more than the timer of the last event */
 };
 
 struct truth {                      /* what a node may do by the words that it has heard; truth.c */
 	bool doomed[KEYS_MAX];      /* one of them is a reason to delete the entry */
 	usec_t orphan_to[KEYS_MAX]; /* what left a mirror has to be kept until then, 0 = not */
+	usec_t promoted_at;         /* when it became the carrier; 0 = under another daemon */
 };
 
 #define INBOX_MAX 256
@@ -547,5 +549,6 @@ void truth_silent(struct sim *s, int n, int m, unsigned int i, uint32_t full_s);
 void truth_orphans(struct sim *s, int n);
 void truth_refresh(struct sim *s, int n, unsigned int i);
 void truth_delete(struct sim *s, int n, unsigned int i);
+void truth_promote(struct sim *s, int n);
 
 #endif

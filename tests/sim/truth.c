@@ -44,6 +44,7 @@ void truth_told(struct sim *s, int n, unsigned int i, uint8_t how)
 		sim_fail(s, "node %d says that flow %u ended, which lives in its kernel (R38)", n,
 			 i);
 	else if (how == WIRE_REC_DEAD && !t->present && !t->ended_by && !t->packet_at &&
+		 !s->p.active_active && /* a join tells of packets elsewhere */
 		 t->written_at > node->up_at && s->now < t->expire_at + LATE_US)
 		sim_fail(s,
 			 "node %d says that flow %u died, which it wrote and no packet met (R38)",
@@ -142,4 +143,9 @@ void truth_delete(struct sim *s, int n, unsigned int i)
 		sim_fail(s, "node %d: deletes entry %u, and nobody said that it was dead (R41)", n,
 			 i);
 	node->truth.doomed[i] = false;
+}
+
+void truth_promote(struct sim *s, int n)
+{
+	s->node[n].truth.promoted_at = s->now;
 }
