@@ -17,8 +17,8 @@ static bool dump_same(const struct rec *r, const struct flow *f)
 	return len == r->len && !memcmp(body, r->body, len);
 }
 
-/* Adopted as a peer's word has it, or as an earlier dump did: no event has told us of the entry, and
- * one that would have may be among those that were lost, or withheld by the policy before. */
+/* Adopted as a peer's word has it, or as an earlier dump did: no event has told us of the entry,
+ * and one that would have may be among those that were lost, or withheld by the policy before. */
 static bool is_hearsay(const struct rec *r)
 {
 	return (r->flags & (F_ADOPTED | F_TOUCHED)) == F_ADOPTED || (r->flags & F_MUTE);

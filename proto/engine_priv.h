@@ -146,8 +146,8 @@ void scrub_tables(struct engine *e);      /* every bucket of all tables, at once
 bool scrub_busy(const struct engine *e);  /* it goes at full speed */
 bool scrub_heals(const struct engine *e); /* parts of the local half are in doubt */
 void scrub_local(struct engine *e, unsigned int bucket);
-/* Can an own record that is to be sent again be read? Else its bucket is scrubbed, and it is not one
- * of its version any more. */
+/* Can an own record that is to be sent again be read? Else its bucket is scrubbed, and it is not
+ * one of its version any more. */
 bool scrub_sound(struct engine *e, struct rec *r);
 /* Returns false if the bucket was not what its digest says; what is broken has left it then. */
 bool scrub_mirror(struct engine *e, struct peer *p, unsigned int bucket);

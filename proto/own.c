@@ -462,7 +462,8 @@ static void event_own(struct engine *e, enum engine_kern_event event, const stru
 	}
 	if (e->conf.active_active && active_is_older(r, f))
 		(void)reread_put(e, r, TAG_REREAD, now);
-	if (e->dump.running && e->dump.lossy) /* newer than the dump, even if it tells nothing new */
+	if (e->dump.running &&
+	    e->dump.lossy) /* newer than the dump, even if it tells nothing new */
 		stream_changed(e, r);
 	own_update(e, r, f, event == KERN_NEW, now);
 }
@@ -510,7 +511,8 @@ static void event_set(struct engine *e, enum engine_kern_event event, const stru
 			 (p && (r->list == CACHE_LIST_WORK || r->list == CACHE_LIST_AGE));
 		flow_merge(&cur, f);
 		if (!unlike) {
-			event_adopt(e, event, &cur, k, r->flags & F_UNKNOWN ? 0 : r->written_s, now);
+			event_adopt(e, event, &cur, k, r->flags & F_UNKNOWN ? 0 : r->written_s,
+				    now);
 			return;
 		}
 	}

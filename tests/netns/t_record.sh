@@ -78,7 +78,7 @@ check "memory of fw2 turns a bit of a flow's port" flip fw2 1040 11
 check "the flow ends on fw1" flood fw1 delete -n 1 -b 16
 saved=$(sock fw2).divergence.1
 check "fw2 finds the divergence, and keeps what led there" poll 10 there "$saved"
-check "the log says where" logged fw2 "what led to the divergence is in $saved"
+check "the log says where" poll 5 logged fw2 "what led to the divergence is in $saved"
 check_that "for the daemon alone" "$(mode_of "$saved") == 600"
 check "played, the engine comes to something else" not replay "$saved"
 check "at a step that is told" said 'TRACE differs from the recorded one from step'
