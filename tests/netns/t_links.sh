@@ -88,11 +88,13 @@ fw2_says() { tail -n +$((log_at + 1)) "${DAEMON[fw2]}" | grep -q "$1"; }
 sync1_make
 daemons_start
 check "two links: each node hears the other by both" poll 10 links_up
+# What comes later than the HACK that began the epoch, and is older, counts as a replay; once both links are known none may.
+declare -A REPLAYS=([fw1]=$(counter fw1 replay) [fw2]=$(counter fw2 replay))
 check "two links: 20,000 flows" flood fw1 create -n 20000
 check "two links: equal" poll 10 quick_equal fw1
 for fw in fw1 fw2; do
 	check_that "$fw: doubles were dropped as doubles" "$(counter $fw double) > 20"
-	check_that "$fw: and none taken for a replay" "$(counter $fw replay) == 0"
+	check_that "$fw: and none taken for a replay" "$(counter $fw replay) == ${REPLAYS[$fw]}"
 done
 
 in_ns "$FW2" nft -f - <<'RULES'
