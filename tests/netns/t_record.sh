@@ -106,6 +106,28 @@ check "fw2 ends by its own will" daemon_stop fw2
 check "and leaves no ring" not there "$(sock fw2).record.0"
 rm -f "$crash"
 
+# fw1 dies in the midst of a call, as an assertion would have it. Replayed, the engine dies at the very step.
+BUG=(env ASAN_OPTIONS=verify_asan_link_order=0 "LD_PRELOAD=$BUILD/tests/netns/poison.so" POISON=event POISON_MARK=2badbad1)
+crash=$(sock fw1).crash
+aborted() { wait "${PIDS[$1]}"; [ $? = 134 ]; }
+replay_bug() { "${BUG[@]}" "$REPLAY" -v "$crash" >"$TMP/replay.out" 2>&1; }
+check "fw1 ends by its own will" daemon_stop fw1
+LAUNCH=("${BUG[@]}")
+check "fw1 with a bug in its engine" daemon_start fw1
+flood fw1 create -n 1 -b 90000 -m $((0x2badbad1)) >/dev/null
+check "dies of a flow" aborted fw1
+LAUNCH=()
+check "and starts again" daemon_start fw1
+check "what the run before did is kept" logged fw1 "did not end by its own will; what it did is in $crash"
+check "the engine dies of it in a replay too" not replay_bug
+check "and the replay says where" said 'ABORTS: signal 6 at step [0-9]'
+aborts_at=$(sed -n 's/^ABORTS.* at step \([0-9]*\),.*/\1/p' "$TMP/replay.out")
+check "in the event of that flow" eval "grep -v ^ABORTS '$TMP/replay.out' | tail -n 1 | grep -q 'kernel NEW proto 6 10.64.0.4:1024 > 10.128.0.1:443'"
+check "without the bug it plays to its end" replay "$crash"
+steps=$(sed -n 's/^trace.* \([0-9]*\) steps: as recorded$/\1/p' "$TMP/replay.out")
+check_that "which is that step" "${aborts_at:-0} == ${steps:--1}"
+rm -f "$crash"
+
 # A ring that is too small for the state says so and goes on replicating.
 EXTRA='record = { size_mb = 6; };'
 check "fw2 with a ring too small" daemon_start fw2

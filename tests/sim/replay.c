@@ -333,6 +333,7 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	r->path = argv[optind];
+	(void)setvbuf(stdout, NULL, _IOLBF, 0); /* what was printed last has to be out by then */
 	(void)signal(SIGABRT, crashed);
 	(void)signal(SIGSEGV, crashed);
 	rc = run(r);
