@@ -85,8 +85,14 @@ figures_beyond() { [ "$(figures sync0)" -gt "$1" ] && [ "$(figures sync1)" -gt "
 links_conf() { both_links_conf "$@"; }
 log_at=$(wc -l <"${DAEMON[fw2]}")
 fw2_says() { tail -n +$((log_at + 1)) "${DAEMON[fw2]}" | grep -q "$1"; }
+told() { grep -q "$2" "$TMP/$1/events"; }
 sync1_make
 daemons_start
+for fw in fw1 fw2; do
+	ctsync $fw events >"$TMP/$fw/events" 2>&1 &
+	PIDS[events$fw]=$!
+	poll 5 told $fw '"event":"hello"' >/dev/null || die "no events of $fw"
+done
 check "two links: each node hears the other by both" poll 10 links_up
 # What comes later than the HACK that began the epoch, and is older, counts as a replay; once both links are known none may.
 declare -A REPLAYS=([fw1]=$(counter fw1 replay) [fw2]=$(counter fw2 replay))
@@ -120,6 +126,8 @@ check "its end is seen down" poll 5 end_is fw1 0 false
 check "and reported silent" poll 5 link_is fw2 sync0 false
 check "the other carries on" link_is fw2 sync1 true
 check "the log says so" fw2_says 'peer fw1: link sync0: nothing came by it'
+check "an event does" told fw2 '"event":"link-down","peer":"fw1","link":"sync0"'
+check "and one of its own end" told fw1 '"event":"link","link":"sync0","up":false'
 check "the peer was never down" not fw2_says 'peer fw1: down'
 check "they go" flood fw1 delete -n 60000 -b 100000
 check "equal" poll 10 quick_equal fw1
@@ -131,6 +139,8 @@ check "the interface is made anew, without its address: not up" poll 5 end_is fw
 check "flows meanwhile" flood fw1 create -n 1000 -b 100000
 for n in 1 2; do ip -n "$P-fw$n" addr add "192.168.100.$n/24" dev sync0; done
 check "the address comes late: the link carries again" poll 10 links_up
+check "as events tell" told fw2 '"event":"link-up","peer":"fw1","link":"sync0"'
+check "of both" told fw1 '"event":"link","link":"sync0","up":true'
 ip -n "$FW2" link set sync1 down
 check "only the new one is left: they go" flood fw1 delete -n 1000 -b 100000
 check "equal" poll 10 quick_equal fw1
@@ -140,6 +150,7 @@ ip -n "$FW2" link set sync0 mtu 1280
 check "an MTU of 1280 on one side: 5,000 flows" flood fw1 create -n 5000 -6
 check "equal" poll 10 quick_equal fw1
 check "its end says so" test "$(status fw2 links.0.mtu)" = 1280
+check "and an event" told fw2 '"event":"link","link":"sync0","up":true,"mtu":1280'
 check "a full resync with it" ctsync fw2 resync
 check "equal" poll 10 quick_equal fw1
 check "all go" in_ns "$FW1" conntrack -F
