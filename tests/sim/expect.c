@@ -22,6 +22,11 @@ bool expect_is(const struct sim *s, unsigned int i)
 	return s->expects && i % EACH == EXPECT_AT && i + 1 < s->p.keys;
 }
 
+bool expect_is_master(unsigned int i)
+{
+	return i % EACH == EXPECT_AT - 1;
+}
+
 bool expect_is_child(const struct sim *s, unsigned int i)
 {
 	return i && expect_is(s, i - 1);
@@ -44,7 +49,8 @@ static void set_master(struct sim *s, unsigned int i, const struct flow_key *mas
 void expect_init(struct sim *s)
 {
 	s->expect_rng.s = s->seed * 0xd1342543de82ef95ULL + 5;
-	s->expects = rng_chance(&s->expect_rng, 4000) && !s->p.asym && !s->p.active_active;
+	s->expects = (rng_chance(&s->expect_rng, 4000) || s->rough.tftp) && !s->p.asym &&
+		     !s->p.active_active;
 	for (unsigned int i = 0; i < s->p.keys; i++) {
 		const struct flow_key *master = i ? &s->conn[i - 1].flow.key : NULL;
 		struct flow *f = &s->conn[i].flow;

@@ -335,6 +335,29 @@ int fk_op(struct sim *s, int n, const struct engine_op *op, struct flow *got, bo
 	}
 }
 
+static bool is_own(const struct sim *s, int n, int i)
+{
+	struct peek_rec r;
+
+	return i >= 0 && peek_local(s->node[n].e, &s->conn[i].key, &r) && !r.tomb;
+}
+
+/* What is written for a peer becomes our own by a packet, a promote or a commit, never by that it
+ * was written (R36). */
+static void answer(struct sim *s, int n, const struct engine_op *op, int err,
+		   const struct flow *got)
+{
+	struct engine *e = s->node[n].e;
+	int i = world_key(s, &op->flow.key);
+	bool copy = op->type == OP_INJECT && !err && op->peer < ENGINE_PEERS_MAX &&
+		    !engine_commit(e)->running && !is_own(s, n, i);
+
+	engine_result(e, op, err, got, s->now);
+	if (copy && is_own(s, n, i))
+		sim_fail(s, "node %d: flow %d is its own because it wrote it for a peer (R36)", n,
+			 i);
+}
+
 /* One batch: all is written before the first answer is given. */
 void fk_apply(struct sim *s, int n, const struct engine_op *ops, const unsigned int count)
 {
@@ -353,7 +376,7 @@ void fk_apply(struct sim *s, int n, const struct engine_op *ops, const unsigned 
 		world_mix(s, ops[k].type, (uint64_t)(uint32_t)err[k] << 32 | ops[k].flow.timeout_s);
 	}
 	for (unsigned int k = 0; k < count && !s->failed; k++)
-		engine_result(s->node[n].e, &ops[k], err[k], has_got[k] ? &got[k] : NULL, s->now);
+		answer(s, n, &ops[k], err[k], has_got[k] ? &got[k] : NULL);
 }
 
 /* Reads one slice into the socket's buffer: from here on it ages. */

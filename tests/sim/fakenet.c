@@ -133,7 +133,7 @@ static void send_one(struct sim *s, struct packet *p, const uint8_t *pkt, size_t
 		s->count.too_large++;
 		return;
 	}
-	if (!s->calm && rng_chance(&s->rng, s->p.link_loss[p->link])) {
+	if (rough_loses(s, p->src) || (!s->calm && rng_chance(&s->rng, s->p.link_loss[p->link]))) {
 		s->count.lost++;
 		return;
 	}
@@ -147,7 +147,16 @@ static void send_one(struct sim *s, struct packet *p, const uint8_t *pkt, size_t
 		net_push(s, p, bad, len, s->now + delay(s));
 		return;
 	}
+	if (rough_is_late(s, p->src)) {
+		s->count.late++;
+		net_push(s, p, pkt, len, s->now + rough_delay(s));
+		return;
+	}
 	net_push(s, p, pkt, len, s->now + delay(s));
+	if (rough_is_late(s, p->src)) {
+		s->count.late_copies++;
+		net_push(s, p, pkt, len, s->now + rough_delay(s));
+	}
 	if (!s->calm && rng_chance(&s->rng, s->p.dup)) {
 		s->count.duplicated++;
 		net_push(s, p, pkt, len, s->now + delay(s));
@@ -158,9 +167,11 @@ void net_send(struct sim *s, int src, uint32_t to, const uint8_t *pkt, size_t le
 	      enum packet_kind kind)
 {
 	s->count.multicasts += s->p.multicast;
+	s->sent++;
 	for (unsigned int link = 0; link < s->p.links; link++)
 		for (int dst = 0; dst < (int)s->p.nodes; dst++) {
-			struct packet p = { .src = (uint8_t)src,
+			struct packet p = { .id = s->sent,
+					    .src = (uint8_t)src,
 					    .dst = (uint8_t)dst,
 					    .link = (uint8_t)link,
 					    .kind = (uint8_t)kind };

@@ -64,6 +64,23 @@ static void restart(struct sim *s, int n, usec_t down)
 	world_act(s, ACT_START, n, 0, s->now + rng_below(&s->rng, down));
 }
 
+void faults_restart(struct sim *s, int n, usec_t down)
+{
+	if (s->node[n].e)
+		restart(s, n, down);
+}
+
+void faults_cut(struct sim *s, int n, usec_t most)
+{
+	int other = other_node(s, n);
+
+	s->count.partitions++;
+	block(s, n, other, -1, true);
+	block(s, other, n, -1, true);
+	sim_trace(s, "partition between nodes %d and %d", n, other);
+	heal_later(s, most);
+}
+
 /* The kernel ends the translated flows of an address that leaves, each with an event. */
 static void forced(struct sim *s, int n, int to)
 {
@@ -94,6 +111,7 @@ static void forced(struct sim *s, int n, int to)
 static void fail_over(struct sim *s, int how)
 {
 	int from = s->carrier, to;
+	usec_t promote_at;
 
 	if (from < 0)
 		return;
@@ -124,7 +142,9 @@ static void fail_over(struct sim *s, int how)
 		block(s, to, from, -1, true);
 		heal_later(s, 8 * USEC_PER_SEC);
 	}
-	world_act(s, ACT_PROMOTE, to, 0, s->now + rng_below(&s->rng, 1500 * USEC_PER_MS));
+	promote_at = s->now + rng_below(&s->rng, 1500 * USEC_PER_MS);
+	world_act(s, ACT_PROMOTE, to, 0, promote_at);
+	rough_promote(s, to, promote_at);
 }
 
 static void partition(struct sim *s)
@@ -215,6 +235,16 @@ static void rekey(struct sim *s)
 		rekey_step(s);
 }
 
+void faults_resync(struct sim *s, int n)
+{
+	if (!s->node[n].e)
+		return;
+	expect_forget(s);
+	s->count.resyncs++;
+	oracle_resync(s, n);
+	verb(s, n, CMD_RESYNC, "resync");
+}
+
 /* The nonces of an epoch come to their end, at once or in the midst of what comes. */
 static void wear(struct sim *s, int n)
 {
@@ -268,9 +298,7 @@ static void operate(struct sim *s, int n)
 		verb(s, n, CMD_AUDIT, "audit");
 		break;
 	default:
-		s->count.resyncs++;
-		oracle_resync(s, n);
-		verb(s, n, CMD_RESYNC, "resync");
+		faults_resync(s, n);
 	}
 }
 
@@ -406,6 +434,13 @@ void faults_act(struct sim *s, const struct act *a)
 	case ACT_HEAL:
 		memset(s->blocked, 0, sizeof(s->blocked));
 		sim_trace(s, "partitions heal");
+		break;
+	case ACT_FALSE_START:
+		faults_restart(s, a->node, 50 * USEC_PER_MS);
+		break;
+	case ACT_COMMIT:
+		if (a->node == s->carrier_next && s->carrier < 0)
+			verb(s, a->node, CMD_COMMIT, "commit");
 		break;
 	case ACT_PROMOTE:
 		promote(s, a->node);

@@ -195,13 +195,19 @@ bool oracle_covered(const struct peek_peer *p, uint64_t version)
 	return false;
 }
 
-/* The newest word on flow i at a version of the past; 0 = nothing, or dead. */
-static uint64_t alive_at(struct stream *st, unsigned int i, uint64_t version)
+uint64_t oracle_word_at(struct stream *st, unsigned int i, uint64_t version)
 {
 	uint64_t v = st->cur[i];
 
 	while (v && (v > version || log_at(st, v)->cancelled))
 		v = log_at(st, v)->prev;
+	return v;
+}
+
+uint64_t oracle_alive_at(struct stream *st, unsigned int i, uint64_t version)
+{
+	uint64_t v = oracle_word_at(st, i, version);
+
 	return v && !log_at(st, v)->dead ? v : 0;
 }
 
@@ -211,8 +217,13 @@ static void check_claim(struct sim *s, int n, const struct peek_peer *p, struct 
 	uint32_t flows = 0;
 
 	s->count.claims_checked++;
+	if (!st->complete || p->verified < st->complete_at) {
+		sim_fail(s, "node %d claims to equal node %d, whose kernel was not read yet (R6)",
+			 n, st->node);
+		return;
+	}
 	for (unsigned int i = 0; i < s->p.keys; i++) {
-		uint64_t v = alive_at(st, i, p->verified);
+		uint64_t v = oracle_alive_at(st, i, p->verified);
 		struct peek_rec r;
 		bool held = peek_mirror(s->node[n].e, p->index, &s->conn[i].key, &r);
 
@@ -283,12 +294,15 @@ static void check_key(struct sim *s, int n, struct view *v, const struct peek_pe
 					 n, i, st->node, (unsigned long long)r.version);
 			return;
 		}
-		if (r.version < v->seen[i])
+		if (r.version < v->seen[i] || r.version <= v->gone[i])
 			sim_fail(s,
 				 "node %d: flow %u of node %d went back from "
-				 "version %llu to %llu (I3)",
-				 n, i, st->node, (unsigned long long)v->seen[i],
-				 (unsigned long long)r.version);
+				 "version %llu to %llu (%s)",
+				 n, i, st->node,
+				 (unsigned long long)(r.version < v->seen[i] ? v->seen[i]
+									     : v->gone[i]),
+				 (unsigned long long)r.version,
+				 r.version < v->seen[i] ? "I2, I3" : "R20");
 		v->seen[i] = r.version > v->seen[i] ? r.version : v->seen[i];
 	}
 	if ((v->held[i] || v->old[i]) && !held) {
@@ -299,10 +313,12 @@ static void check_key(struct sim *s, int n, struct view *v, const struct peek_pe
 	}
 	v->held[i] = held && r.current ? r.version : 0;
 	v->old[i] = held && !r.current;
+	if (dead && !held && cur <= p->covered && cur > v->seen[i])
+		v->seen[i] = cur;
 	proven = cur <= peek_proof(s->node[n].e, p->index, &s->conn[i].key);
 	if (!cur || (!proven && !oracle_covered(p, cur)) || v->lenient)
 		return;
-	if (dead ? held && (proven || ((r.current || p->covered >= st->head) && !p->debt))
+	if (dead ? held && (proven || ((r.current || p->covered >= st->head) && cur > p->debt))
 		 : !held || r.version != cur || !r.current)
 		sim_fail(s,
 			 "node %d: flow %u of node %d is covered or proven at version "
@@ -324,6 +340,17 @@ static void check_bounds(struct sim *s, int n, const struct peek_peer *p)
 	}
 }
 
+/* Nothing takes a node back to an earlier run of a peer (R30). Streams are in the order in which
+ * they began. */
+static void check_newer(struct sim *s, int n, const struct view *v, const struct stream *st)
+{
+	const struct stream *was = v->epoch ? oracle_stream(s, v->epoch) : NULL;
+
+	if (was && was->owner == st->owner && st < was)
+		sim_fail(s, "node %d believes in an earlier epoch of node %d again (R30)", n,
+			 st->node);
+}
+
 static void check_peer(struct sim *s, int n, unsigned int k, const struct peek_peer *p)
 {
 	struct view *v = &s->view[n][k];
@@ -338,9 +365,14 @@ static void check_peer(struct sim *s, int n, unsigned int k, const struct peek_p
 	check_bounds(s, n, p);
 	if (p->covered > st->head || p->maxhead > st->head)
 		sim_fail(s, "node %d covers versions of node %d that never were", n, st->node);
+	if (p->in_sync && p->debt)
+		sim_fail(s, "node %d says in sync, and owes version %llu of node %d (R22)", n,
+			 (unsigned long long)p->debt, st->node);
 	if (v->epoch != p->epoch) {
+		check_newer(s, n, v, st);
 		view_restart(s, v);
 		memset(v->seen, 0, sizeof(v->seen));
+		memset(v->gone, 0, sizeof(v->gone));
 		v->epoch = p->epoch;
 	}
 	if (p->covered < v->covered)

@@ -65,6 +65,11 @@ static void check_absent(struct sim *s, int n)
 		for (unsigned int k = 0; k < ENGINE_PEERS_MAX; k++)
 			absent += peek_mirror(s->node[n].e, k, key, &r) && !r.tomb && !r.in_kernel;
 	}
+	if (st.unclaimed && st.role == ROLE_PRIMARY && !st.commit.running && !s->p.active_active &&
+	    !s->flipped)
+		sim_fail(s,
+			 "node %d: primary, and of %llu entries it knows not whose they are (R46)",
+			 n, (unsigned long long)st.unclaimed);
 	if (absent != st.absent && !s->flipped)
 		sim_fail(s, "node %d: %llu flows are not in its kernel, it counts %llu", n,
 			 (unsigned long long)absent, (unsigned long long)st.absent);

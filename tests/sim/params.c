@@ -116,6 +116,7 @@ void params_conf(struct sim *s, int n, struct engine_conf *c)
 	c->walk_rate = rng_chance(&r, 5000) ? c->walk_rate : (uint32_t)rng_range(&r, 20, 2000);
 	if (s->p.flip_us)
 		c->scrub_s = (uint32_t)rng_range(&r, 5, 30);
+	rough_conf(s, c);
 	if (s->p.sealed) {
 		memcpy(c->key[0], s->psk[0], sizeof(c->key[0]));
 		c->key_count = 1;

@@ -88,16 +88,27 @@ usec_t peek_audit_begun(const struct engine *e)
 }
 
 /* After an exchange of the sealing key nodes hash differently for a while. */
-static uint32_t hash_of(const struct engine *e, struct cache *c, const struct peek_key *key)
+uint32_t peek_hash(const struct engine *e, const struct peek_key *key)
 {
-	if (!memcmp(key->hash_key, e->seal.group, sizeof(key->hash_key)))
-		return key->hash;
-	return cache_hash(c, key->body, key->len);
+	if (memcmp(key->hash_key, e->seal.group, sizeof(key->hash_key)) != 0)
+		return cache_hash(e->local, key->body, key->len);
+	return key->hash;
 }
 
 static const struct rec *find(const struct engine *e, struct cache *c, const struct peek_key *key)
 {
-	return cache_find(c, key->body, key->len, hash_of(e, c, key));
+	return cache_find(c, key->body, key->len, peek_hash(e, key));
+}
+
+bool peek_list_wanted(const struct engine *e, unsigned int i, uint32_t hash)
+{
+	const struct peer *p = &e->peers[i];
+	unsigned int bucket = cache_bucket(hash);
+
+	for (unsigned int k = 0; k < LISTS_MAX; k++)
+		if (p->lists[k].lo <= p->lists[k].hi_incl && cache_bucket(p->lists[k].lo) == bucket)
+			return true;
+	return p->list_map[bucket / 64] >> (bucket % 64) & 1;
 }
 
 static bool look(const struct rec *r, bool current, struct peek_rec *out)
@@ -200,7 +211,7 @@ uint64_t peek_proof(const struct engine *e, unsigned int i, const struct peek_ke
 {
 	const struct peer *p = &e->peers[i];
 
-	return p->proof[cache_bucket(hash_of(e, p->mirror, key))];
+	return p->proof[cache_bucket(peek_hash(e, key))];
 }
 
 uint64_t peek_mirror_print(const struct engine *e, unsigned int i)
@@ -253,6 +264,21 @@ uint64_t peek_fingerprint(const struct engine *e)
 		h = h * 31 + cache_tombs(p->mirror);
 	}
 	return h;
+}
+
+uint64_t peek_total(const struct engine *e, unsigned int i)
+{
+	const struct peer *p = &e->peers[i];
+	uint64_t total = quarantine_digest(e, p);
+
+	for (uint32_t pos = 0, end;; pos = end + 1) {
+		for (struct rec *r = cache_chain(p->mirror, pos, &end); r;
+		     r = cache_chain_next(p->mirror, r))
+			total += r->tomb ? 0
+					 : digest_item(e->seal.digest, r->version, r->body, r->len);
+		if (end == UINT32_MAX)
+			return total;
+	}
 }
 
 static bool in_kernel(const struct engine *e, struct cache *c, const struct peek_key *key)

@@ -67,6 +67,11 @@ bool peek_local(const struct engine *e, const struct peek_key *key, struct peek_
 bool peek_stray(const struct engine *e, const struct peek_key *key, struct peek_rec *r);
 /* i-th peer slot; false: not used. */
 bool peek_peer(const struct engine *e, unsigned int i, struct peek_peer *p);
+/* The total of a mirror, from its records alone (section 5). */
+uint64_t peek_total(const struct engine *e, unsigned int i);
+/* The hash of a key in its tables; is the LIST of that hash's bucket to be asked for? */
+uint32_t peek_hash(const struct engine *e, const struct peek_key *key);
+bool peek_list_wanted(const struct engine *e, unsigned int i, uint32_t hash);
 /* A flow, not a remembered deletion. */
 bool peek_mirror(const struct engine *e, unsigned int i, const struct peek_key *key,
 		 struct peek_rec *r);

@@ -78,6 +78,9 @@
 	X(resyncs, "operator's resyncs")                                                           \
 	X(flushes, "operator's flushes of mirrors")                                                \
 	X(commits, "operator's commits")                                                           \
+	X(roughs, "rough worlds")                                                                  \
+	X(late, "datagrams that came seconds late")                                                \
+	X(late_copies, "datagrams of which a copy came seconds late")                              \
 	X(crowds, "worlds whose keys share two buckets")                                           \
 	X(verifies, "scrubs that were asked for")                                                  \
 	X(audits, "audits of a kernel that were asked for")                                        \
@@ -179,6 +182,7 @@ struct fakekern {
 struct packet {
 	usec_t at;
 	uint64_t seq;
+	uint64_t id; /* of the datagram of which this is a copy */
 	uint16_t len;
 	uint8_t src, dst, link, kind; /* kind: enum packet_kind */
 	uint8_t *data;
@@ -217,17 +221,19 @@ struct truth {                      /* what a node may do by the words that it h
 };
 
 #define INBOX_MAX 256
+#define TAKEN_MAX 16384
 
 struct node {
 	struct engine *e;
 	struct engine_conf conf;
 	struct policy_conf policy;
 	struct fakekern k;
-	bool poison[KEYS_MAX]; /* flows that are quarantined there */
-	bool off;              /* no power: forwards nothing */
-	uint16_t mtu;          /* the largest datagram that its interfaces take; 0 = any */
-	bool booted_before;    /* a daemon has run since the kernel's boot */
-	enum engine_role role; /* persisted, as NOTE_ROLE said */
+	bool poison[KEYS_MAX];     /* flows that are quarantined there */
+	bool off;                  /* no power: forwards nothing */
+	uint64_t taken[TAKEN_MAX]; /* datagrams of agreed epochs, by their number */
+	uint16_t mtu;              /* the largest datagram that its interfaces take; 0 = any */
+	bool booted_before;        /* a daemon has run since the kernel's boot */
+	enum engine_role role;     /* persisted, as NOTE_ROLE said */
 	usec_t stalled_to, pump_at, up_at, unheard_to;
 	usec_t heard_at[NODES_MAX]; /* the last datagram from that node that counts as heard */
 	usec_t dumped_at;           /* when the first dump of its daemon ended; 0 = it has not */
@@ -278,7 +284,8 @@ struct view { /* what the oracle remembers of one mirror */
 	usec_t verified_at;
 	bool lenient; /* flows were dropped for silence, or a flush: only equality at the end counts
 		       */
-	uint64_t seen[KEYS_MAX]; /* highest version held in this epoch */
+	uint64_t seen[KEYS_MAX]; /* highest version held, or known to be dead, in this epoch */
+	uint64_t gone[KEYS_MAX]; /* version of a LIST that ended it, from beyond the prefix */
 	uint64_t held[KEYS_MAX]; /* version, 0 = not held or old */
 	bool old[KEYS_MAX];
 };
@@ -301,6 +308,9 @@ enum act_type {
 	ACT_MTU,
 	ACT_POISON,
 	ACT_INQUIRE,
+	ACT_ROUGH,
+	ACT_COMMIT,
+	ACT_FALSE_START,
 };
 
 struct act {
@@ -359,6 +369,17 @@ struct asking {                /* inquiry.c */
 	bool asked; /* in the calm */
 };
 
+struct rough { /* rough.c */
+	bool lists, flaps, commits, tftp;
+	uint32_t late;       /* of 10,000 datagrams, and as many copies */
+	unsigned int loser;  /* of what this node sends so many of 10,000 are lost, */
+	uint32_t loss;       /* beside what is lost on the link */
+	unsigned int batch;  /* kernel operations at a time */
+	usec_t each_us;      /* between its faults */
+	unsigned int jammed; /* until then what this node sends is late */
+	usec_t jam_to;
+};
+
 struct sim {
 	uint64_t seed;
 	struct rng rng, policy_rng;
@@ -373,6 +394,8 @@ struct sim {
 	struct asking asking[NODES_MAX];
 	struct rng expect_rng; /* of expect.c */
 	bool expects;
+	struct rng rough_rng; /* of rough.c */
+	struct rough rough;
 	struct params p;
 	usec_t policy_us; /* between changes of policy; 0 = none */
 	bool alike;       /* all nodes have one policy */
@@ -386,7 +409,7 @@ struct sim {
 	int carrier_next;
 	struct packet *heap;
 	size_t heap_count, heap_max;
-	uint64_t seq;
+	uint64_t seq, sent; /* sent: datagrams */
 	bool blocked[NODES_MAX][NODES_MAX][LINKS_MAX];
 	struct act act[ACTS_MAX];
 	unsigned int act_count;
@@ -440,6 +463,7 @@ const char *inquiry_settled(struct sim *s);
 /* expect.c */
 void expect_init(struct sim *s);
 bool expect_is(const struct sim *s, unsigned int i);       /* is connection i an expectation? */
+bool expect_is_master(unsigned int i);                     /* may it be one? */
 bool expect_is_child(const struct sim *s, unsigned int i); /* does it open by one alone? */
 bool expect_master_lives(const struct sim *s, int n, unsigned int i);
 void expect_master_ended(struct sim *s, int n, unsigned int i);
@@ -450,6 +474,16 @@ void expect_feed(struct sim *s, int n, const struct kev *ev); /* feeds it, check
 void expect_forget(struct sim *s); /* what was used, for versions begin anew */
 void expect_early(struct sim *s, unsigned int i, int n); /* i's entry is about to be made */
 void expect_step(struct sim *s, unsigned int i);
+
+/* rough.c */
+void rough_draw(struct sim *s);
+void rough_conf(struct sim *s, struct engine_conf *c);
+void rough_init(struct sim *s);
+void rough_step(struct sim *s);
+bool rough_is_late(struct sim *s, unsigned int src); /* is the datagram at hand? by so long: */
+bool rough_loses(struct sim *s, unsigned int src);
+usec_t rough_delay(struct sim *s);
+void rough_promote(struct sim *s, int n, usec_t at); /* n will be promoted then */
 
 /* traffic.c */
 void traffic_init(struct sim *s);
@@ -469,6 +503,9 @@ void faults_attack(struct sim *s);
 void faults_poison(struct sim *s);
 void faults_flip(struct sim *s);
 void faults_heal(struct sim *s);
+void faults_restart(struct sim *s, int n, usec_t down);
+void faults_resync(struct sim *s, int n);
+void faults_cut(struct sim *s, int n, usec_t most); /* n from another node */
 void faults_act(struct sim *s, const struct act *a);
 
 /* scope.c */
@@ -528,6 +565,20 @@ void oracle_resync(struct sim *s, int n);  /* n was told to have everything told
 void oracle_died(struct sim *s, int n);
 struct stream *oracle_stream(struct sim *s, uint64_t epoch);
 bool oracle_covered(const struct peek_peer *p, uint64_t version);
+/* The newest word on flow i as of a version: that, and 0 if it is none or "dead". */
+uint64_t oracle_word_at(struct stream *st, unsigned int i, uint64_t version);
+uint64_t oracle_alive_at(struct stream *st, unsigned int i, uint64_t version);
+
+/* recvcheck.c: before and after the engine gets a datagram */
+struct recv_look {
+	bool known; /* its epoch was agreed on */
+	struct peek_peer peer;
+	uint8_t pkt[WIRE_DGRAM_MAX]; /* opened; */
+	size_t len;                  /* 0: not looked at */
+	bool wanted[KEYS_MAX];       /* VECTOR: buckets that were to be asked for already */
+};
+void recv_look(struct sim *s, int n, const struct packet *p, struct recv_look *l);
+void recv_check(struct sim *s, int n, const struct packet *p, struct recv_look *l, int rc);
 
 /* owncheck.c */
 void own_check_removal(struct sim *s, int n, unsigned int i, const char *how);

@@ -80,6 +80,8 @@ void traffic_init(struct sim *s)
 		struct conn *c = &s->conn[i];
 
 		c->flow.key.proto = protos[i % 8];
+		if (s->rough.tftp && expect_is_master(i))
+			c->flow.key.proto = 17;
 		c->flow.key.l3 = i % 5 == 4 && c->flow.key.proto != 1 ? 6 : 4;
 		c->flow.key.zone = i % 16 == 9 ? 7 : 0;
 		traffic_key(s, i);

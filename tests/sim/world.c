@@ -203,12 +203,14 @@ static void recv_one(struct sim *s, int n, struct packet *p)
 	uint8_t taped[WIRE_DGRAM_MAX];
 	bool tape = s->p.attack_us && rng_chance(&s->rng, 800);
 	uint64_t before = 0;
+	struct recv_look look;
 	int rc;
 
 	if (tape)
 		memcpy(taped, p->data, p->len);
 	if (p->kind != PKT_PLAIN)
 		before = peek_fingerprint(node->e);
+	recv_look(s, n, p, &look);
 	rc = engine_recv(node->e, net_endpoint(s, n, p->src == n ? (n ? 0 : 1) : p->src, p->link),
 			 p->data, p->len, s->now);
 	if (!rc && p->kind == PKT_PLAIN && p->data[WIRE_HEAD_LEN] >= WIRE_DATA)
@@ -226,6 +228,7 @@ static void recv_one(struct sim *s, int n, struct packet *p)
 		sim_fail(s,
 			 "node %d: a replayed or forged datagram changed its state, answer %d (I8)",
 			 n, rc);
+	recv_check(s, n, p, &look, rc);
 	oracle_mirrors(s, n);
 	oracle_owner(s, n);
 }
@@ -304,7 +307,7 @@ static bool do_batch(struct sim *s, int n)
 	unsigned int count = 0;
 	bool dump = false;
 
-	while (count < OPS_BATCH && !dump && next_op(s, n, &ops[count])) {
+	while (count < s->rough.batch && !dump && next_op(s, n, &ops[count])) {
 		dump = ops[count].type == OP_DUMP;
 		count += !dump;
 	}
@@ -319,13 +322,13 @@ static bool do_batch(struct sim *s, int n)
 		fk_dump_start(s, n);
 	}
 	oracle_owner(s, n);
-	return dump || count == OPS_BATCH;
+	return dump || count == s->rough.batch;
 }
 
 static bool do_ops(struct sim *s, int n)
 {
 	for (unsigned int i = 0; do_batch(s, n) && !s->failed; i++) {
-		if (i > OPS_MAX / OPS_BATCH)
+		if (i > OPS_MAX / s->rough.batch)
 			sim_fail(s, "node %d: engine_op never ends", n);
 		if (rng_chance(&s->rng, 3000))
 			return true;
@@ -523,6 +526,10 @@ static void do_act(struct sim *s, unsigned int which)
 	case ACT_INQUIRE:
 		inquiry_act(s);
 		break;
+	case ACT_ROUGH:
+		if (!s->calm)
+			rough_step(s);
+		break;
 	case ACT_ATTACK:
 		if (s->calm)
 			break;
@@ -572,6 +579,7 @@ static void init(struct sim *s, uint64_t seed)
 	params_draw(s);
 	group_draw(s);
 	later_draw(s);
+	rough_draw(s);
 	for (unsigned int i = 0; i < 2; i++)
 		for (unsigned int k = 0; k < 32; k++)
 			s->psk[i][k] = (uint8_t)rng_next(&s->rng);
@@ -590,6 +598,7 @@ static void init(struct sim *s, uint64_t seed)
 	expect_init(s);
 	scope_init(s);
 	inquiry_draw(s);
+	rough_init(s);
 	world_act(s, ACT_TRAFFIC, 0, 0, s->now);
 	world_act(s, ACT_KEEPALIVE, 0, 0, s->now + USEC_PER_SEC);
 	world_act(s, ACT_FAULT, 0, 0, s->now + 2 * USEC_PER_SEC);
