@@ -58,7 +58,8 @@ struct engine_conf {
 	uint32_t window_len; /* receive window to announce, bytes */
 	uint32_t flows_max;  /* per cache half */
 	uint32_t tombstones_max;
-	uint32_t hold_s;   /* timeout written into hot copies, at most the state's own */
+	uint32_t deletions_max; /* remembered beyond a gap, of each peer (R13) */
+	uint32_t hold_s;        /* timeout written into hot copies, at most the state's own */
 	uint32_t orphan_s; /* cache mode: how long leftovers of a dead epoch stay for a promote */
 	uint32_t forced_wait_ms; /* how long a forced deletion waits on a backup */
 	uint32_t unclaimed_ms;   /* own what nobody claims when no peer is heard for so long after

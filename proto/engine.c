@@ -23,6 +23,7 @@ void engine_conf_default(struct engine_conf *conf)
 		.window_len = 512 << 10,
 		.flows_max = 8 << 20,
 		.tombstones_max = 256 << 10,
+		.deletions_max = DELETIONS_MAX,
 		.hold_s = 600,
 		.orphan_s = 60,
 		.forced_wait_ms = 5000,

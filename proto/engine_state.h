@@ -21,6 +21,7 @@
 #define ASKS_MAX 32          /* questions (ASK) of one peer that wait for an answer */
 #define LISTS_MAX 32         /* LISTs that we have asked one peer for */
 #define LIST_HELD_MAX 2048   /* flows held in a range that we ask one LIST for (R20) */
+#define LIST_ROOM 8          /* of so many parts of deletions_max one is free: room for a LIST */
 #define NOTES_MAX 256
 #define HACKS_MAX 8          /* HELLOs waiting for their answer */
 #define PATROL_STEP_MAX 4096 /* records looked at in one call of engine_op */

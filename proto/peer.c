@@ -482,7 +482,7 @@ static int data_check(struct engine *e, const struct peer *p, const struct wire_
 	if (!ranges_fit(p, m->from, m->to))
 		return -DROP_RANGES;
 	if (m->from > p->covered &&
-	    cache_list_count(p->mirror, CACHE_LIST_TOMB) + deletions > DELETIONS_MAX)
+	    cache_list_count(p->mirror, CACHE_LIST_TOMB) + deletions > e->conf.deletions_max)
 		return -DROP_DELETIONS;
 	return 0;
 }

@@ -175,7 +175,8 @@ int peer_list(struct engine *e, struct peer *p, struct wire_buf *b, usec_t now)
 		return rc;
 	p->maxhead = max_u64(p->maxhead, m.version);
 	room = m.version == p->covered ||
-	       cache_list_count(p->mirror, CACHE_LIST_TOMB) + 4 * LIST_HELD_MAX <= DELETIONS_MAX;
+	       cache_list_count(p->mirror, CACHE_LIST_TOMB) <=
+		       e->conf.deletions_max - e->conf.deletions_max / LIST_ROOM;
 	repaired = list_named(e, p, &m, b, now);
 	repaired += list_sweep(e, p, &m, room, now);
 	if (!room)

@@ -4,7 +4,8 @@
  * kept (PROTOCOL.md, sections 4 and 5). What they send is opened, altered and sealed again:
  * capabilities that nobody knows, fields behind the last, optional records. All of that has to be
  * as if it were not there. Now and then a mandatory record or attribute, a message or a protocol
- * version of the future: that is refused by its name, changes nothing, and is as good as lost.
+ * version of the future, or a field with a value that it must not have: that is refused by its
+ * name, changes nothing, and is as good as lost.
  *
  * Optional attributes are part of a flow's body, hence of digests: they are what flow_pack adds for
  * some flows (the linker puts __wrap_flow_pack in its place), and flow_unpack passes over.
@@ -118,17 +119,44 @@ static void put_hack(struct sim *s, struct wire_buf *out, struct wire_buf *in, u
 	s->count.later_caps++;
 }
 
+/* A field of the body becomes what it must not be. */
+static void spoil(struct wire_buf *out, uint8_t type)
+{
+	static const struct {
+		uint8_t at, len, value;
+	} field[] = {
+		[WIRE_DATA] = { 2, 8, 0xff },     /* from above to */
+		[WIRE_REPORT] = { 42, 1, 0xff },  /* gaps */
+		[WIRE_LIST] = { 18, 8, 0xff },    /* T above the version */
+		[WIRE_VECTOR] = { 18, 2, 0xff },  /* the first bucket */
+		[WIRE_ASK] = { 18, 1, 0xff },     /* a kind that there is not */
+		[WIRE_AUDIT] = { 18, 8, 0 },      /* no ticket */
+		[WIRE_FINDINGS] = { 26, 1, 0xff } /* a state that there is not */
+	};
+
+	memset(out->p + WIRE_HEAD_LEN + field[type].at, field[type].value, field[type].len);
+}
+
+/* May a datagram of the type be spoilt so? */
+static bool has_values(uint8_t type)
+{
+	return type >= WIRE_DATA && type <= WIRE_FINDINGS && type != WIRE_BYE;
+}
+
 /* The body as a later version would say it. Returns whether it has to be refused. */
 static bool put_body(struct sim *s, struct wire_buf *out, struct wire_buf *in)
 {
 	bool refused = !s->calm && rng_chance(&s->later_rng, 100);
 	uint8_t type = wire_get_u8(in), flags = wire_get_u8(in);
+	bool spoilt = refused && s->small && has_values(type) && rng_chance(&s->later_rng, 3000);
 	size_t records = type == WIRE_DATA ? DATA_AT : type == WIRE_LIST ? LIST_AT : 0;
 
 	if (records) {
 		wire_put_bytes(out, in->p + WIRE_HEAD_LEN, records - WIRE_HEAD_LEN);
 		in->at = records;
-		put_records(s, out, in, refused);
+		put_records(s, out, in, refused && !spoilt);
+		if (spoilt)
+			spoil(out, type);
 		return refused;
 	}
 	if (type == WIRE_HELLO)
@@ -139,7 +167,9 @@ static bool put_body(struct sim *s, struct wire_buf *out, struct wire_buf *in)
 		wire_put_bytes(out, in->p + WIRE_HEAD_LEN, in->len - WIRE_HEAD_LEN);
 	put_junk(&s->later_rng, out, 8);
 	s->count.later_fields++;
-	if (refused)
+	if (spoilt)
+		spoil(out, type);
+	else if (refused)
 		out->p[WIRE_HEAD_LEN] = (uint8_t)rng_range(&s->later_rng, WIRE_FINDINGS + 1, 255);
 	return refused;
 }
@@ -188,6 +218,7 @@ void later_recv(struct sim *s, int n, int rc)
 {
 	s->count.later_refused += rc == -DROP_UNKNOWN;
 	s->count.later_types += rc == -DROP_TYPE;
+	s->count.later_values += rc == -DROP_VALUE;
 	s->count.later_versions += rc == -DROP_VERSION;
 	if (rc >= 0)
 		sim_fail(s, "node %d took a datagram that it cannot understand", n);

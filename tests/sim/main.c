@@ -25,10 +25,8 @@
 static const struct {
 	const char *name, *why;
 } exempt[] = {
-	{ "drop VALUE", "no engine of any version sends one: tests/unit/test_engine_recv.c" },
 	{ "drop PEERS", "needs more nodes than a run has: tests/unit/test_engine_recv.c" },
 	{ "events_ignored", "no loopback here: tests/unit/test_engine.c" },
-	{ "drop DELETIONS", "needs 65,536 deletions beyond a gap" },
 };
 
 #define JOBS_MAX 64

@@ -72,6 +72,8 @@ void params_draw(struct sim *s)
 	s->poison_rng = (struct rng){ .s = s->seed * 0xd1342543de82ef95ULL + 11 };
 	if (s->seed > SEEDS_KEPT && rng_chance(&s->poison_rng, 1500))
 		s->poison_us = rng_range(&s->poison_rng, 2, 20) * USEC_PER_SEC;
+	/* None of those in seeds.txt. */
+	s->small = s->seed > SEEDS_KEPT && s->seed % 16 == 8;
 	s->flip_rng = (struct rng){ .s = s->seed * 0x9e3779b97f4a7c15ULL + 7 };
 	if (rng_chance(&s->flip_rng, 1200))
 		p->flip_us = rng_range(&s->flip_rng, 1, 20) * USEC_PER_SEC;
@@ -117,6 +119,8 @@ void params_conf(struct sim *s, int n, struct engine_conf *c)
 	if (s->p.flip_us)
 		c->scrub_s = (uint32_t)rng_range(&r, 5, 30);
 	rough_conf(s, c);
+	if (s->small)
+		c->deletions_max = (uint32_t)rng_range(&r, 2, 20);
 	if (s->p.sealed) {
 		memcpy(c->key[0], s->psk[0], sizeof(c->key[0]));
 		c->key_count = 1;

@@ -105,6 +105,7 @@
 	X(later_caps, "capabilities of a later version announced")                                 \
 	X(later_refused, "mandatory records of a later version refused")                           \
 	X(later_types, "messages of a later version refused")                                      \
+	X(later_values, "messages with a wrong value refused")                                     \
 	X(later_versions, "datagrams of a later protocol version refused")                         \
 	X(poisoned, "flows quarantined when a daemon started again")                               \
 	X(outcomes, "outcomes of promotes told")                                                   \
@@ -386,6 +387,7 @@ struct sim {
 	struct rng flip_rng; /* of flipped bits alone */
 	bool flipped; /* some bit was: from then on equality at the end counts, and no step */
 	struct rng poison_rng, later_rng;
+	bool small;           /* limits that else no run would reach; fields out of range */
 	unsigned int later;   /* bitmap of nodes of a later version */
 	usec_t poison_us;     /* from one flow that kills a daemon to the next; 0 = none */
 	struct rng group_rng; /* of group.c */
