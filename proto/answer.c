@@ -82,30 +82,34 @@ static void adopt_got(struct engine *e, const struct rec *r, const struct flow *
 		own_maybe_mute(e, own);
 }
 
-/* Our write made the entry: what a stray of its key told of is there no more. */
-static void written(struct engine *e, struct peer *p, struct rec *r, uint32_t deadline_s)
+/* Our write made the entry, a copy: what a stray of its key told of is there no more. False: it is
+ * ours, by an earlier result of the same batch. */
+static bool written(struct engine *e, struct peer *p, struct rec *r, const struct engine_op *op,
+		    usec_t now)
 {
+	struct rec *own = own_find(e, r->body, r->keylen, r->hash);
 	struct rec *s = stray_find(e, r->body, r->keylen, r->hash);
 
+	if (own) {
+		own->aux = 0;
+		own->flags |= F_ADOPTED;
+		own->written_s = own->expire_s = deadline_of(op, now);
+		(void)reread_put(e, own, TAG_REREAD, now);
+		return false;
+	}
 	if (s && (s->flags & F_KERN))
 		stray_del(e, s);
-	copy_set(e, p, r, deadline_s);
+	copy_set(e, p, r, deadline_of(op, now));
+	return true;
 }
 
 static void injected(struct engine *e, struct peer *p, struct rec *r, const struct engine_op *op,
 		     usec_t now)
 {
-	struct rec *own = own_find(e, r->body, r->keylen, r->hash);
-
 	e->count.injects++;
 	commit_uncount(e, r);
-	if (own) { /* its entry went within the batch, with its master, and was made again */
-		own->aux = 0;
-		own->flags |= F_ADOPTED;
-		own->written_s = own->expire_s = deadline_of(op, now);
+	if (!written(e, p, r, op, now))
 		return;
-	}
-	written(e, p, r, deadline_of(op, now));
 	if (e->commit.running)
 		e->commit.committed++;
 	if (e->role == ROLE_PRIMARY && e->commit.running && active_takes_over(e, p))
@@ -201,7 +205,7 @@ static void reborn_result(struct engine *e, struct peer *p, struct rec *r,
 	own_dump_forget(e, r->body, r->keylen, r->hash, 0);
 	if (!err) {
 		e->count.replaces++;
-		written(e, p, r, deadline_of(op, now));
+		(void)written(e, p, r, op, now);
 		return;
 	}
 	if (r->flags & F_KERN)

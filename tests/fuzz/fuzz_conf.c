@@ -94,8 +94,8 @@ static void check_engine(const struct conf *conf)
 	assert(!memcmp(&live, conf, sizeof(live)));
 }
 
-/* The key that the bytes are, if they are one: what conf_keys must come to. */
-static bool is_key(const uint8_t *p, size_t len, uint8_t key[KEY_LEN])
+/* The key that the bytes spell, if they are one. */
+static bool spells_key(const uint8_t *p, size_t len, uint8_t key[KEY_LEN])
 {
 	char digits[2 * KEY_LEN + 1];
 	size_t n;
@@ -109,6 +109,12 @@ static bool is_key(const uint8_t *p, size_t len, uint8_t key[KEY_LEN])
 	memcpy(digits, p, 2 * KEY_LEN);
 	digits[2 * KEY_LEN] = '\0';
 	return !sodium_hex2bin(key, KEY_LEN, digits, 2 * KEY_LEN, NULL, &n, NULL) && n == KEY_LEN;
+}
+
+/* What conf_keys must come to: one of zeros alone is a file that was never written. */
+static bool is_key(const uint8_t *p, size_t len, uint8_t key[KEY_LEN])
+{
+	return spells_key(p, len, key) && !sodium_is_zero(key, KEY_LEN);
 }
 
 /* The bytes as a key file. Its mode is their number, so that those of the wrong mode are too. */
