@@ -356,8 +356,10 @@ static bool lift_op(struct engine *e, struct rec *r, struct engine_op *op)
 		r->flags &= (uint16_t)~F_LIFT;
 		return false;
 	}
-	if (!patrol_token(e))
+	if (!patrol_token(e)) { /* the next round has to be in time for it */
+		patrol_hold_set(e, r->written_s > to_s(e->now) ? r->written_s - to_s(e->now) : 0);
 		return false;
+	}
 	return patrol_make(op, OP_REFRESH, r, TABLE_LOCAL, TAG_LIFT, t.full_s, r->written_s);
 }
 

@@ -242,14 +242,14 @@ static void check_claim(struct sim *s, int n, const struct peek_peer *p, struct 
 			 st->node);
 }
 
-/* Flow i left the mirror: was its owner's word on it that it ended? What a primary's LIST does not
- * name counts as dead (R19), and so may leftovers (R42). */
-static bool told_dead(const struct view *v, const struct peek_peer *p, struct stream *st,
-		      unsigned int i)
+/* Flow i left the mirror: was its owner's word on it that it ended? What the LIST of a node that
+ * yields nothing does not name counts as dead (R19, R74), and so may leftovers (R42). */
+static bool told_dead(const struct sim *s, const struct view *v, const struct peek_peer *p,
+		      struct stream *st, unsigned int i)
 {
 	uint64_t at = st->cur[i];
 
-	if (!v->held[i] || (v->listed && p->primary))
+	if (!v->held[i] || (v->listed && (p->primary || s->p.active_active)))
 		return true;
 	for (; at > v->held[i]; at = log_at(st, at)->prev)
 		if (log_at(st, at)->dead && log_at(st, at)->how != WIRE_REC_RELEASE)
@@ -307,7 +307,7 @@ static void check_key(struct sim *s, int n, struct view *v, const struct peek_pe
 	}
 	if ((v->held[i] || v->old[i]) && !held) {
 		check_left(s, n, v, p, st, i);
-		truth_left(s, n, i, told_dead(v, p, st, i));
+		truth_left(s, n, i, told_dead(s, v, p, st, i));
 	} else if (held && r.current && r.version != v->held[i]) {
 		truth_word(s, n, i, log_at(st, r.version)->young);
 	}

@@ -122,6 +122,7 @@ static bool look(const struct rec *r, bool current, struct peek_rec *out)
 		.tomb = r->tomb,
 		.flags = r->flags,
 		.current = current,
+		.id = r->aux,
 		.mute = (r->flags & F_MUTE) != 0,
 		.in_kernel = (r->flags & F_KERN) != 0,
 		.expect = flow_is_expect(r->body),

@@ -26,6 +26,7 @@ struct peek_rec {
 	uint8_t tomb;   /* 0 = a flow */
 	uint16_t flags; /* F_x */
 	bool current;   /* mirror: of the peer's present epoch */
+	uint32_t id;    /* own: the kernel's id of its entry, 0 = not known */
 	bool mute;      /* own: its end may go unheard */
 	bool in_kernel; /* mirror, stray: has an entry in this kernel */
 	bool expect;    /* an expectation; */

@@ -59,6 +59,7 @@
 	X(forced, "entries destroyed by a moving address")                                         \
 	X(foreign_deletes, "entries deleted by another program")                                   \
 	X(foreign_updates, "entries changed by another program")                                   \
+	X(late_words, "ends that were read after the next entry was seen")                         \
 	X(late_expiries, "entries that expired in a crowd")                                        \
 	X(mute_entries, "entries that never speak")                                                \
 	X(touches, "packets that refreshed a timer with no event")                                 \
@@ -218,6 +219,7 @@ struct failover_check { /* I6: what must be in this kernel once the promote is d
 struct truth {                      /* what a node may do by the words that it has heard; truth.c */
 	bool doomed[KEYS_MAX];      /* one of them is a reason to delete the entry */
 	usec_t orphan_to[KEYS_MAX]; /* what left a mirror has to be kept until then, 0 = not */
+	bool lifted;                /* nothing is to be checked of timers */
 	usec_t promoted_at;         /* when it became the carrier; 0 = under another daemon */
 };
 
@@ -594,6 +596,7 @@ const char *own_settled(struct sim *s); /* NULL, or what is not yet as it must b
 
 /* truth.c */
 void truth_start(struct sim *s, int n);
+void truth_feed(struct sim *s, int n, const struct kev *ev); /* feeds it, checks what it ended */
 void truth_told(struct sim *s, int n, unsigned int i, uint8_t how); /* its own flow ended */
 void truth_word(struct sim *s, int n, unsigned int i, bool young);  /* a peer told it of flow i */
 /* Flow i left a mirror of node n: dead, or because no node was told otherwise than released? */
@@ -603,5 +606,6 @@ void truth_orphans(struct sim *s, int n);
 void truth_refresh(struct sim *s, int n, unsigned int i);
 void truth_delete(struct sim *s, int n, unsigned int i);
 void truth_promote(struct sim *s, int n);
+void truth_lifted(struct sim *s, int n);
 
 #endif

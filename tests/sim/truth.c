@@ -9,9 +9,11 @@
 
 #include "sim.h"
 
-#define LATE_US (60 * USEC_PER_SEC)  /* the kernel's word on an expiry may be so late (R38) */
-#define NOTICED_S 2                  /* a timer that packets moved by less need not show (R35) */
-#define ORPHAN_US (2 * USEC_PER_SEC) /* waits are counted in whole seconds */
+#define LATE_US (60 * USEC_PER_SEC)   /* the kernel's word on an expiry may be so late (R38) */
+#define NOTICED_S 2                   /* a timer that packets moved by less need not show (R35) */
+#define SHORT_US (119 * USEC_PER_SEC) /* a timer that ends so soon is lifted ... */
+#define LIFT_US (15 * USEC_PER_SEC)   /* ... in so long (R37) */
+#define ORPHAN_US (2 * USEC_PER_SEC)  /* waits are counted in whole seconds */
 
 void truth_start(struct sim *s, int n)
 {
@@ -28,6 +30,29 @@ static bool is_behind(const struct sim *s, int n, unsigned int i)
 	return s->flipped || node->conf.flows_max < s->p.keys || s->now < node->unheard_to ||
 	       node->k.overrun || t->raced || t->overtook || t->withheld || t->mute ||
 	       node->poison[i] || expect_is(s, i) || fk_overtakes(s, n, i);
+}
+
+/* Is flow i node n's own, and the entry that lives in its kernel the one that it knows? */
+static bool is_known(const struct sim *s, int n, unsigned int i)
+{
+	struct peek_rec r;
+
+	return peek_local(s->node[n].e, &s->conn[i].key, &r) && !r.tomb && fk_alive(s, n, i) &&
+	       r.id == s->node[n].k.ent[i].f.id;
+}
+
+/* An end may be read long after a dump or an answer showed the entry that came then. */
+void truth_feed(struct sim *s, int n, const struct kev *ev)
+{
+	int i = world_key(s, &ev->f.key);
+	bool known = ev->event == KERN_DESTROY && i >= 0 && !s->flipped &&
+		     is_known(s, n, (unsigned int)i);
+
+	expect_feed(s, n, ev);
+	s->count.late_words += known;
+	if (known && !is_known(s, n, (unsigned int)i))
+		sim_fail(s, "node %d: the end of an earlier entry ends flow %d, which lives (R38)",
+			 n, i);
 }
 
 /* ---- Words ---- */
@@ -148,4 +173,46 @@ void truth_delete(struct sim *s, int n, unsigned int i)
 void truth_promote(struct sim *s, int n)
 {
 	s->node[n].truth.promoted_at = s->now;
+	s->node[n].truth.lifted = false;
+}
+
+static bool is_lifted(const struct sim *s, int n, unsigned int i)
+{
+	const struct kent *t = &s->node[n].k.ent[i];
+	struct peek_rec r;
+	usec_t full_us;
+
+	if (!fk_alive(s, n, i) || !t->wrote || t->written_at >= s->node[n].truth.promoted_at ||
+	    t->wrote_to > s->node[n].truth.promoted_at + SHORT_US ||
+	    t->written_at < s->node[n].up_at || flow_timer(&t->f) != FLOW_TIMER_LIVE ||
+	    is_behind(s, n, i) || !peek_local(s->node[n].e, &s->conn[i].key, &r) || r.tomb ||
+	    r.mute)
+		return true;
+	full_us = flow_full_timeout(&s->node[n].conf.timeouts, &t->f) * USEC_PER_SEC;
+	return t->wrote_to + NOTICED_S * USEC_PER_SEC >= t->written_at + full_us;
+}
+
+/* A while after a promote: no entry that it made ours, and no packet met, has a short timer. */
+void truth_lifted(struct sim *s, int n)
+{
+	struct node *node = &s->node[n];
+	struct truth *t = &node->truth;
+	usec_t since = t->promoted_at > node->stalled_to ? t->promoted_at : node->stalled_to;
+	struct peek_owner o;
+
+	if (!t->promoted_at || t->lifted)
+		return;
+	peek_owner(node->e, &o);
+	if (o.role != ROLE_PRIMARY)
+		t->lifted = true;
+	if (o.role != ROLE_PRIMARY || engine_commit(node->e)->running ||
+	    s->now < since + LIFT_US + o.flows * USEC_PER_SEC / node->conf.walk_rate)
+		return;
+	for (unsigned int i = 0; i < s->p.keys; i++)
+		if (!is_lifted(s, n, i))
+			sim_fail(
+				s,
+				"node %d: flow %u is ours since a promote, its timer is a copy's (R37)",
+				n, i);
+	t->lifted = true;
 }

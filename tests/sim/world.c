@@ -265,7 +265,7 @@ static bool read_events(struct sim *s, int n)
 		k->ev_count--;
 		sim_trace(s, "node %d: event %d flow %d state %u timeout %u port %u", n, ev->event,
 			  world_key(s, &ev->f.key), ev->f.tcp.state, ev->f.timeout_s, ev->portid);
-		expect_feed(s, n, ev);
+		truth_feed(s, n, ev);
 		oracle_owner(s, n);
 	}
 	if (k->overrun && !k->ev_count) {
@@ -445,6 +445,7 @@ static void pump(struct sim *s, int n)
 	oracle_mirrors(s, n);
 	own_check_failover(s, n);
 	own_check_kinds(s, n);
+	truth_lifted(s, n);
 	taped_turn(s, n);
 	if (more)
 		world_kick(s, n);
