@@ -168,9 +168,14 @@ static void undo(struct engine *e, const struct key *k, const struct flow *child
 		cache_list_add(e->strays, s, CACHE_LIST_WORK);
 }
 
-/* In all mirrors that have the key; of a child, if it announces that. */
+/* In all mirrors that have the key, and what waits for a promote; of a child, if it announces that.
+ */
 static void spend_all(struct engine *e, const struct key *k, const struct flow *child)
 {
+	struct rec *s = stray_find(e, k->p, k->len, k->hash);
+
+	if (s && !(s->flags & F_KERN) && (!child || announces(s, child)))
+		stray_del(e, s);
 	for (unsigned int i = 0; i < ENGINE_PEERS_MAX; i++) {
 		struct peer *p = &e->peers[i];
 		struct rec *r = p->used ? cache_find(p->mirror, k->p, k->len, k->hash) : NULL;

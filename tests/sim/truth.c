@@ -65,6 +65,8 @@ void truth_told(struct sim *s, int n, unsigned int i, uint8_t how)
 	if (how == WIRE_REC_RELEASE || is_behind(s, n, i) || s->policy_us ||
 	    scope_excludes(s, n, &t->f)) /* R63 */
 		return;
+	if (t->written_at == s->now) /* since, by the same batch */
+		return;
 	if (fk_alive(s, n, i))
 		sim_fail(s, "node %d says that flow %u ended, which lives in its kernel (R38)", n,
 			 i);
@@ -91,6 +93,8 @@ void truth_left(struct sim *s, int n, unsigned int i, bool dead)
 	struct peek_owner o;
 
 	t->doomed[i] |= dead;
+	if (dead)
+		t->orphan_to[i] = 0;
 	peek_owner(node->e, &o);
 	if (!dead && !s->p.hot && o.role == ROLE_BACKUP && !is_behind(s, n, i) && !s->policy_us)
 		t->orphan_to[i] = s->now + node->conf.orphan_s * USEC_PER_SEC;
