@@ -11,7 +11,7 @@
 #include "sim.h"
 #include "taped.h"
 
-enum { FAIL_PLANNED, FAIL_KILL, FAIL_REBOOT, FAIL_CUT };
+enum { FAIL_PLANNED, FAIL_KILL, FAIL_REBOOT, FAIL_CUT, FAIL_PAUSE };
 
 static void block(struct sim *s, int a, int b, int link, bool on)
 {
@@ -30,9 +30,14 @@ static void heal_later(struct sim *s, usec_t most)
 	world_act(s, ACT_HEAL, 0, 0, s->now + rng_range(&s->rng, 50 * USEC_PER_MS, most));
 }
 
+static bool runs(const struct sim *s, int n)
+{
+	return s->node[n].e && !s->node[n].paused;
+}
+
 static void verb(struct sim *s, int n, enum engine_cmd cmd, const char *name)
 {
-	if (!s->node[n].e)
+	if (!runs(s, n))
 		return;
 	sim_trace(s, "node %d: %s", n, name);
 	engine_cmd(s->node[n].e, cmd, s->now);
@@ -49,6 +54,7 @@ static void power_off(struct sim *s, int n)
 	world_stop(s, n, false);
 	fk_reset(&node->k, &s->rng);
 	node->off = true;
+	node->paused = false;
 	node->booted_before = false;
 	node->role = ROLE_BACKUP;
 	node->conf.kernel_id = rng_next(&s->rng) | 1;
@@ -66,7 +72,7 @@ static void restart(struct sim *s, int n, usec_t down)
 
 void faults_restart(struct sim *s, int n, usec_t down)
 {
-	if (s->node[n].e)
+	if (runs(s, n))
 		restart(s, n, down);
 }
 
@@ -177,7 +183,7 @@ static void meddle(struct sim *s, int n)
 	struct kent *t = &s->node[n].k.ent[i];
 	struct flow msg;
 
-	if (!fk_alive(s, n, i))
+	if (s->node[n].paused || !fk_alive(s, n, i))
 		return;
 	if (rng_chance(&s->rng, 5000)) {
 		s->count.foreign_deletes++;
@@ -237,7 +243,7 @@ static void rekey(struct sim *s)
 
 void faults_resync(struct sim *s, int n)
 {
-	if (!s->node[n].e)
+	if (!runs(s, n))
 		return;
 	expect_forget(s);
 	s->count.resyncs++;
@@ -346,11 +352,12 @@ void faults_step(struct sim *s)
 		partition(s);
 		break;
 	case 2:
-		stall(s, n);
+		if (!s->node[n].paused)
+			stall(s, n);
 		break;
 	case 3:
 	case 4:
-		if (s->node[n].e)
+		if (runs(s, n))
 			restart(s, n, down_time(s));
 		break;
 	case 5:
@@ -374,7 +381,7 @@ void faults_step(struct sim *s)
 		break;
 	case 10:
 	case 11:
-		if (s->node[n].e)
+		if (runs(s, n))
 			operate(s, n);
 		break;
 	case 12:
@@ -420,10 +427,64 @@ static void promote(struct sim *s, int n)
 		tell_roles(s);
 }
 
+void faults_pause_draw(struct sim *s)
+{
+	struct rng *r = &s->pause_rng;
+
+	r->s = s->seed * 0xe7037ed1a0b428dbULL + 9;
+	if (s->seed <= SEEDS_KEPT || s->seed % 15 != 3) /* none of those in seeds.txt */
+		return;
+	s->pause_us = rng_range(r, 4, 15) * USEC_PER_SEC;
+	world_act(s, ACT_PAUSE, 0, 0, s->now + 6 * USEC_PER_SEC);
+}
+
+/* The machine of a node stands still, as a virtual one may: its kernel forwards, expires and
+ * receives nothing. The clock has gone on when it does; nobody has told it what happened. */
+static void stand_still(struct sim *s)
+{
+	struct rng *r = &s->pause_rng;
+	int n = (int)rng_below(r, s->p.nodes);
+	usec_t len = rng_range(r, 6000, rng_chance(r, 7000) ? 20000 : 120000) * USEC_PER_MS;
+
+	world_act(s, ACT_PAUSE, 0, 0, s->now + rng_below(r, 2 * s->pause_us));
+	if (!s->node[n].e || s->node[n].off || (s->carrier < 0 && n == s->carrier_next))
+		return;
+	if (n == s->carrier)
+		fail_over(s, FAIL_PAUSE);
+	if (n == s->carrier) /* there is nobody to take over */
+		return;
+	s->count.pauses++;
+	s->node[n].off = s->node[n].paused = true;
+	s->node[n].stalled_to = s->now + len;
+	sim_trace(s, "node %d: stands still for %llu ms", n,
+		  (unsigned long long)(len / USEC_PER_MS));
+	world_act(s, ACT_RESUME, n, 0, s->now + len);
+}
+
+static void resume(struct sim *s, int n)
+{
+	if (!s->node[n].paused || s->now < s->node[n].stalled_to)
+		return;
+	sim_trace(s, "node %d: goes on", n);
+	s->node[n].off = s->node[n].paused = false;
+	world_kick(s, n);
+	if (!s->p.chaos)
+		tell_roles(s);
+}
+
 void faults_act(struct sim *s, const struct act *a)
 {
 	switch (a->type) {
+	case ACT_PAUSE:
+		if (!s->calm)
+			stand_still(s);
+		break;
+	case ACT_RESUME:
+		resume(s, a->node);
+		break;
 	case ACT_START:
+		if (s->node[a->node].paused)
+			break;
 		s->node[a->node].off = false;
 		if (s->node[a->node].e)
 			break;
@@ -457,7 +518,7 @@ void faults_heal(struct sim *s)
 	if (s->carrier < 0)
 		promote(s, s->carrier_next);
 	for (int n = 0; n < (int)s->p.nodes; n++) {
-		s->node[n].off = false;
+		s->node[n].off = s->node[n].paused = false;
 		s->node[n].stalled_to = 0;
 		if (!s->node[n].e)
 			world_start(s, n);
@@ -482,7 +543,7 @@ void faults_poison(struct sim *s)
 	unsigned int i = (unsigned int)rng_below(&s->poison_rng, s->p.keys);
 	struct node *node = &s->node[n];
 
-	if (!node->e)
+	if (!runs(s, n))
 		return;
 	world_stop(s, n, false);
 	if (rng_chance(&s->poison_rng, 2500)) {

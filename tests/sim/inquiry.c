@@ -41,7 +41,7 @@ static void ask(struct sim *s, int n)
 	const struct engine_inquiry *q;
 	struct asked_at *at;
 
-	if (!s->node[n].e)
+	if (!s->node[n].e || s->node[n].paused)
 		return;
 	q = engine_inquiry(s->node[n].e);
 	engine_cmd(s->node[n].e, CMD_INQUIRE, s->now);

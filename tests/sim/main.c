@@ -25,7 +25,6 @@
 static const struct {
 	const char *name, *why;
 } exempt[] = {
-	{ "drop PEERS", "needs more nodes than a run has: tests/unit/test_engine_recv.c" },
 	{ "events_ignored", "no loopback here: tests/unit/test_engine.c" },
 };
 

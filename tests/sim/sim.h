@@ -46,6 +46,9 @@
 	X(partitions_one_way, "one-way partitions")                                                \
 	X(link_downs, "one of two links down")                                                     \
 	X(stalls, "daemons stalled")                                                               \
+	X(pauses, "machines that stood still, kernel and all")                                     \
+	X(missed, "datagrams that came to one then")                                               \
+	X(guests, "nodes that came to a full group")                                               \
 	X(event_losses, "event buffer overflows")                                                  \
 	X(restarts, "daemons restarted")                                                           \
 	X(restarts_killed, "of these killed without a BYE")                                        \
@@ -233,6 +236,7 @@ struct node {
 	struct fakekern k;
 	bool poison[KEYS_MAX];     /* flows that are quarantined there */
 	bool off;                  /* no power: forwards nothing */
+	bool paused;               /* it stands still; off, too */
 	uint64_t taken[TAKEN_MAX]; /* datagrams of agreed epochs, by their number */
 	uint16_t mtu;              /* the largest datagram that its interfaces take; 0 = any */
 	bool booted_before;        /* a daemon has run since the kernel's boot */
@@ -311,6 +315,9 @@ enum act_type {
 	ACT_MTU,
 	ACT_POISON,
 	ACT_INQUIRE,
+	ACT_GUEST,
+	ACT_PAUSE,
+	ACT_RESUME,
 	ACT_ROUGH,
 	ACT_COMMIT,
 	ACT_FALSE_START,
@@ -394,6 +401,12 @@ struct sim {
 	usec_t poison_us;     /* from one flow that kills a daemon to the next; 0 = none */
 	struct rng group_rng; /* of group.c */
 	struct rng ask_rng;   /* of inquiry.c */
+	struct rng guest_rng; /* of guest.c */
+	usec_t guest_us;      /* from one guest to the next; 0 = none */
+	struct engine *guest; /* NULL: none is there */
+	int guest_to;         /* the node that it speaks to */
+	struct rng pause_rng; /* of pauses alone */
+	usec_t pause_us;      /* from one pause to the next; 0 = none */
 	usec_t ask_us;        /* from one inquiry to the next; 0 = none */
 	struct asking asking[NODES_MAX];
 	struct rng expect_rng; /* of expect.c */
@@ -456,6 +469,12 @@ void group_draw(struct sim *s);
 void group_init(struct sim *s);
 void group_mtu(struct sim *s);
 
+/* guest.c */
+void guest_draw(struct sim *s);
+void guest_act(struct sim *s);
+void guest_hear(struct sim *s, int n, const uint8_t *pkt, size_t len);
+void guest_leave(struct sim *s);
+
 /* inquiry.c */
 void inquiry_draw(struct sim *s);
 void inquiry_act(struct sim *s);
@@ -506,6 +525,7 @@ void faults_step(struct sim *s);
 void faults_attack(struct sim *s);
 void faults_poison(struct sim *s);
 void faults_flip(struct sim *s);
+void faults_pause_draw(struct sim *s);
 void faults_heal(struct sim *s);
 void faults_restart(struct sim *s, int n, usec_t down);
 void faults_resync(struct sim *s, int n);

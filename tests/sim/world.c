@@ -155,6 +155,7 @@ static void drain_sends(struct sim *s, int n)
 			memcpy(&w, pkt + i, len - i < 8 ? len - i : 8);
 			world_mix(s, w, len);
 		}
+		guest_hear(s, n, pkt, len);
 		kind = later_send(s, n, pkt, &len);
 		net_send(s, n, to, pkt, len, kind);
 	}
@@ -184,6 +185,8 @@ void world_stop(struct sim *s, int n, bool clean)
 	taped_stop(s, n);
 	engine_free(node->e);
 	node->e = NULL;
+	if (n == s->guest_to)
+		guest_leave(s);                    /* the next daemon would have a place for it */
 	if (node->k.ev_count || untold || st.mute) /* of mute entries only it could have told how */
 		own_untold(s, n);
 	node->k.listening = false;
@@ -462,6 +465,11 @@ static void arrive(struct sim *s, struct packet *p)
 {
 	struct node *node = &s->node[p->dst];
 
+	if (node->paused) {
+		s->count.missed++;
+		free(p->data);
+		return;
+	}
 	if (!node->e || node->inbox_count == INBOX_MAX ||
 	    node->inbox_len + p->len > s->p.inbox_len) {
 		s->count.inbox_full += node->e != NULL;
@@ -507,7 +515,8 @@ static void do_act(struct sim *s, unsigned int which)
 		traffic_flash_end(s, a.arg, a.node);
 		break;
 	case ACT_GC:
-		fk_gc(s, a.node);
+		if (!s->node[a.node].paused)
+			fk_gc(s, a.node);
 		world_act(s, ACT_GC, a.node, 0,
 			  s->now + rng_range(&s->rng, 1, s->calm ? 2 : 40) * USEC_PER_SEC);
 		break;
@@ -526,6 +535,9 @@ static void do_act(struct sim *s, unsigned int which)
 		break;
 	case ACT_INQUIRE:
 		inquiry_act(s);
+		break;
+	case ACT_GUEST:
+		guest_act(s);
 		break;
 	case ACT_ROUGH:
 		if (!s->calm)
@@ -599,6 +611,8 @@ static void init(struct sim *s, uint64_t seed)
 	expect_init(s);
 	scope_init(s);
 	inquiry_draw(s);
+	guest_draw(s);
+	faults_pause_draw(s);
 	rough_init(s);
 	world_act(s, ACT_TRAFFIC, 0, 0, s->now);
 	world_act(s, ACT_KEEPALIVE, 0, 0, s->now + USEC_PER_SEC);
@@ -663,5 +677,6 @@ void world_free(struct sim *s)
 	for (unsigned int i = 0; i < s->stream_count; i++)
 		free(s->stream[i].log);
 	net_free(s);
+	guest_leave(s);
 	s->failed = failed;
 }
