@@ -167,6 +167,7 @@ cleanup() {
 	for pid in "${PIDS[@]}" $TR_PID; do kill -KILL "$pid" 2>/dev/null; done
 	wait 2>/dev/null
 	ns_remove "$P-"
+	[ -z "${SHARE_CG:-}" ] || rmdir "$SHARE_CG"
 	cleanup_more
 	max_restore
 	[ -z "${TMP:-}" ] || [ -n "${KEEP_TMP:-}" ] || rm -rf "$TMP"
@@ -566,6 +567,31 @@ peer_up() { [ "$(status "$1" peers.0.state)" = up ]; }
 peers_known() { [ "$(status fw1 peers.0.state)" != down ] && [ "$(status fw2 peers.0.state)" != down ]; }
 peers_up() { peer_up fw1 && peer_up fw2; }
 ready() { [ "$(status "$1" ready)" = true ]; }
+
+# ---- A share of a core: a CPU cgroup of version 1 or 2 ----
+
+SHARE_CG=
+share_make() { # false: there is none that can be written
+	local cg=
+	if [ -e /sys/fs/cgroup/cpu/cpu.cfs_quota_us ]; then cg=/sys/fs/cgroup/cpu/$P
+	elif grep -qw cpu /sys/fs/cgroup/cgroup.subtree_control 2>/dev/null; then cg=/sys/fs/cgroup/$P; fi
+	[ -n "$cg" ] && mkdir "$cg" 2>/dev/null && SHARE_CG=$cg
+}
+
+share_set() { # percent of a core: a millisecond, the least that the kernel gives, of so many
+	local period=$((100000 / $1))
+	if [ -e "$SHARE_CG/cpu.max" ]; then echo "1000 $period" >"$SHARE_CG/cpu.max"; else
+		echo -1 >"$SHARE_CG/cpu.cfs_quota_us"
+		echo $period >"$SHARE_CG/cpu.cfs_period_us" && echo 1000 >"$SHARE_CG/cpu.cfs_quota_us"
+	fi
+}
+
+confine() { # a daemon, and its share in percent; none: all daemons are free again
+	local pid
+	while read -r pid; do echo "$pid" >"${SHARE_CG%/*}/cgroup.procs"; done <"$SHARE_CG/cgroup.procs"
+	[ -n "${1:-}" ] || return 0
+	{ share_set "$2" && echo "${PIDS[$1]}" >"$SHARE_CG/cgroup.procs"; } || die "$1 gets no share of a core"
+}
 
 # ---- Oracles ----
 

@@ -12,39 +12,8 @@ MODE=hot
 HOLD=20
 QUIET=3000
 EXTRA="state = { hold_s = $HOLD; }; kernel = { event_buffer = 16777216; };" # of 26,214 events
-EXTRA_SYNC="dead_ms = 3000;"
 
-# ---- A share of a core, by cgroups of version 1 or 2 ----
-
-PERIOD_US=10000 SHARE_US=1000
-if [ -e /sys/fs/cgroup/cpu/cpu.cfs_quota_us ]; then
-	CG=/sys/fs/cgroup/cpu/$P
-elif grep -qw cpu /sys/fs/cgroup/cgroup.subtree_control 2>/dev/null; then
-	CG=/sys/fs/cgroup/$P
-fi
-if [ -z "${CG:-}" ] || ! mkdir "$CG" 2>/dev/null; then
-	echo "needs a CPU cgroup that can be written"
-	exit 77
-fi
-
-# shellcheck disable=SC2317 # cleanup calls it
-cleanup_more() { rmdir "$CG"; }
-share_set() { # of the daemons in it: microseconds of a period, or max
-	if [ -e "$CG/cpu.max" ]; then echo "$1 $PERIOD_US" >"$CG/cpu.max"; else
-		echo $PERIOD_US >"$CG/cpu.cfs_period_us"
-		echo "${1/max/-1}" >"$CG/cpu.cfs_quota_us"
-	fi
-}
-confine() { # only this daemon
-	local fw
-	share_set max
-	for fw in fw1 fw2; do echo "${PIDS[$fw]}" >"${CG%/*}/cgroup.procs"; done
-	[ -n "${1:-}" ] || return 0
-	echo "${PIDS[$1]}" >"$CG/cgroup.procs" || die "no cgroup for $1"
-	share_set $SHARE_US
-}
-
-# ----
+share_make || { echo "needs a CPU cgroup that can be written"; exit 77; }
 
 events_of() { # fw
 	echo $(($(counter "$1" events_new) + $(counter "$1" events_update) + $(counter "$1" events_destroy)))
@@ -67,6 +36,9 @@ listen() {
 
 max_raise 400000
 net_make
+# It is stopped here for as long as a burst takes.
+# shellcheck disable=SC2034 # lib.sh's
+EXTRA_SYNC="dead_ms = $(scaled 3000);"
 daemons_start
 listen fw1
 listen fw2
@@ -87,7 +59,7 @@ churn() {
 	done >/dev/null
 }
 
-confine fw2
+confine fw2 10
 refreshes=$(counter fw2 refreshes) writes=$(writes_of fw2)
 churn &
 PIDS[churn]=$!
@@ -129,7 +101,7 @@ cost() { # as above; at once if no rate is told. Sets cost.
 }
 check "flows change, slowly" cost 20 1000 2000
 calm=$cost overruns=$(counter fw1 overruns)
-confine fw1
+confine fw1 10
 check "they change faster than a tenth of a core takes" cost 60 2000
 note "100 events cost $calm records in calm, $cost under load"
 check_that "under load changes coalesce: less than a quarter is sent" "$cost * 4 < $calm"
