@@ -54,11 +54,27 @@ static void ask(struct sim *s, int n)
 	world_kick(s, n);
 }
 
+/* What node n says to the next one is lost, for longer than an inquiry waits; not what it hears. */
+static void mute(struct sim *s, int n)
+{
+	int to = (n + 1) % (int)s->p.nodes;
+
+	s->count.partitions_one_way++;
+	for (unsigned int link = 0; link < s->p.links; link++)
+		s->blocked[n][to][link] = true;
+	sim_trace(s, "node %d does not reach node %d", n, to);
+	world_act(s, ACT_HEAL, 0, 0, s->now + 12 * USEC_PER_SEC);
+}
+
 void inquiry_act(struct sim *s)
 {
+	int n = (int)rng_below(&s->ask_rng, s->p.nodes);
+
 	if (s->calm)
 		return;
-	ask(s, (int)rng_below(&s->ask_rng, s->p.nodes));
+	ask(s, n);
+	if (rng_chance(&s->ask_rng, 1500))
+		mute(s, n);
 	world_act(s, ACT_INQUIRE, 0, 0, s->now + rng_below(&s->ask_rng, 2 * s->ask_us));
 }
 
