@@ -231,8 +231,10 @@ void own_mirror_set(struct engine *e, struct peer *p, struct rec *r, usec_t now)
 		own_stale_later(e, p, r, now);
 		return;
 	}
+	if (other && (other->flags & F_CHECK)) /* an event told of it: it is read, and ours then */
+		return;
 	if (other && !is_awaited_still(e, other, r)) {
-		if (other->flags & F_KERN && !(other->flags & F_CHECK))
+		if (other->flags & F_KERN)
 			copy_move(e, p, r, other);
 		stray_del(e, other);
 	} else if (!(r->flags & F_KERN) &&

@@ -257,11 +257,16 @@ static bool sweep_missed(const struct engine *e, uint32_t gen)
 
 static bool visit_stray(struct engine *e, struct rec *r, struct engine_op *op, usec_t now)
 {
-	bool kern = r->flags & F_KERN;
+	bool kern = r->flags & F_KERN, follows;
 
 	if (kern && sweep_missed(e, r->gen) && !(r->flags & F_CHECK))
 		return patrol_make(op, OP_GET, r, TABLE_STRAYS, TAG_SWEEP, 0, 0);
-	if (((r->flags & F_UNKNOWN) && e->unclaimed_own) || expect_follows(e, r)) {
+	follows = expect_follows(e, r);
+	if (follows && copy_is_not_ours(r)) { /* it waited; its entry may be another by now */
+		r->flags |= F_CHECK;
+		return patrol_make(op, OP_GET, r, TABLE_STRAYS, TAG_PARTIAL, 0, 0);
+	}
+	if (((r->flags & F_UNKNOWN) && e->unclaimed_own) || follows) {
 		patrol_adopt(e, r, now);
 		return false;
 	}

@@ -66,6 +66,8 @@ bool scope_visit(struct engine *e, unsigned int table, struct rec *r)
 		return false;
 	if (own)
 		scope_withdraw(e, r);
+	else if (flow_is_expect(r->body)) /* it waits for its master (R84) */
+		own_let_go(e, r->body, r->len, r->keylen, r->hash);
 	else
 		stray_del(e, r);
 	/* What events were lost of might be included now; the dump under way would not bring it

@@ -136,8 +136,7 @@ void expect_check(struct sim *s, int n, unsigned int i)
 	sim_fail(s, "node %d: makes expectation %u anew, which was used here (R87)", n, i);
 }
 
-/* Has node n connection i in its kernel, as far as its daemon knows? */
-static bool is_known(const struct sim *s, int n, unsigned int i)
+bool expect_is_known(const struct sim *s, int n, unsigned int i)
 {
 	const struct peek_key *key = &s->conn[i].key;
 	struct peek_rec r;
@@ -162,7 +161,8 @@ void expect_feed(struct sim *s, int n, const struct kev *ev)
 	struct peek_rec r;
 
 	ends = ends && peek_local(e, key, &r) && !r.tomb && !s->flipped;
-	known = ends && is_known(s, n, (unsigned int)i - 1);
+	known = ends && expect_is_known(s, n, (unsigned int)i - 1);
+	expect_was_read(s, n, ev);
 	engine_kern(e, ev->event, &ev->f, ev->portid, s->now);
 	if (ends && peek_local(e, key, &r) && r.tomb &&
 	    r.tomb != (known ? WIRE_REC_DEAD : WIRE_REC_FORCED))
@@ -171,7 +171,7 @@ void expect_feed(struct sim *s, int n, const struct kev *ev)
 			 n, i, known ? "before" : "with");
 }
 
-/* After each turn of node n: what a peer has announced anew meanwhile may be made again. */
+/* In each turn of node n: what a peer has announced anew meanwhile may be made again. */
 void expect_watch(struct sim *s, int n)
 {
 	for (unsigned int i = EXPECT_AT; i < s->p.keys; i += EACH)

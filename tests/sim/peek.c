@@ -70,11 +70,13 @@ void peek_owner(const struct engine *e, struct peek_owner *o)
 		.head = e->head,
 		.dropped = e->dropped,
 		.counter = e->counter,
+		.rounds = e->patrol.round,
 		.flows = cache_flows(e->local),
 		.tombs = cache_tombs(e->local),
 		.strays = cache_flows(e->strays),
 		.work = cache_list_count(e->strays, CACHE_LIST_WORK),
 		.complete = e->complete,
+		.reads = e->dump.wanted || e->dump.running,
 		.role = e->role,
 	};
 	for (unsigned int i = 0; i < ENGINE_PEERS_MAX; i++)
@@ -127,6 +129,7 @@ static bool look(const struct rec *r, bool current, struct peek_rec *out)
 		.in_kernel = (r->flags & F_KERN) != 0,
 		.expect = flow_is_expect(r->body),
 		.spent = flow_is_expect(r->body) && (r->flags & F_SPENT),
+		.waits = !(r->flags & (F_DOOM | F_CHECK | F_FLIGHT)),
 		.work = r->list == CACHE_LIST_WORK,
 	};
 	return true;

@@ -31,6 +31,7 @@ struct peek_rec {
 	bool in_kernel; /* mirror, stray: has an entry in this kernel */
 	bool expect;    /* an expectation; */
 	bool spent;     /* which has no place in this kernel */
+	bool waits;     /* stray: nothing is under way for it */
 	bool work;      /* mirror: an operation waits to be made for it */
 };
 
@@ -50,9 +51,11 @@ struct peek_peer {
 
 struct peek_owner {
 	uint64_t id, epoch, head, dropped, counter;
+	uint64_t rounds; /* of the patrol */
 	uint32_t flows, tombs, strays;
 	uint64_t work; /* operations that peers' words ask for wait to be made */
 	bool complete;
+	bool reads; /* its kernel's table is read, or is about to be */
 	enum engine_role role;
 };
 

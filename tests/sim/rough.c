@@ -52,7 +52,7 @@ void rough_draw(struct sim *s)
 	struct rough *x = &s->rough;
 
 	*r = (struct rng){ .s = s->seed * 0xaf251af3b0f025b5ULL + SALT };
-	*x = (struct rough){ .batch = OPS_BATCH };
+	*x = (struct rough){ .batch = OPS_BATCH, .pause = 3000 };
 	if (rng_next(r) % 8)
 		return;
 	s->count.roughs++;

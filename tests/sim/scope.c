@@ -150,8 +150,13 @@ bool scope_excludes(const struct sim *s, int n, const struct flow *f)
 
 		return key < 0 || !master->present || scope_excludes(s, n, &master->f);
 	}
-	if (!c->syn_sent && is_early(f))
-		return true;
+	return (!c->syn_sent && is_early(f)) || scope_rules_out(s, n, f);
+}
+
+bool scope_rules_out(const struct sim *s, int n, const struct flow *f)
+{
+	const struct policy_conf *c = &s->node[n].policy;
+
 	for (unsigned int i = 0; i < c->rule_count; i++) {
 		const struct policy_rule *r = &c->rule[i];
 

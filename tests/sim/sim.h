@@ -226,6 +226,20 @@ struct truth {                      /* what a node may do by the words that it h
 	usec_t promoted_at;         /* when it became the carrier; 0 = under another daemon */
 };
 
+/* Of an expectation, as expectcheck.c saw it at the last look. */
+struct expect_early { /* it came before its master */
+	usec_t at;    /* 0 = none */
+	uint32_t id;
+	bool in_time; /* the master came while it waited */
+	unsigned int looks;
+};
+
+struct expect_seen {
+	uint64_t odd_since; /* 1 + the patrol's rounds then; 0 = it is as it must be */
+	struct expect_early early;
+	unsigned int lost; /* looks */
+};
+
 #define INBOX_MAX 256
 #define TAKEN_MAX 16384
 
@@ -234,13 +248,14 @@ struct node {
 	struct engine_conf conf;
 	struct policy_conf policy;
 	struct fakekern k;
-	bool poison[KEYS_MAX];     /* flows that are quarantined there */
-	bool off;                  /* no power: forwards nothing */
-	bool paused;               /* it stands still; off, too */
-	uint64_t taken[TAKEN_MAX]; /* datagrams of agreed epochs, by their number */
-	uint16_t mtu;              /* the largest datagram that its interfaces take; 0 = any */
-	bool booted_before;        /* a daemon has run since the kernel's boot */
-	enum engine_role role;     /* persisted, as NOTE_ROLE said */
+	struct expect_seen expect[2][KEYS_MAX]; /* own, stray */
+	bool poison[KEYS_MAX];                  /* flows that are quarantined there */
+	bool off;                               /* no power: forwards nothing */
+	bool paused;                            /* it stands still; off, too */
+	uint64_t taken[TAKEN_MAX];              /* datagrams of agreed epochs, by their number */
+	uint16_t mtu;          /* the largest datagram that its interfaces take; 0 = any */
+	bool booted_before;    /* a daemon has run since the kernel's boot */
+	enum engine_role role; /* persisted, as NOTE_ROLE said */
 	usec_t stalled_to, pump_at, up_at, unheard_to;
 	usec_t heard_at[NODES_MAX]; /* the last datagram from that node that counts as heard */
 	usec_t dumped_at;           /* when the first dump of its daemon ended; 0 = it has not */
@@ -384,7 +399,8 @@ struct rough { /* rough.c */
 	uint32_t late;       /* of 10,000 datagrams, and as many copies */
 	unsigned int loser;  /* of what this node sends so many of 10,000 are lost, */
 	uint32_t loss;       /* beside what is lost on the link */
-	unsigned int batch;  /* kernel operations at a time */
+	unsigned int batch;  /* kernel operations at a time; */
+	uint32_t pause;      /* of 10,000: behind how many something else comes first */
 	usec_t each_us;      /* between its faults */
 	unsigned int jammed; /* until then what this node sends is late */
 	usec_t jam_to;
@@ -492,11 +508,17 @@ bool expect_master_lives(const struct sim *s, int n, unsigned int i);
 void expect_master_ended(struct sim *s, int n, unsigned int i);
 /* Node n is about to make entry i, an expectation: may it? (R87) */
 void expect_check(struct sim *s, int n, unsigned int i);
+/* Has node n connection i in its kernel, as far as its daemon knows? */
+bool expect_is_known(const struct sim *s, int n, unsigned int i);
 void expect_watch(struct sim *s, int n);
 void expect_feed(struct sim *s, int n, const struct kev *ev); /* feeds it, checks its outcome */
 void expect_forget(struct sim *s); /* what was used, for versions begin anew */
 void expect_early(struct sim *s, unsigned int i, int n); /* i's entry is about to be made */
 void expect_step(struct sim *s, unsigned int i);
+
+/* expectcheck.c */
+void expect_was_read(struct sim *s, int n, const struct kev *ev); /* will be, by node n */
+void expect_check_all(struct sim *s, int n);
 
 /* rough.c */
 void rough_draw(struct sim *s);
@@ -538,6 +560,8 @@ void scope_start(struct sim *s, int n); /* a daemon started */
 void scope_reload(struct sim *s);
 /* Does the policy of node n leave f out, as it is? */
 bool scope_excludes(const struct sim *s, int n, const struct flow *f);
+/* Do its rules alone, whatever the state of TCP? */
+bool scope_rules_out(const struct sim *s, int n, const struct flow *f);
 /* May its answer for a flow depend on what a peer last said of its state? */
 bool scope_is_fluid(const struct sim *s, int n);
 /* Does the filter on the event socket of node n keep the event from it? */

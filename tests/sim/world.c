@@ -106,6 +106,7 @@ void world_start(struct sim *s, int n)
 	uint64_t epoch = rng_next(&s->rng) | 1;
 
 	expect_forget(s);
+	memset(node->expect, 0, sizeof(node->expect));
 	for (unsigned int i = 0; i < sizeof(seed); i++)
 		seed[i] = (uint8_t)rng_next(&s->rng);
 	node->conf.role = node->role;
@@ -333,7 +334,7 @@ static bool do_ops(struct sim *s, int n)
 	for (unsigned int i = 0; do_batch(s, n) && !s->failed; i++) {
 		if (i > OPS_MAX / s->rough.batch)
 			sim_fail(s, "node %d: engine_op never ends", n);
-		if (rng_chance(&s->rng, 3000))
+		if (rng_chance(&s->rng, s->rough.pause))
 			return true;
 	}
 	return false;
@@ -441,6 +442,7 @@ static void pump(struct sim *s, int n)
 		oracle_mirrors(s, n);
 	}
 	expect_watch(s, n);
+	expect_check_all(s, n);
 	more |= do_ops(s, n);
 	drain_sends(s, n);
 	read_notes(s, n);
