@@ -214,9 +214,9 @@ void truth_lifted(struct sim *s, int n)
 		return;
 	for (unsigned int i = 0; i < s->p.keys; i++)
 		if (!is_lifted(s, n, i))
-			sim_fail(
-				s,
-				"node %d: flow %u is ours since a promote, its timer is a copy's (R37)",
-				n, i);
+			sim_fail(s,
+				 "node %d: flow %u is ours since a promote, with the timer of a "
+				 "copy (R37)",
+				 n, i);
 	t->lifted = true;
 }
