@@ -497,7 +497,8 @@ void faults_act(struct sim *s, const struct act *a)
 		sim_trace(s, "partitions heal");
 		break;
 	case ACT_FALSE_START:
-		faults_restart(s, a->node, 50 * USEC_PER_MS);
+		if (!s->calm)
+			faults_restart(s, a->node, 50 * USEC_PER_MS);
 		break;
 	case ACT_COMMIT:
 		if (a->node == s->carrier_next && s->carrier < 0)
