@@ -165,6 +165,7 @@ void own_arm_failover(struct sim *s, int from, int to)
 		    r.version != st->cur[i] || peek_sum(&r) != peek_flow_sum(&now))
 			continue;
 		f->expire_at[i] = t->expire_at;
+		f->own[i] = peek_local(s->node[to].e, &s->conn[i].key, &r) && !r.tomb;
 	}
 	f->armed = true;
 	f->armed_at = s->now;
@@ -307,7 +308,7 @@ static bool is_stale(const struct sim *s, int n, unsigned int i)
 	const struct kent *t = &s->node[n].k.ent[i];
 	const struct conn *c = &s->conn[i];
 
-	if (!f->claimed || f->forced[i] || s->p.chaos || s->p.active_active ||
+	if (!f->claimed || !f->own[i] || f->forced[i] || s->p.chaos || s->p.active_active ||
 	    s->now < s->node[n].unheard_to || scope_excludes(s, n, &t->f))
 		return false;
 	return fk_alive(s, n, i) && !t->raced && c->open && !c->doubled && !expect_is(s, i) &&
@@ -524,6 +525,9 @@ const char *own_settled(struct sim *s)
 {
 	const char *what = NULL;
 
+	for (int n = 0; n < (int)s->p.nodes; n++)
+		if (!s->node[n].e)
+			return say(s, "node %d does not run", n);
 	for (int n = 0; n < (int)s->p.nodes && !what; n++) {
 		if (s->node[n].conf.flows_max < s->p.keys)
 			return NULL;

@@ -215,6 +215,7 @@ struct failover_check { /* I6: what must be in this kernel once the promote is d
 	usec_t expire_at[KEYS_MAX]; /* 0 = not demanded */
 	bool forced[KEYS_MAX];      /* its owner's kernel ended it as the address left */
 	bool unheard;               /* and its owner could not hear, or not tell, how */
+	bool own[KEYS_MAX];         /* its own then, which `from` claims */
 	bool claimed; /* `from` was heard as primary long enough for its claims to be settled */
 	bool swept;   /* or its owner sweeps, and knows no more than the timer of the last event */
 };
