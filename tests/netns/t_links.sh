@@ -158,6 +158,31 @@ check "equal" poll 10 quick_equal fw1
 daemon_stop fw1
 daemon_stop fw2
 ip -n "$FW2" link set sync0 mtu 1500
+
+# ---- Two links, by multicast each ----
+
+links_conf() {
+	local i
+	for i in 0 1; do
+		echo "{ interface = \"sync$i\"; local = \"192.168.10$i.$1\"; group = \"239.192.0.5$i\"; port = 3780; }"
+		[ $i = 1 ] || echo ,
+	done
+}
+ip -n "$FW2" link set sync1 up
+round "two multicast links"
+check "two multicast links: each node hears the other by both" poll 10 links_up
+flood fw1 create -n 30000 -b 200000 &
+flood_pid=$!
+poll 10 flows_above fw1 10000 >/dev/null
+ip -n "$FW1" link set sync1 down
+check "two multicast links: one is cut while flows are made" wait $flood_pid
+check "equal" poll 10 quick_equal fw1
+check "and reported silent" poll 5 link_is fw2 sync1 false
+check_that "none of their doubles is taken for a replay" "$(counter fw2 double) > 20 && $(counter fw2 replay) == 0"
+check "all go" in_ns "$FW1" conntrack -F
+check "equal" poll 10 quick_equal fw1
+daemon_stop fw1
+daemon_stop fw2
 eval "$one_link_conf"
 
 # ---- Tracked ----
@@ -195,6 +220,7 @@ for n in 1 2; do
 	for port in 3780 9; do
 		for l3 in ipv4 ipv6; do in_ns "$P-fw$n" conntrack -D -f $l3 -p udp --dport $port >"$TMP/deleted" 2>&1; done
 	done
+	in_ns "$P-fw$n" conntrack -D -d 224.0.0.22 >"$TMP/deleted" 2>&1 # the groups of before were left
 done
 check "not tracked any more" poll 15 tracked_is fw1 false
 check "equal" poll 10 equal fw1
