@@ -153,6 +153,11 @@ static void fail_over(struct sim *s, int how)
 	rough_promote(s, to, promote_at);
 }
 
+void faults_move(struct sim *s)
+{
+	fail_over(s, FAIL_PLANNED);
+}
+
 static void partition(struct sim *s)
 {
 	int a = (int)rng_below(&s->rng, s->p.nodes), b = other_node(s, a);

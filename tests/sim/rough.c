@@ -46,6 +46,16 @@ static void draw_flood(struct params *p)
 		p->link_loss[i] = 3000;
 }
 
+/* The address moves often, and a table is written step by step. */
+static void draw_commits(struct sim *s, struct rng *r)
+{
+	s->rough.batch = (unsigned int)rng_range(r, 1, 4);
+	s->rough.pause = 9000;
+	s->p.hot = s->p.hot && rng_chance(r, 5000);
+	s->p.keys = (unsigned int)rng_range(r, 40, 120);
+	s->p.latency_us = (uint32_t)rng_range(r, 50, 400);
+}
+
 void rough_draw(struct sim *s)
 {
 	struct rng *r = &s->rough_rng;
@@ -62,7 +72,7 @@ void rough_draw(struct sim *s)
 	x->tftp = rng_chance(r, 4000);
 	x->commits = rng_chance(r, 5000);
 	if (x->commits)
-		x->batch = (unsigned int)rng_range(r, 1, 8);
+		draw_commits(s, r);
 	x->lists = rng_chance(r, 6000);
 	if (x->lists)
 		draw_lists(s, r);
@@ -79,7 +89,7 @@ void rough_conf(struct sim *s, struct engine_conf *c)
 
 void rough_init(struct sim *s)
 {
-	if (s->rough.flaps || s->rough.lists)
+	if (s->rough.flaps || s->rough.lists || s->rough.commits)
 		world_act(s, ACT_ROUGH, 0, 0, s->now + 3 * USEC_PER_SEC);
 }
 
@@ -115,15 +125,27 @@ bool rough_loses(struct sim *s, unsigned int src)
 	       rng_chance(&s->rough_rng, s->rough.loss);
 }
 
+void rough_busy(struct sim *s, int n)
+{
+	usec_t to = s->now + rng_below(&s->rough_rng, 2 * s->p.latency_us);
+
+	if (s->rough.commits && !s->calm && to > s->node[n].stalled_to)
+		s->node[n].stalled_to = to;
+}
+
 void rough_step(struct sim *s)
 {
 	struct rng *r = &s->rough_rng;
 	int n = (int)rng_below(r, s->p.nodes);
 
-	if (s->rough.flaps && rng_chance(r, 3000))
+	if (s->rough.commits && rng_chance(r, 4000))
+		faults_move(s);
+	else if (s->rough.flaps && rng_chance(r, 3000))
 		false_start(s, n);
 	else if (s->rough.flaps && (!s->rough.lists || rng_chance(r, 3000)))
 		faults_restart(s, n, rng_range(r, 1, 400) * USEC_PER_MS);
+	else if (s->rough.commits && !s->rough.lists)
+		; /* nothing else */
 	else if (rng_chance(r, 2500))
 		faults_resync(s, n);
 	else
@@ -134,7 +156,7 @@ void rough_step(struct sim *s)
 /* The manager commits first, then promotes; the one may be under way still. */
 void rough_promote(struct sim *s, int n, usec_t at)
 {
-	usec_t before = rng_below(&s->rough_rng, 3 * USEC_PER_MS);
+	usec_t before = rng_below(&s->rough_rng, 8 * USEC_PER_MS);
 
 	if (s->rough.commits)
 		world_act(s, ACT_COMMIT, n, 0, at > s->now + before ? at - before : s->now);

@@ -529,6 +529,7 @@ void rough_step(struct sim *s);
 bool rough_is_late(struct sim *s, unsigned int src); /* is the datagram at hand? by so long: */
 bool rough_loses(struct sim *s, unsigned int src);
 usec_t rough_delay(struct sim *s);
+void rough_busy(struct sim *s, int n); /* its kernel took a batch, and the time for it */
 void rough_promote(struct sim *s, int n, usec_t at); /* n will be promoted then */
 
 /* traffic.c */
@@ -551,6 +552,7 @@ void faults_flip(struct sim *s);
 void faults_pause_draw(struct sim *s);
 void faults_heal(struct sim *s);
 void faults_restart(struct sim *s, int n, usec_t down);
+void faults_move(struct sim *s); /* the address, planned */
 void faults_resync(struct sim *s, int n);
 void faults_cut(struct sim *s, int n, usec_t most); /* n from another node */
 void faults_act(struct sim *s, const struct act *a);

@@ -317,6 +317,8 @@ static bool do_batch(struct sim *s, int n)
 	}
 	oracle_owner(s, n);
 	fk_apply(s, n, ops, count);
+	if (count)
+		rough_busy(s, n);
 	if (dump) {
 		struct engine_stats st;
 
