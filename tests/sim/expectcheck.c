@@ -67,7 +67,7 @@ static void check_rounds(struct sim *s, int n, unsigned int i, uint64_t rounds)
 	node->expect[0][i].odd_since = 0;
 	if (is_stuck(&node->expect[1][i],
 		     peek_stray(node->e, &s->conn[i].key, &r) && !r.tomb && r.waits &&
-			     fk_alive(s, n, i) && has_master(s, n, i, true),
+			     r.in_kernel && fk_alive(s, n, i) && has_master(s, n, i, true),
 		     rounds))
 		sim_fail(s, "node %d: expectation %u is nobody's, and its master is its own (R84)",
 			 n, i);
