@@ -395,7 +395,10 @@ static void stray_injected(struct engine *e, struct rec *r, const struct engine_
 	}
 	refused(e, NULL, err);
 	outcome_refused(e, (unsigned int)-err);
-	stray_del(e, r);
+	if (e->role == ROLE_BACKUP) /* it is still nobody's */
+		stray_wait(e, r, CACHE_LIST_AGE, now + e->conf.orphan_s * USEC_PER_SEC);
+	else
+		stray_del(e, r);
 }
 
 static void stray_result(struct engine *e, const struct engine_op *op, struct rec *r, int err,

@@ -362,9 +362,14 @@ void own_mirror_gone(struct engine *e, struct peer *p, struct rec *r, enum gone_
 		unknown_dies(e, p, r, now);
 	s = stray_find(e, r->body, r->keylen, r->hash);
 	if (how == GONE_DEAD || expect_is_spent(r) || own_find(e, r->body, r->keylen, r->hash) ||
-	    (s && (how != GONE_FORCED || s->flags & F_KERN)) || /* else it waits anew */
-	    (how != GONE_FORCED && also_claimed(e, p, r, &q)))
+	    (s && (s->flags & F_KERN)) || (how != GONE_FORCED && also_claimed(e, p, r, &q)))
 		return;
+	if (s && how != GONE_FORCED) { /* who leaves says nothing of its end */
+		if (s->flags & F_FORCED)
+			stray_wait(e, s, CACHE_LIST_AGE, now + e->conf.orphan_s * USEC_PER_SEC);
+		s->flags &= (uint16_t)~F_FORCED;
+		return;
+	}
 	s = stray_put(e, r, how == GONE_FORCED ? F_FORCED : 0, 0);
 	if (how == GONE_FORCED)
 		stray_wait(e, s, CACHE_LIST_LATER, now + e->conf.forced_wait_ms * USEC_PER_MS);

@@ -226,6 +226,8 @@ void scope_reload(struct sim *s)
 		s->node[n].policy = c;
 		sim_trace(s, "node %d: another policy, %u rules", n, c.rule_count);
 		forget_promises(s, n);
+		for (unsigned int i = 0; i < s->p.keys; i++) /* judged by the policy before */
+			s->node[n].expect[0][i].early.at = 0;
 		if (!s->node[n].e)
 			continue;
 		scope_start(s, n);

@@ -224,6 +224,9 @@ struct truth {                      /* what a node may do by the words that it h
 	bool doomed[KEYS_MAX];      /* one of them is a reason to delete the entry */
 	usec_t orphan_to[KEYS_MAX]; /* what left a mirror has to be kept until then, 0 = not */
 	bool lifted;                /* nothing is to be checked of timers */
+	bool ours[KEYS_MAX];        /* own as the promote was over */
+	bool over;                  /* it is */
+	usec_t round_at;            /* a dump ended: a round of the patrol began anew */
 	usec_t promoted_at;         /* when it became the carrier; 0 = under another daemon */
 };
 
@@ -653,6 +656,7 @@ void truth_orphans(struct sim *s, int n);
 void truth_refresh(struct sim *s, int n, unsigned int i);
 void truth_delete(struct sim *s, int n, unsigned int i);
 void truth_promote(struct sim *s, int n);
+void truth_round(struct sim *s, int n);
 void truth_lifted(struct sim *s, int n);
 
 #endif

@@ -177,7 +177,7 @@ void truth_delete(struct sim *s, int n, unsigned int i)
 void truth_promote(struct sim *s, int n)
 {
 	s->node[n].truth.promoted_at = s->now;
-	s->node[n].truth.lifted = false;
+	s->node[n].truth.lifted = s->node[n].truth.over = false;
 }
 
 static bool is_lifted(const struct sim *s, int n, unsigned int i)
@@ -186,7 +186,8 @@ static bool is_lifted(const struct sim *s, int n, unsigned int i)
 	struct peek_rec r;
 	usec_t full_us;
 
-	if (!fk_alive(s, n, i) || !t->wrote || t->written_at >= s->node[n].truth.promoted_at ||
+	if (!s->node[n].truth.ours[i] || !fk_alive(s, n, i) || !t->wrote ||
+	    t->written_at >= s->node[n].truth.promoted_at ||
 	    t->wrote_to > s->node[n].truth.promoted_at + SHORT_US ||
 	    t->written_at < s->node[n].up_at || flow_timer(&t->f) != FLOW_TIMER_LIVE ||
 	    is_behind(s, n, i) || !peek_local(s->node[n].e, &s->conn[i].key, &r) || r.tomb ||
@@ -196,6 +197,11 @@ static bool is_lifted(const struct sim *s, int n, unsigned int i)
 	return t->wrote_to + NOTICED_S * USEC_PER_SEC >= t->written_at + full_us;
 }
 
+void truth_round(struct sim *s, int n)
+{
+	s->node[n].truth.round_at = s->now;
+}
+
 /* A while after a promote: no entry that it made ours, and no packet met, has a short timer. */
 void truth_lifted(struct sim *s, int n)
 {
@@ -203,14 +209,20 @@ void truth_lifted(struct sim *s, int n)
 	struct truth *t = &node->truth;
 	usec_t since = t->promoted_at > node->stalled_to ? t->promoted_at : node->stalled_to;
 	struct peek_owner o;
+	struct peek_rec r;
 
 	if (!t->promoted_at || t->lifted)
 		return;
 	peek_owner(node->e, &o);
 	if (o.role != ROLE_PRIMARY)
 		t->lifted = true;
-	if (o.role != ROLE_PRIMARY || engine_commit(node->e)->running ||
-	    s->now < since + LIFT_US + o.flows * USEC_PER_SEC / node->conf.walk_rate)
+	if (o.role != ROLE_PRIMARY || engine_commit(node->e)->running)
+		return;
+	for (unsigned int i = 0; i < s->p.keys && !t->over; i++)
+		t->ours[i] = peek_local(node->e, &s->conn[i].key, &r) && !r.tomb;
+	t->over = true;
+	since = since > t->round_at ? since : t->round_at;
+	if (s->now < since + LIFT_US + o.flows * USEC_PER_SEC / node->conf.walk_rate)
 		return;
 	for (unsigned int i = 0; i < s->p.keys; i++)
 		if (!is_lifted(s, n, i))
