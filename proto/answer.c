@@ -396,7 +396,7 @@ static void stray_injected(struct engine *e, struct rec *r, const struct engine_
 	refused(e, NULL, err);
 	outcome_refused(e, (unsigned int)-err);
 	if (e->role == ROLE_BACKUP) /* it is still nobody's */
-		stray_wait(e, r, CACHE_LIST_AGE, now + e->conf.orphan_s * USEC_PER_SEC);
+		stray_age(e, r, now);
 	else
 		stray_del(e, r);
 }

@@ -170,6 +170,11 @@ void stray_wait(struct engine *e, struct rec *s, enum cache_list list, usec_t du
 	cache_list_add(e->strays, s, list);
 }
 
+void stray_age(struct engine *e, struct rec *s, usec_t now)
+{
+	stray_wait(e, s, CACHE_LIST_AGE, now + e->conf.orphan_s * USEC_PER_SEC);
+}
+
 void own_dump_forget(struct engine *e, const uint8_t *key, size_t keylen, uint32_t hash,
 		     uint32_t id)
 {
@@ -366,7 +371,7 @@ void own_mirror_gone(struct engine *e, struct peer *p, struct rec *r, enum gone_
 		return;
 	if (s && how != GONE_FORCED) { /* who leaves says nothing of its end */
 		if (s->flags & F_FORCED)
-			stray_wait(e, s, CACHE_LIST_AGE, now + e->conf.orphan_s * USEC_PER_SEC);
+			stray_age(e, s, now);
 		s->flags &= (uint16_t)~F_FORCED;
 		return;
 	}
@@ -374,5 +379,5 @@ void own_mirror_gone(struct engine *e, struct peer *p, struct rec *r, enum gone_
 	if (how == GONE_FORCED)
 		stray_wait(e, s, CACHE_LIST_LATER, now + e->conf.forced_wait_ms * USEC_PER_MS);
 	else
-		stray_wait(e, s, CACHE_LIST_AGE, now + e->conf.orphan_s * USEC_PER_SEC);
+		stray_age(e, s, now);
 }

@@ -262,6 +262,7 @@ void copy_wanted(struct engine *e, const struct peer *p, const struct rec *r);
 void copy_move(struct engine *e, struct peer *p, struct rec *r, const struct rec *from);
 /* A stray that is due at an instant. The two waits are constant, so each list stays in order. */
 void stray_wait(struct engine *e, struct rec *s, enum cache_list list, usec_t due);
+void stray_age(struct engine *e, struct rec *s, usec_t now); /* an orphan: for orphan_s */
 /* The record of r's key in the mirror of another peer than p, in a state that can be carried on. */
 struct rec *also_claimed(struct engine *e, const struct peer *p, const struct rec *r,
 			 struct peer **q);

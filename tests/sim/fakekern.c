@@ -298,6 +298,7 @@ int fk_op(struct sim *s, int n, const struct engine_op *op, struct flow *got, bo
 		return op_replace(s, n, (unsigned int)i, op);
 	if (!fk_alive(s, n, (unsigned int)i)) {
 		fk_destroy(s, n, (unsigned int)i, 0); /* the look-up ends what has expired */
+		s->node[n].k.missed_at[i] = s->now;
 		return -ENOENT;
 	}
 	fk_snapshot(s, n, (unsigned int)i, &f);

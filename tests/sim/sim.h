@@ -167,8 +167,9 @@ struct kev {
 
 struct fakekern {
 	struct kent ent[KEYS_MAX];
-	bool meddled[KEYS_MAX]; /* another program ever changed the mark of such an entry */
-	bool unheard[KEYS_MAX]; /* an event of such an entry was ever lost */
+	bool meddled[KEYS_MAX];     /* another program ever changed the mark of such an entry */
+	bool unheard[KEYS_MAX];     /* an event of such an entry was ever lost */
+	usec_t missed_at[KEYS_MAX]; /* an operation of the daemon found no such entry */
 	unsigned int count;
 	uint32_t next_id;
 	struct kev ev[EVENTS_MAX];

@@ -65,7 +65,8 @@ void truth_told(struct sim *s, int n, unsigned int i, uint8_t how)
 	if (how == WIRE_REC_RELEASE || is_behind(s, n, i) || s->policy_us ||
 	    scope_excludes(s, n, &t->f)) /* R63 */
 		return;
-	if (t->written_at == s->now) /* since, by the same batch */
+	if (t->written_at == s->now &&
+	    node->k.missed_at[i] == s->now) /* made since, by that batch */
 		return;
 	if (fk_alive(s, n, i))
 		sim_fail(s, "node %d says that flow %u ended, which lives in its kernel (R38)", n,
