@@ -97,10 +97,29 @@ unsigned int net_endpoint(const struct sim *s, int at, int peer, unsigned int li
 
 /* Keeps a datagram that was taken, as an attacker on the link would: to be replayed later it must
  * change nothing. */
+/* Is it a datagram of node n, not of a guest (guest.c) in its place? */
+static bool is_by(const struct sim *s, int n, const uint8_t *pkt, size_t len)
+{
+	uint8_t head[WIRE_HEAD_LEN];
+	struct peek_owner o;
+	struct wire_head h;
+	struct wire_buf b;
+
+	if (!s->node[n].e || len < sizeof(head))
+		return false;
+	memcpy(head, pkt, sizeof(head));
+	wire_init(&b, head, sizeof(head));
+	peek_owner(s->node[n].e, &o);
+	return !wire_get_head(&b, &h) && h.sender == o.id;
+}
+
 void net_record(struct sim *s, const struct packet *p, const uint8_t *pkt, size_t len)
 {
-	unsigned int i = s->record_count < 64 ? s->record_count++
-					      : (unsigned int)rng_below(&s->rng, 64);
+	unsigned int i;
+
+	if (!is_by(s, p->src, pkt, len))
+		return;
+	i = s->record_count < 64 ? s->record_count++ : (unsigned int)rng_below(&s->rng, 64);
 	free(s->record[i].data);
 	s->record[i] = *p;
 	s->record[i].len = (uint16_t)len;

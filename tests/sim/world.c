@@ -201,20 +201,6 @@ void world_stop(struct sim *s, int n, bool clean)
 	oracle_died(s, n);
 }
 
-/* Is it a datagram of node n, not of a guest (guest.c) in its place? */
-static bool is_by(const struct sim *s, int n, uint8_t *pkt, size_t len)
-{
-	struct peek_owner o;
-	struct wire_head h;
-	struct wire_buf b;
-
-	if (!s->node[n].e)
-		return false;
-	peek_owner(s->node[n].e, &o);
-	wire_init(&b, pkt, len);
-	return !wire_get_head(&b, &h) && h.sender == o.id;
-}
-
 static void recv_one(struct sim *s, int n, struct packet *p)
 {
 	struct node *node = &s->node[n];
@@ -236,7 +222,7 @@ static void recv_one(struct sim *s, int n, struct packet *p)
 	sim_trace(s, "node %d: datagram of %u from node %d kind %u: %d", n, p->len, p->src, p->kind,
 		  rc);
 	world_mix(s, (uint64_t)n, (uint64_t)(uint32_t)rc);
-	if (tape && rc == 0 && p->kind == PKT_PLAIN && is_by(s, p->src, taped, p->len))
+	if (tape && rc == 0 && p->kind == PKT_PLAIN)
 		net_record(s, p, taped, p->len);
 	if (p->kind == PKT_LATER)
 		later_recv(s, n, rc);
