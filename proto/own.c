@@ -462,8 +462,8 @@ static void event_own(struct engine *e, enum engine_kern_event event, const stru
 	}
 	if (e->conf.active_active && active_is_older(r, f))
 		(void)reread_put(e, r, TAG_REREAD, now);
-	if (e->dump.running &&
-	    e->dump.lossy) /* newer than the dump, even if it tells nothing new */
+	/* Newer than the dump, even if it tells nothing new. */
+	if (e->dump.running && e->dump.lossy)
 		stream_changed(e, r);
 	own_update(e, r, f, event == KERN_NEW, now);
 }
