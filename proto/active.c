@@ -60,7 +60,7 @@ bool active_op(struct engine *e, struct peer *p, struct rec *r, struct rec *own,
 	    ours.tcp.state >= TCP_TIME_WAIT) {
 		r->flags |= F_STALE;
 		r->aux = to_s(e->now);
-		return patrol_replace(e, p, r, own, op);
+		return claim_replace(e, p, r, own, op);
 	}
 	if (!flow_join(&ours, &theirs, &joined) ||
 	    !patrol_make(op, OP_JOIN, own, TABLE_LOCAL, TAG_PLAIN, 0, 0))

@@ -436,11 +436,36 @@ static struct rec *own_compare(struct engine *e, struct rec *r, const struct flo
 	return own_find(e, key, keylen, hash);
 }
 
+/* Our entry was to become as a claim that left had it. */
+static void heir_result(struct engine *e, struct rec *r, const struct engine_op *op, int err,
+			const struct flow *got, usec_t now)
+{
+	r->flags &= (uint16_t)~F_HEIR;
+	if (err == -EBUSY) { /* packets pass here: it is as it is */
+		r->flags |= F_TOUCHED;
+		(void)own_compare(e, r, got, now);
+		return;
+	}
+	own_dump_forget(e, r->body, r->keylen, r->hash, 0);
+	if (err) { /* it was deleted, and could not be made again */
+		refused(e, NULL, err);
+		own_yield(e, r);
+		return;
+	}
+	e->count.replaces++;
+	r->aux = 0; /* a new incarnation, whose id we do not know */
+	r->written_s = r->expire_s = deadline_of(op, now);
+}
+
 static void own_result(struct engine *e, const struct engine_op *op, struct rec *r, int err,
 		       const struct flow *got, usec_t now)
 {
 	if (op->tag == TAG_HEAL) {
 		scrub_result(e, r, err, got, now);
+		return;
+	}
+	if (op->tag == TAG_STALE) {
+		heir_result(e, r, op, err, got, now);
 		return;
 	}
 	if (op->tag == TAG_LIFT) {

@@ -365,6 +365,8 @@ void own_mirror_gone(struct engine *e, struct peer *p, struct rec *r, enum gone_
 	copy_wanted(e, p, r);
 	if (how == GONE_DEAD)
 		unknown_dies(e, p, r, now);
+	else
+		claim_left(e, p, r, now);
 	s = stray_find(e, r->body, r->keylen, r->hash);
 	if (how == GONE_DEAD || expect_is_spent(r) || own_find(e, r->body, r->keylen, r->hash) ||
 	    (s && (s->flags & F_KERN)) || (how != GONE_FORCED && also_claimed(e, p, r, &q)))

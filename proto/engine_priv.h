@@ -233,6 +233,9 @@ void own_update(struct engine *e, struct rec *r, const struct flow *f, bool fres
 /* The kernel's whole word on an own flow whose record cannot be believed. Returns whether it
  * differed. The record may move. */
 bool own_reread(struct engine *e, struct rec *r, const struct flow *f, usec_t now);
+/* An own flow goes on as the claim of r, which leaves, has it. The entry is the older one yet, and
+ * no packet met it if its timer is at most limit_s. */
+void own_inherit(struct engine *e, struct rec *own, const struct rec *r, uint32_t limit_s);
 bool own_injects(const struct engine *e); /* do received flows go to the kernel as they arrive? */
 /* An entry that we did not write stands for the copy (own_let_go): it is only watched. */
 static inline bool copy_is_not_ours(const struct rec *r)
@@ -271,6 +274,18 @@ struct rec *mirror_find(struct engine *e, const uint8_t *key, size_t keylen, uin
 			bool any, struct peer **p);
 /* Our kernel entry is older than the peer's claim: replace it after a while (failback). */
 void own_stale_later(struct engine *e, struct peer *p, struct rec *r, usec_t now);
+
+/* claim.c: what peers announce of keys of which our kernel has an entry of our own. */
+/* The entry that the claim of r is to replace. NULL: another claim has settled it. */
+const struct rec *claim_entry(struct engine *e, const struct peer *p, const struct rec *r);
+/* The entry that stands here, ours, is replaced by r's flow unless packets touched it. */
+bool claim_replace(struct engine *e, struct peer *p, struct rec *r, const struct rec *ours,
+		   struct engine_op *op);
+/* The claim of r leaves: was it not settled, and goes on as ours? */
+void claim_left(struct engine *e, struct peer *p, const struct rec *r, usec_t now);
+/* So it does: the entry of r, which is older, is replaced unless packets touched it. */
+bool claim_heir_op(struct engine *e, struct rec *r, struct engine_op *op);
+
 /* Timers of an entry of r's flow, seconds. */
 struct rec_timer {
 	enum flow_timer kind;
@@ -345,9 +360,6 @@ bool scope_visit(struct engine *e, unsigned int table, struct rec *r);
  */
 bool patrol_make(struct engine_op *op, enum engine_op_type type, struct rec *r, unsigned int table,
 		 enum op_tag tag, uint32_t timeout_s, uint32_t limit_s);
-/* The entry that stands here, ours, is replaced by r's flow unless packets touched it. */
-bool patrol_replace(struct engine *e, struct peer *p, struct rec *r, const struct rec *ours,
-		    struct engine_op *op);
 /* A flow of another node came: is it translated? */
 void patrol_note(struct engine *e, const struct rec *r);
 bool patrol_token(struct engine *e); /* may a background write be made now? */

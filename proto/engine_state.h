@@ -71,6 +71,8 @@
 	0x0020 /* stray, mirror: an entry is in our kernel. Mirror: it is a copy, aux = dump       \
 		  generation */
 #define F_DOOM 0x0040 /* stray: delete from the kernel when due */
+#define F_HEIR                                                                                     \
+	0x0040 /* own: goes on as a claim that left had it; its entry is older, to be replaced */
 #define F_STALE                                                                                    \
 	0x0080 /* mirror: the kernel has an entry of ours with an old window: replace it (aux =    \
 		  claim second) */

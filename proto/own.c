@@ -291,6 +291,13 @@ void own_yield(struct engine *e, struct rec *r)
 	stream_ended(e, r, WIRE_REC_RELEASE);
 }
 
+void own_inherit(struct engine *e, struct rec *own, const struct rec *r, uint32_t limit_s)
+{
+	own->flags = (uint16_t)((own->flags & ~(F_TOUCHED | F_LIFT)) | F_ADOPTED | F_HEIR);
+	own->written_s = limit_s;
+	(void)own_body(e, own, r->body, r->len);
+}
+
 /* Ended by the kernel before its time, in a state in which flows go on. */
 static bool was_forced(const struct rec *r, const struct flow *f)
 {
@@ -458,7 +465,9 @@ static void event_own(struct engine *e, enum engine_kern_event event, const stru
 		outcome_ended(e, r); /* the tuple is used again */
 	if (!portid) {
 		r->flags |= F_TOUCHED;
-		r->flags &= (uint16_t)~F_LIFT;
+		if (r->flags & F_HEIR)
+			(void)reread_put(e, r, TAG_REREAD, now);
+		r->flags &= (uint16_t) ~(F_LIFT | F_HEIR);
 	}
 	if (e->conf.active_active && active_is_older(r, f))
 		(void)reread_put(e, r, TAG_REREAD, now);

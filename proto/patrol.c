@@ -125,39 +125,6 @@ static bool stray_op(struct engine *e, struct rec *r, struct engine_op *op)
 	return false;
 }
 
-/* The entry of ours that the claim of r is to replace. None when another claim has settled it, or
- * is about to in this very batch. */
-static const struct rec *stale_find(struct engine *e, const struct peer *p, const struct rec *r)
-{
-	struct peer *q;
-	const struct rec *other = also_claimed(e, p, r, &q);
-	const struct rec *ours = own_find(e, r->body, r->keylen, r->hash);
-
-	if (!injectable(e, r)) /* a new life, too young to be carried on: its next word counts */
-		return NULL;
-	if (other && (other->flags & F_STALE) && (other->flags & F_FLIGHT))
-		return NULL;
-	return ours ? ours : unknown_find(e, r);
-}
-
-/* Our entry stood here before the peer's claim: untouched means that no packet came since the
- * claim. Its timer runs by the state that our kernel knows, which may be an older one. It is never
- * just deleted, for an idle connection of our own (a session with this very node) may live in it.
- */
-bool patrol_replace(struct engine *e, struct peer *p, struct rec *r, const struct rec *ours,
-		    struct engine_op *op)
-{
-	bool refreshed = e->conf.hot && e->role == ROLE_BACKUP;
-	struct rec_timer t = rec_timer(e, r), old = rec_timer(e, ours);
-	uint32_t limit_s = r->aux + old.full_s;
-
-	if (old.kind !=
-	    FLOW_TIMER_LIVE) /* no packet tells; our own writes may have set it higher */
-		limit_s = (uint32_t)max_u64(limit_s, max_u64(ours->expire_s, ours->written_s));
-	return patrol_make(op, OP_REPLACE, r, p->index, TAG_STALE, refreshed ? t.hold_s : t.write_s,
-			   limit_s);
-}
-
 /* A fixed timer cannot be written, and of an expectation nothing but its timer can: R86. */
 static bool update_op(struct engine *e, struct peer *p, struct rec *r, struct engine_op *op)
 {
@@ -185,10 +152,10 @@ static bool mirror_op(struct engine *e, struct peer *p, struct rec *r, struct en
 	if (r->flags & F_SPENT)
 		return (r->flags & F_KERN) && op_exact(e, op, OP_DELETE, r, p->index, 0);
 	if (r->flags & F_STALE) {
-		const struct rec *ours = stale_find(e, p, r);
+		const struct rec *ours = claim_entry(e, p, r);
 
 		if (ours)
-			return patrol_replace(e, p, r, ours, op);
+			return claim_replace(e, p, r, ours, op);
 		r->flags &= (uint16_t)~F_STALE;
 	}
 	if (own && e->conf.active_active && !flow_is_expect(r->body))
@@ -376,6 +343,8 @@ static bool visit_own(struct engine *e, struct rec *r, struct engine_op *op)
 		return scrub_op(r, op);
 	if (expect_visit(e, r))
 		return false;
+	if (r->flags & F_HEIR)
+		return claim_heir_op(e, r, op);
 	if (sweep_missed(e, r->gen))
 		return patrol_make(op, OP_GET, r, TABLE_LOCAL,
 				   e->dump.lossy ? TAG_SWEEP_LOSSY : TAG_SWEEP, 0, 0);

@@ -270,6 +270,31 @@ static void test_failback_at_once(void **state)
 	bed_free(b);
 }
 
+/* Nor does it help that the claim is gone by then, with the daemon that made it. */
+static void test_failback_forgotten(void **state)
+{
+	struct bed *b = bed_pair(true);
+
+	(void)state;
+	engine_cmd(b->n[0].e, CMD_DEMOTE, b->now);
+	engine_cmd(b->n[1].e, CMD_PROMOTE, b->now);
+	bed_run(b, 300);
+	bed_state(b, 1, 1, TCP_FIN_WAIT);
+	engine_cmd(b->n[1].e, CMD_DEMOTE, b->now);
+	bed_run(b, 3000);
+	bed_touch(b, 0, 3);
+	bed_kill(b, 1);
+	bed_start(b, 1, ROLE_BACKUP, ORIGIN_RESTART);
+	bed_run(b, 1000);
+	assert_null(bed_mirror(b, 0, 1, 1));
+	engine_cmd(b->n[0].e, CMD_PROMOTE, b->now);
+	bed_run(b, 100);
+	assert_int_equal(b->n[0].ops[OP_REPLACE], 2); /* not the third, which packets met */
+	assert_int_equal(b->n[0].kern[1].f.tcp.state, TCP_FIN_WAIT);
+	bed_assert_equal(b);
+	bed_free(b);
+}
+
 /* An entry through which packets pass stays ours, whoever claims it (R38, R39). */
 static void test_failback_touched(void **state)
 {
@@ -646,6 +671,7 @@ int main(void)
 		cmocka_unit_test(test_demote),
 		cmocka_unit_test(test_failback),
 		cmocka_unit_test(test_failback_at_once),
+		cmocka_unit_test(test_failback_forgotten),
 		cmocka_unit_test(test_failback_touched),
 		cmocka_unit_test(test_forced_revived),
 		cmocka_unit_test(test_forced_revived_from_cache),

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Claims: what a peer announces of a key of which our kernel has an entry already, of our own or of
+ * unknown origin. Packets passed elsewhere since, so that the entry's TCP window is an old one, and
+ * no message resets it: the entry is replaced, unless packets have met it since the claim (R38,
+ * R46). A claim stands for CLAIM_WAIT_S before that is done (waits.c), or until a promote. One that
+ * leaves before, with the daemon that made it say, has told all the same that our entry is old: our
+ * flow goes on as the claim had it, and its entry is replaced as if the claim stood.
+ */
+#include "engine_priv.h"
+
+const struct rec *claim_entry(struct engine *e, const struct peer *p, const struct rec *r)
+{
+	struct peer *q;
+	const struct rec *other = also_claimed(e, p, r, &q);
+	const struct rec *ours = own_find(e, r->body, r->keylen, r->hash);
+	struct flow f;
+
+	if (flow_unpack(r->body, r->len, &f) || !active_injectable(e, &f))
+		return NULL; /* a new life, too young to be carried on: its next word counts */
+	if (other && (other->flags & F_STALE) && (other->flags & F_FLIGHT))
+		return NULL; /* settles it in this very batch */
+	return ours ? ours : unknown_find(e, r);
+}
+
+/* The latest end of a timer that no packet has met since the claim of r. It runs by the state that
+ * our kernel knows, which may be an older one. */
+static uint32_t untouched_s(const struct engine *e, const struct rec *r, const struct rec *ours)
+{
+	struct rec_timer old = rec_timer(e, ours);
+	uint32_t limit_s = r->aux + old.full_s;
+
+	if (old.kind == FLOW_TIMER_LIVE)
+		return limit_s;
+	/* no packet tells; our own writes may have set it higher */
+	return (uint32_t)max_u64(limit_s, max_u64(ours->expire_s, ours->written_s));
+}
+
+/* It is never just deleted, for an idle connection of our own (a session with this very node) may
+ * live in it. */
+bool claim_replace(struct engine *e, struct peer *p, struct rec *r, const struct rec *ours,
+		   struct engine_op *op)
+{
+	bool refreshed = e->conf.hot && e->role == ROLE_BACKUP;
+	struct rec_timer t = rec_timer(e, r);
+
+	return patrol_make(op, OP_REPLACE, r, p->index, TAG_STALE, refreshed ? t.hold_s : t.write_s,
+			   untouched_s(e, r, ours));
+}
+
+void claim_left(struct engine *e, struct peer *p, const struct rec *r, usec_t now)
+{
+	struct rec *own = own_find(e, r->body, r->keylen, r->hash);
+	bool waits = r->list == CACHE_LIST_LATER || (r->flags & F_STALE);
+	struct peer *q;
+
+	if (!own || !waits || e->conf.active_active || flow_is_expect(r->body) ||
+	    !claim_entry(e, p, r) || also_claimed(e, p, r, &q) ||
+	    !scope_wants_body(e, r->body, r->len))
+		return;
+	own_inherit(e, own, r, untouched_s(e, r, own));
+	patrol_urgent(e, now);
+}
+
+bool claim_heir_op(struct engine *e, struct rec *r, struct engine_op *op)
+{
+	return patrol_make(op, OP_REPLACE, r, TABLE_LOCAL, TAG_STALE, rec_timer(e, r).write_s,
+			   r->written_s);
+}
