@@ -332,7 +332,10 @@ static bool lift_op(struct engine *e, struct rec *r, struct engine_op *op)
 		patrol_hold_set(e, r->written_s > to_s(e->now) ? r->written_s - to_s(e->now) : 0);
 		return false;
 	}
-	return patrol_make(op, OP_REFRESH, r, TABLE_LOCAL, TAG_LIFT, t.full_s, r->written_s);
+	if (!op_exact(e, op, OP_REFRESH, r, TABLE_LOCAL, t.full_s))
+		return false;
+	op->tag = TAG_LIFT;
+	return true;
 }
 
 static bool visit_own(struct engine *e, struct rec *r, struct engine_op *op)
