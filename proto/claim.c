@@ -67,3 +67,17 @@ bool claim_heir_op(struct engine *e, struct rec *r, struct engine_op *op)
 	return patrol_make(op, OP_REPLACE, r, TABLE_LOCAL, TAG_STALE, rec_timer(e, r).write_s,
 			   r->written_s);
 }
+
+/* The patrol's next round asks again. */
+void claim_refuted(struct engine *e, const struct key *k)
+{
+	for (unsigned int i = 0; i < ENGINE_PEERS_MAX; i++) {
+		const struct peer *p = &e->peers[i];
+		struct rec *r = p->used && cache_list_count(p->mirror, CACHE_LIST_LATER)
+					? cache_find(p->mirror, k->p, k->len, k->hash)
+					: NULL;
+
+		if (r && r->list == CACHE_LIST_LATER)
+			cache_list_del(p->mirror, r);
+	}
+}

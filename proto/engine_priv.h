@@ -283,7 +283,9 @@ bool claim_replace(struct engine *e, struct peer *p, struct rec *r, const struct
 		   struct engine_op *op);
 /* The claim of r leaves: was it not settled, and goes on as ours? */
 void claim_left(struct engine *e, struct peer *p, const struct rec *r, usec_t now);
-/* So it does: the entry of r, which is older, is replaced unless packets touched it. */
+/* A packet has made the key ours, whatever claim of it waits. */
+void claim_refuted(struct engine *e, const struct key *k);
+/* It goes on: the entry of r, which is older, is replaced unless packets touched it. */
 bool claim_heir_op(struct engine *e, struct rec *r, struct engine_op *op);
 
 /* Timers of an entry of r's flow, seconds. */

@@ -484,6 +484,7 @@ static void event_adopt(struct engine *e, enum engine_kern_event event, const st
 {
 	struct rec *r = own_adopt_flow(e, f, k, deadline_s, true, now);
 
+	claim_refuted(e, k);
 	if (!r)
 		own_dump_forget(e, k->p, k->len, k->hash, f->id);
 	else if (event == KERN_UPDATE && e->dump.lossy)
