@@ -60,18 +60,22 @@ static uint32_t deadline_of(const struct engine_op *op, usec_t now)
 static void adopt_got(struct engine *e, const struct rec *r, const struct flow *got, bool touched,
 		      usec_t now)
 {
-	bool told = r->written_s || (r->flags & (F_KERN | F_CHECK)) == (F_KERN | F_CHECK);
 	uint8_t body[FLOW_PACKED_MAX];
 	size_t len = got ? flow_pack(got, body) : 0;
 	struct rec *own = own_find(e, r->body, r->keylen, r->hash);
+	struct peer *p;
+	/* A copy may stand beside a stray that is in no kernel. */
+	const struct rec *copy = mirror_find(e, r->body, r->keylen, r->hash, false, &p);
+	uint32_t deadline_s = copy ? copy->written_s : r->written_s;
+	bool told = deadline_s || (r->flags & (F_KERN | F_CHECK)) == (F_KERN | F_CHECK);
 
 	e->count.touched += touched;
 	if (own) { /* by an earlier result of the same batch */
 		own->flags |= touched ? F_TOUCHED : 0;
 		return;
 	}
-	own = own_adopt(e, got ? body : r->body, got ? len : r->len, r->keylen, r->hash,
-			r->written_s, touched, now);
+	own = own_adopt(e, got ? body : r->body, got ? len : r->len, r->keylen, r->hash, deadline_s,
+			touched, now);
 	if (!own)
 		return;
 	if (got) {
