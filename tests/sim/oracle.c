@@ -257,6 +257,15 @@ static bool told_dead(const struct sim *s, const struct view *v, const struct pe
 	return false;
 }
 
+/* Was it told that the life before the present one ended? The word on that may come long after the
+ * present one began. */
+static bool told_end(const struct peek_peer *p, struct stream *st, unsigned int i)
+{
+	uint64_t end = log_at(st, st->born[i])->prev;
+
+	return end && oracle_covered(p, end);
+}
+
 /* A flow left the mirror (or is old no longer and gone): may it? */
 static void check_left(struct sim *s, int n, struct view *v, const struct peek_peer *p,
 		       struct stream *st, unsigned int i)
@@ -268,7 +277,8 @@ static void check_left(struct sim *s, int n, struct view *v, const struct peek_p
 	if (!cur || log_at(st, cur)->dead || v->lenient)
 		return;
 	if (v->held[i] ? v->held[i] >= st->born[i]
-		       : v->old[i] && st->complete && st->born[i] <= st->complete_at)
+		       : v->old[i] && st->complete && st->born[i] <= st->complete_at &&
+				 !told_end(p, st, i))
 		sim_fail(s,
 			 "node %d: flow %u lives at node %d, was held at "
 			 "version %llu and vanished; covered %llu (I4)",
