@@ -35,6 +35,15 @@ bool reread_put(struct engine *e, const struct rec *r, enum op_tag tag, usec_t n
 	return true;
 }
 
+/* Is it asked for anew, to be read later? */
+static bool waits_again(struct engine *e, const struct reread *d)
+{
+	for (unsigned int i = 0; i < e->reread_count; i++)
+		if (at(e, i)->hash == d->hash && at(e, i)->tag == d->tag)
+			return true;
+	return false;
+}
+
 bool reread_op(struct engine *e, struct engine_op *op, usec_t now)
 {
 	while (e->reread_count && at(e, 0)->due <= now) {
@@ -46,6 +55,8 @@ bool reread_op(struct engine *e, struct engine_op *op, usec_t now)
 		if (r && !(r->flags & F_FLIGHT))
 			return patrol_make(op, OP_GET, r, TABLE_LOCAL, d.tag, 0, 0);
 		if (d.tag == TAG_PARTIAL) {
+			if (waits_again(e, &d)) /* of the life before: its master comes later */
+				continue;
 			r = stray_find(e, d.key, d.keylen, d.hash);
 			if (r && (r->flags & F_CHECK))
 				return patrol_make(op, OP_GET, r, TABLE_STRAYS, d.tag, 0, 0);
