@@ -207,13 +207,16 @@ void own_stale_later(struct engine *e, struct peer *p, struct rec *r, usec_t now
 }
 
 /* What was deleted by force waits for a promote, covered as long as it waits, whatever other nodes
- * say of the flow that cannot take its place. */
-static bool is_awaited_still(const struct engine *e, const struct rec *stray, const struct rec *r)
+ * say of the flow that cannot take its place, or may be older than its end. */
+static bool is_awaited_still(const struct engine *e, const struct peer *p, const struct rec *stray,
+			     const struct rec *r)
 {
 	struct flow f;
 
-	return (stray->flags & F_FORCED) && !flow_unpack(r->body, r->len, &f) &&
-	       !active_injectable(e, &f);
+	if (!(stray->flags & F_FORCED) || flow_unpack(r->body, r->len, &f))
+		return false;
+	return !active_injectable(e, &f) || (!p->primary && !copy_reborn(stray, r->body, r->len) &&
+					     ((stray->flags & F_KERN) || !own_injects(e)));
 }
 
 void own_mirror_set(struct engine *e, struct peer *p, struct rec *r, usec_t now)
@@ -238,7 +241,9 @@ void own_mirror_set(struct engine *e, struct peer *p, struct rec *r, usec_t now)
 	}
 	if (other && (other->flags & F_CHECK)) /* an event told of it: it is read, and ours then */
 		return;
-	if (other && !is_awaited_still(e, other, r)) {
+	if (other && is_awaited_still(e, p, other, r))
+		return;
+	if (other) {
 		if (other->flags & F_KERN)
 			copy_move(e, p, r, other);
 		stray_del(e, other);
@@ -284,9 +289,9 @@ static void copy_left(struct engine *e, struct peer *p, struct rec *r, enum gone
 
 	other = also_claimed(e, p, r, &q);
 	/* What an address that moves may need again is not turned into an earlier life of it, nor
-	 * into the word of one who may have lost it unheard. */
-	if (other && (how != GONE_FORCED ||
-		      (peer_hears(e, q) && !copy_reborn(r, other->body, other->len)))) {
+	 * into the word of one who may have lost it, unheard or not yet read. */
+	if (other && (how != GONE_FORCED || (q->primary && peer_hears(e, q) &&
+					     !copy_reborn(r, other->body, other->len)))) {
 		copy_move(e, q, other, r);
 		return;
 	}
