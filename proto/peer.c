@@ -512,6 +512,15 @@ static void asked_progress(const struct engine *e, struct peer *p, uint8_t flags
 	}
 }
 
+/* R9. What a proof makes known of a deletion is known as long as the proof stands, so it is
+ * remembered all the same. */
+static bool is_known(const struct peer *p, const struct item *it)
+{
+	if (it->version <= p->covered)
+		return true;
+	return it->rec.type == WIRE_REC_FLOW && it->version <= p->proof[cache_bucket(it->hash)];
+}
+
 static void data_apply(struct engine *e, struct peer *p, const struct wire_data *m,
 		       struct wire_buf *b, struct ahead *a, usec_t now)
 {
@@ -528,8 +537,8 @@ static void data_apply(struct engine *e, struct peer *p, const struct wire_data 
 		}
 		it.version += it.rec.delta;
 		it.hash = a->hash[i];
-		if (it.version <= max_u64(p->covered, p->proof[cache_bucket(it.hash)])) {
-			e->count.records_ignored++; /* R9 */
+		if (is_known(p, &it)) {
+			e->count.records_ignored++;
 			continue;
 		}
 		if (quarantine_take(e, p, &it))
