@@ -54,6 +54,7 @@ struct daemon {
 	struct engine_conf engine_conf; /* what the engine was last given, keys included */
 	struct log *log;
 	struct ev_loop *loop;
+	struct pages *pages; /* the engine's tables lie in */
 	struct engine *engine;
 	struct kern *kern;
 	struct links *links;

@@ -216,19 +216,33 @@ int kern_dump_fd(const struct kern *k)
 
 /* ---- Events ---- */
 
+static void hand_over(struct kern *k, struct engine *e, usec_t now)
+{
+	unsigned int i = k->soon_at;
+
+	k->soon_at = (i + 1) % ENGINE_SOON_MAX;
+	k->soon_count--;
+	engine_kern(e, k->soon[i].event, &k->soon[i].flow, k->soon[i].portid, now);
+}
+
 static void handle_event(struct kern *k, struct engine *e, const struct nlmsghdr *h, usec_t now)
 {
-	enum engine_kern_event event = KERN_DESTROY;
-	struct flow f;
+	unsigned int i = (k->soon_at + k->soon_count) % ENGINE_SOON_MAX;
 
-	if (kern_parse(h, h->nlmsg_len, &f) < 0) {
+	if (k->soon_count == ENGINE_SOON_MAX)
+		hand_over(k, e, now);
+	if (kern_parse(h, h->nlmsg_len, &k->soon[i].flow) < 0) {
 		k->stats.parse_errors++;
 		return;
 	}
+	k->soon[i].event = KERN_DESTROY;
 	if (NFNL_MSG_TYPE(h->nlmsg_type) == IPCTNL_MSG_CT_NEW)
-		event = (h->nlmsg_flags & (NLM_F_CREATE | NLM_F_EXCL)) != 0 ? KERN_NEW
-									    : KERN_UPDATE;
-	engine_kern(e, event, &f, h->nlmsg_pid, now);
+		k->soon[i].event = (h->nlmsg_flags & (NLM_F_CREATE | NLM_F_EXCL)) != 0
+					   ? KERN_NEW
+					   : KERN_UPDATE;
+	k->soon[i].portid = h->nlmsg_pid;
+	k->soon_count++;
+	engine_kern_soon(e, &k->soon[i].flow);
 }
 
 /* One datagram of the event socket. The kernel puts one message into each. */
@@ -346,6 +360,8 @@ int kern_read_events(struct kern *k, struct engine *e, unsigned int budget, usec
 		k->stats.batch_full += n == KERN_EVENTS_MAX;
 		for (int i = 0; i < n; i++)
 			handle_datagram(k, e, &k->vec[i], now);
+		while (k->soon_count)
+			hand_over(k, e, now);
 		count += (unsigned int)n;
 		count_off_overrun(k, e, (unsigned int)n, now);
 		/* Short of a full batch the queue was empty; an overrun wants to see it said. */

@@ -63,6 +63,13 @@ struct kern {
 	usec_t window_at;      /* start of the span in which window_count was read */
 	unsigned int window_count;
 
+	struct { /* parsed and announced to the engine, the oldest first */
+		struct flow flow;
+		enum engine_kern_event event;
+		uint32_t portid;
+	} soon[ENGINE_SOON_MAX];
+	unsigned int soon_at, soon_count;
+
 	bool dump_running, dump_bad;
 	bool dump_expects; /* the flows are over, it is at the expectations */
 	uint32_t dump_seq;

@@ -23,6 +23,7 @@
 #include <unistd.h>
 
 #include "events.h"
+#include "hugepages.h"
 
 #define KERN_LINGER_US 300
 
@@ -337,6 +338,7 @@ static int start_engine(struct daemon *d)
 	ec->dgram_max = links_dgram_max(d->links);
 	ec->window_len = links_window(d->links);
 	kern_timeouts(&ec->timeouts);
+	ec->pages = d->pages = hugepages_new(); /* NULL: of malloc, then */
 	do {
 		if (random_bytes(&d->epoch, sizeof(d->epoch)) || random_bytes(seed, sizeof(seed))) {
 			log_err(d->log, "random: getrandom failed: %s", strerror(errno));
@@ -532,6 +534,7 @@ static void cleanup(struct daemon *d)
 	deaths_close(d->deaths);
 	if (d->engine)
 		engine_free(d->engine);
+	hugepages_free(d->pages);
 	if (d->loop)
 		ev_loop_destroy(d->loop);
 	notify_fini(&d->notify);

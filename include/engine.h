@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "flow.h"
+#include "pages.h"
 #include "policy.h"
 #include "util.h"
 #include "wire.h"
@@ -71,6 +72,7 @@ struct engine_conf {
 	struct flow_timeouts timeouts;
 	struct engine_ignore ignore[ENGINE_IGNORE_MAX]; /* loopback is ignored in any case */
 	unsigned int ignore_count;
+	const struct pages *pages; /* for the tables; NULL = of malloc */
 };
 
 /* Sensible values for everything that has a default; node, kernel_id and keys stay empty. */
@@ -129,6 +131,12 @@ enum engine_kern_event {
 	KERN_OVERRUN,   /* flow is NULL: events were lost (ENOBUFS) */
 	KERN_DRAINED,   /* flow is NULL: no event waits to be read (engine_wants_drained) */
 };
+
+/* Hint that an event with this flow follows: look-ups in a large table wait for memory. Up to
+ * ENGINE_SOON_MAX such hints stand; each is followed by its engine_kern, in the same order and with
+ * the same, unchanged flow. */
+#define ENGINE_SOON_MAX 8
+void engine_kern_soon(struct engine *e, const struct flow *flow);
 
 /* portid: 0 = the kernel itself (organic), else the netlink port that caused the event. Own
  * injections never come here. */

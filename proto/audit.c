@@ -579,7 +579,7 @@ static bool begin(struct engine *e, usec_t now)
 
 	if (!may_begin(e) || now < a->at)
 		return false;
-	a->suspects = cache_new(e->seal.group, e->seal.digest);
+	a->suspects = cache_new(e->conf.pages, e->seal.group, e->seal.digest);
 	if (!a->suspects) {
 		a->at = now + USEC_PER_SEC;
 		return false;

@@ -22,7 +22,6 @@
 #include "cache_priv.h"
 
 #define BODY_AT offsetof(struct rec, body)
-#define WALK_AHEAD 16   /* buckets between the one that a walk is at and the one that is fetched */
 #define SHARE 2u        /* buckets for each record, so that most look-ups meet one record or none */
 #define SHARE_MAX 8u    /* shrink when there are more */
 #define BUCKET_SHIFT 22 /* bits of a hash below those that name the digest bucket */
@@ -242,27 +241,6 @@ static uint32_t *link_of(const struct cache *c, const struct rec *r)
 			return link;
 		link = &at->hnext;
 	}
-}
-
-void cache_prefetch_head(const struct cache *c, uint32_t hash)
-{
-	__builtin_prefetch(table_head(&c->table, hash), 1);
-}
-
-void cache_prefetch(const struct cache *c, uint32_t hash)
-{
-	uint32_t at = *table_head(&c->table, hash);
-
-	if (at != CACHE_NONE)
-		__builtin_prefetch(cache_rec(c, at));
-}
-
-void cache_prefetch_walk(const struct cache *c, uint32_t end)
-{
-	uint64_t ahead = end + ((uint64_t)WALK_AHEAD << (31 - c->table.bits));
-
-	if (ahead <= UINT32_MAX)
-		cache_prefetch(c, (uint32_t)ahead);
 }
 
 struct rec *cache_find(struct cache *c, const uint8_t *key, size_t keylen, uint32_t hash)
@@ -585,7 +563,7 @@ struct rec *cache_chain_next(const struct cache *c, const struct rec *r)
 /* Everything but keys and table. */
 static void init(struct cache *c)
 {
-	slab_init(&c->slab);
+	slab_init(&c->slab, c->table.pages);
 	marks_init(&c->marks);
 	for (unsigned int i = 0; i < CACHE_LIST_COUNT; i++)
 		c->lists[i] = (struct cache_fifo){ .first = CACHE_NONE, .last = CACHE_NONE };
@@ -595,13 +573,14 @@ static void init(struct cache *c)
 	memset(c->sums, 0, sizeof(c->sums));
 }
 
-struct cache *cache_new(const uint8_t *hash_key, const uint8_t *digest_key)
+struct cache *cache_new(const struct pages *pages, const uint8_t *hash_key,
+			const uint8_t *digest_key)
 {
 	struct cache *c = malloc(sizeof(*c));
 
 	if (!c)
 		return NULL;
-	if (!table_init(&c->table)) {
+	if (!table_init(&c->table, pages ? pages : &pages_malloc)) {
 		free(c);
 		return NULL;
 	}

@@ -18,6 +18,7 @@
 
 #include "digest.h"
 #include "flow.h"
+#include "pages.h"
 #include "wire.h"
 
 #define CACHE_NONE UINT32_MAX
@@ -53,9 +54,10 @@ struct rec {
 
 struct cache; /* layout in cache.c is private; embed by pointer */
 
-/* hash_key for the table, digest_key for the sums; both DIGEST_KEY_LEN bytes, copied. NULL when out
- * of memory. */
-struct cache *cache_new(const uint8_t *hash_key, const uint8_t *digest_key);
+/* pages: NULL = of malloc. hash_key for the table, digest_key for the sums; both DIGEST_KEY_LEN
+ * bytes, copied. NULL when out of memory. */
+struct cache *cache_new(const struct pages *pages, const uint8_t *hash_key,
+			const uint8_t *digest_key);
 void cache_free(struct cache *c);
 
 /* Upper 32 bits of the key's hash. The same for all caches of a group. */

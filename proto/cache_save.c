@@ -77,7 +77,7 @@ struct cache *cache_load(struct blob *b)
 
 	blob_get(b, hash_key, sizeof(hash_key));
 	blob_get(b, digest_key, sizeof(digest_key));
-	c = b->err ? NULL : cache_new(hash_key, digest_key);
+	c = b->err ? NULL : cache_new(NULL, hash_key, digest_key);
 	if (!c) {
 		b->err = true;
 		return NULL;

@@ -60,8 +60,8 @@ struct engine *engine_new(const struct engine_conf *conf, uint64_t epoch, const 
 	e->now = e->started_at = e->hello_at = now;
 	memcpy(e->seed, seed, sizeof(e->seed));
 	seal_init(&e->seal, conf->key, conf->key_count);
-	e->local = cache_new(e->seal.group, e->seal.digest);
-	e->strays = cache_new(e->seal.group, e->seal.digest);
+	e->local = cache_new(e->conf.pages, e->seal.group, e->seal.digest);
+	e->strays = cache_new(e->conf.pages, e->seal.group, e->seal.digest);
 	if (!e->local || !e->strays) {
 		engine_free(e);
 		return NULL;
@@ -102,6 +102,7 @@ void engine_reconf(struct engine *e, const struct engine_conf *conf, usec_t now)
 	e->conf.kernel_id = old.kernel_id;
 	e->conf.role = old.role;
 	e->conf.origin = old.origin;
+	e->conf.pages = old.pages;
 	if (old.key_count != conf->key_count || memcmp(old.key, conf->key, sizeof(old.key)))
 		seal_rekey(&e->seal, conf->key, conf->key_count);
 	e->now = now;

@@ -331,6 +331,20 @@ struct outcome {
 	struct engine_outcome next, told;
 };
 
+struct key { /* packed */
+	uint8_t p[FLOW_KEY_MAX];
+	size_t len;
+	uint32_t hash;
+};
+
+struct soon { /* events that were announced by engine_kern_soon, the next one first */
+	struct {
+		const struct flow *flow;
+		struct key key;
+	} of[ENGINE_SOON_MAX];
+	unsigned int first, count;
+};
+
 struct engine {
 	struct engine_conf conf;
 	uint64_t id, epoch;
@@ -352,6 +366,7 @@ struct engine {
 	bool syn_sent;         /* announce TCP in SYN_SENT */
 
 	struct cache *local, *strays;
+	struct soon soon;
 	uint64_t head, dropped, sent; /* dropped = T; sent: live DATA went out up to here */
 	uint64_t tomb_at;             /* no tombstones at or below this version */
 	bool answers_turn;            /* live DATA and answers take turns */
@@ -394,12 +409,6 @@ struct engine {
 	struct engine_note notes[NOTES_MAX];
 	unsigned int note_at, note_count;
 	struct engine_counters count;
-};
-
-struct key { /* packed */
-	uint8_t p[FLOW_KEY_MAX];
-	size_t len;
-	uint32_t hash;
 };
 
 #endif

@@ -539,16 +539,47 @@ static void event_set(struct engine *e, enum engine_kern_event event, const stru
 	event_adopt(e, event, f, k, 0, now);
 }
 
+void engine_kern_soon(struct engine *e, const struct flow *flow)
+{
+	struct soon *s = &e->soon;
+	unsigned int i = (s->first + s->count) % ENGINE_SOON_MAX;
+
+	if (s->count == ENGINE_SOON_MAX)
+		return;
+	s->count++;
+	s->of[i].flow = flow;
+	key_pack(e, &flow->key, &s->of[i].key);
+	cache_prefetch_head(e->local, s->of[i].key.hash);
+}
+
+/* The key of f. That of an event halfway behind it has had time for its table head to come. */
+static void event_key(struct engine *e, const struct flow *f, struct key *k)
+{
+	struct soon *s = &e->soon;
+
+	if (!s->count || s->of[s->first].flow != f) {
+		s->count = 0;
+		key_pack(e, &f->key, k);
+		return;
+	}
+	*k = s->of[s->first].key;
+	s->first = (s->first + 1) % ENGINE_SOON_MAX;
+	if (--s->count >= ENGINE_SOON_MAX / 2)
+		cache_prefetch(
+			e->local,
+			s->of[(s->first + ENGINE_SOON_MAX / 2 - 1) % ENGINE_SOON_MAX].key.hash);
+}
+
 void own_event(struct engine *e, enum engine_kern_event event, const struct flow *f,
 	       uint32_t portid, usec_t now)
 {
 	struct key k;
 
+	event_key(e, f, &k);
 	if (scope_ignores(e, f)) {
 		e->count.events_ignored++;
 		return;
 	}
-	key_pack(e, &f->key, &k);
 	if (quarantine_event(e, k.p, k.len))
 		return;
 	if (portid)

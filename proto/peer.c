@@ -244,7 +244,7 @@ static struct peer *peer_add(struct engine *e, uint64_t id, usec_t now)
 		if (p->used)
 			continue;
 		*p = (struct peer){ .index = (uint8_t)i, .id = id };
-		p->mirror = cache_new(e->seal.group, e->seal.digest);
+		p->mirror = cache_new(e->conf.pages, e->seal.group, e->seal.digest);
 		if (!p->mirror)
 			return NULL;
 		p->used = true;

@@ -27,6 +27,7 @@ static void hide(struct engine *e)
 	e->mark = NULL;
 	e->local = e->strays = NULL;
 	e->policy = NULL;
+	e->conf.pages = NULL;
 	e->audit.suspects = NULL;
 	memset(e->conf.key, 0, sizeof(e->conf.key));
 	seal_hide(&e->seal);

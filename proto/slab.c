@@ -44,17 +44,31 @@ static bool chunk_has_room(const struct slab_chunk *k)
 	return k->free != CELL_NONE || k->fresh + k->class + 1u <= SLAB_CHUNK_UNITS;
 }
 
-void slab_init(struct slab *s)
+static void *take(void *source)
 {
-	*s = (struct slab){ .spare = SLAB_NONE };
+	(void)source;
+	return aligned_alloc(SLAB_UNIT, PAGE_LEN);
+}
+
+static void give(void *source, void *page)
+{
+	(void)source;
+	free(page);
+}
+
+const struct pages pages_malloc = { .take = take, .give = give };
+
+void slab_init(struct slab *s, const struct pages *pages)
+{
+	static_assert(SLAB_CHUNK_LEN == PAGE_LEN, "a chunk is a page");
+	*s = (struct slab){ .pages = pages, .spare = SLAB_NONE };
 	for (unsigned int i = 0; i < SLAB_CLASSES; i++)
 		s->partial[i] = SLAB_NONE;
 }
 
 static void chunk_release(struct slab *s, uint32_t n)
 {
-	ASAN_UNPOISON_MEMORY_REGION(s->base[n], SLAB_CHUNK_LEN);
-	free(s->base[n]);
+	s->pages->give(s->pages->source, s->base[n]);
 	s->base[n] = NULL;
 	s->memory -= SLAB_CHUNK_LEN;
 }
@@ -66,7 +80,7 @@ void slab_fini(struct slab *s)
 			chunk_release(s, n);
 	free(s->base);
 	free(s->chunk);
-	slab_init(s);
+	slab_init(s, s->pages);
 }
 
 static void partial_add(struct slab *s, uint32_t n)
@@ -122,7 +136,7 @@ static uint32_t chunk_new(struct slab *s, unsigned int class)
 
 	if (n == SLAB_NONE && s->count == s->capacity && !numbers_grow(s))
 		return SLAB_NONE;
-	base = aligned_alloc(SLAB_UNIT, SLAB_CHUNK_LEN);
+	base = s->pages->take(s->pages->source);
 	if (!base)
 		return SLAB_NONE;
 	if (n == SLAB_NONE)
@@ -240,7 +254,7 @@ static void chunk_load(struct slab *s, uint32_t n, struct blob *b)
 		return;
 	b->err = k->fresh > SLAB_CHUNK_UNITS || k->class >= SLAB_CLASSES;
 	if (!b->err)
-		s->base[n] = aligned_alloc(SLAB_UNIT, SLAB_CHUNK_LEN);
+		s->base[n] = s->pages->take(s->pages->source);
 	if (!s->base[n]) {
 		b->err = true;
 		return;

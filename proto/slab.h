@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "blob.h"
+#include "pages.h"
 
 #define SLAB_NONE UINT32_MAX
 #define SLAB_UNIT 64   /* cells are multiples of a cache line, and aligned to it */
@@ -24,6 +25,7 @@
 struct slab_chunk;
 
 struct slab {
+	const struct pages *pages;      /* where chunks come from */
 	char **base;                    /* of each chunk; NULL = the number is free */
 	struct slab_chunk *chunk;       /* the book-keeping of each chunk */
 	uint32_t count, capacity;       /* chunk numbers ever used; room in the two arrays */
@@ -32,7 +34,7 @@ struct slab {
 	size_t memory;                  /* bytes held */
 };
 
-void slab_init(struct slab *s);
+void slab_init(struct slab *s, const struct pages *pages);
 
 /* Frees every cell at once; s is as after slab_init. */
 void slab_fini(struct slab *s);

@@ -16,13 +16,12 @@
 #include "table.h"
 
 #include <assert.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "cache.h"
 
 #define SEGMENT_SLOTS (1u << TABLE_SEGMENT_BITS)
-#define AHEAD 8u /* buckets between the one that is split and the one that is fetched */
+#define AHEAD 32u /* buckets between the one that is split and the one that is fetched */
 #define SEGMENT_LEN (SEGMENT_SLOTS * sizeof(uint32_t))
 
 static uint32_t *slot(const struct table *t, uint32_t i)
@@ -34,7 +33,7 @@ static bool segment_ensure(struct table *t, uint32_t n)
 {
 	if (t->segment[n])
 		return true;
-	t->segment[n] = malloc(SEGMENT_LEN);
+	t->segment[n] = t->pages->take(t->pages->source);
 	if (!t->segment[n])
 		return false;
 	t->memory += SEGMENT_LEN;
@@ -45,16 +44,17 @@ static void segment_free(struct table *t, uint32_t n)
 {
 	if (!t->segment[n])
 		return;
-	free(t->segment[n]);
+	t->pages->give(t->pages->source, t->segment[n]);
 	t->segment[n] = NULL;
 	t->memory -= SEGMENT_LEN;
 }
 
-bool table_init(struct table *t)
+bool table_init(struct table *t, const struct pages *pages)
 {
 	static_assert(TABLE_BITS_MIN <= TABLE_SEGMENT_BITS,
 		      "the smallest table lies in one segment");
-	*t = (struct table){ 0 };
+	static_assert(SEGMENT_LEN == PAGE_LEN, "a segment is a page");
+	*t = (struct table){ .pages = pages };
 	if (!segment_ensure(t, 0))
 		return false;
 	table_clear(t);
@@ -101,10 +101,15 @@ void table_grow(struct table *t, const struct slab *s)
 	t->split = i;
 	if (!t->split)
 		t->split = 1u << ++t->bits;
-	if (t->split > AHEAD) { /* one of the next to be split */
+	if (t->split > AHEAD) { /* of those to be split soon the first records, then the second */
 		at = *slot(t, t->split - 1 - AHEAD);
 		if (at != SLAB_NONE)
-			__builtin_prefetch(slab_at(s, at));
+			__builtin_prefetch(slab_at(s, at), 1);
+		at = *slot(t, t->split - 1 - AHEAD / 2);
+		if (at != SLAB_NONE)
+			at = ((const struct rec *)slab_at(s, at))->hnext;
+		if (at != SLAB_NONE)
+			__builtin_prefetch(slab_at(s, at), 1);
 	}
 }
 

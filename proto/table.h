@@ -19,6 +19,7 @@
 #define TABLE_SEGMENTS_MAX (1u << (TABLE_BITS_MAX - TABLE_SEGMENT_BITS))
 
 struct table {
+	const struct pages *pages; /* where segments come from */
 	unsigned int bits;
 	uint32_t split; /* 1 to 2^bits; see table.c */
 	size_t memory;  /* bytes held */
@@ -26,7 +27,7 @@ struct table {
 };
 
 /* Returns false when out of memory. */
-bool table_init(struct table *t);
+bool table_init(struct table *t, const struct pages *pages);
 void table_fini(struct table *t);
 
 /* As after table_init. Never fails. */

@@ -165,8 +165,8 @@ def kernel_count(node):
     return int(run_in(node, "cat", MACHINE + "nf_conntrack_count"))
 
 
-def kernel_flush():
-    for node in NODES:
+def kernel_flush(nodes=NODES):
+    for node in nodes:
         run_in(node, "conntrack", "-F")
         # Destroyed entries stay in the count until the kernel is done with them.
         wait_for(60, "the table of %s is empty" % node, lambda: kernel_count(node) == 0)

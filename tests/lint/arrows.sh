@@ -10,17 +10,17 @@
 rules() {
 	cat <<-'END'
 	include/wire.h          flow.h util.h
-	include/engine.h        flow.h policy.h util.h wire.h
+	include/engine.h        flow.h pages.h policy.h util.h wire.h
 	include/*               flow.h util.h
 	proto/flow*             flow*.h util.h
 	proto/policy*           policy.h flow.h util.h
 	proto/wire*             wire.h flow.h util.h
 	proto/digest*           digest.h flow.h util.h
 	proto/blob*             util.h
-	proto/slab*             slab.h blob.h util.h
+	proto/slab*             slab.h blob.h pages.h util.h
 	proto/table*            table.h cache.h slab.h blob.h util.h
 	proto/marks*            marks.h cache.h slab.h util.h
-	proto/cache*            cache*.h blob.h slab.h table.h marks.h digest.h flow.h wire.h util.h
+	proto/cache*            cache*.h pages.h blob.h slab.h table.h marks.h digest.h flow.h wire.h util.h
 	proto/seal*             seal.h digest.h engine.h wire.h util.h
 	proto/tape*             tape.h engine_priv.h engine.h seal.h
 	proto/save*             blob.h build_id.h engine_priv.h
@@ -32,6 +32,7 @@ rules() {
 	daemon/words.*          words.h ctl.h util.h
 	daemon/recorder.*       recorder.h recording.h engine.h log.h util.h
 	daemon/deaths.*         deaths.h engine.h kern.h log.h util.h
+	daemon/hugepages.*      hugepages.h pages.h
 	daemon/notify.*         notify.h util.h
 	daemon/kern*            kern*.h engine.h flow.h policy.h log.h util.h
 	daemon/link*            link*.h engine.h log.h util.h wire.h

@@ -23,7 +23,8 @@ struct result {
 	enum engine_op_type type;
 };
 
-/* Stands in for the real one: kern.c calls engine_kern and engine_result and nothing else. */
+/* Stands in for the real one: kern.c calls engine_kern, engine_kern_soon and engine_result, no
+ * more. */
 struct engine {
 	uint64_t count[KERN_OVERRUN + 1];
 	bool keep; /* remember single events */

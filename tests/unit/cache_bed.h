@@ -109,7 +109,7 @@ static inline struct rec *bed_put_tomb(struct cache *c, uint32_t i, uint8_t type
 
 static inline struct cache *bed_new(void)
 {
-	struct cache *c = cache_new(bed_hash_key, bed_digest_key);
+	struct cache *c = cache_new(NULL, bed_hash_key, bed_digest_key);
 
 	assert_non_null(c);
 	return c;

@@ -14,7 +14,7 @@ static void test_cells(void **state)
 
 	(void)state;
 	assert_non_null(at);
-	slab_init(&s);
+	slab_init(&s, &pages_malloc);
 	for (uint32_t i = 0; i < COUNT; i++) {
 		size_t len = 1 + bed_below(&seed, SLAB_CELL_MAX);
 
@@ -43,7 +43,7 @@ static void test_reuse(void **state)
 	uint32_t a, b;
 
 	(void)state;
-	slab_init(&s);
+	slab_init(&s, &pages_malloc);
 	a = slab_alloc(&s, 64);
 	b = slab_alloc(&s, 64);
 	assert_true(a != b);
@@ -63,7 +63,7 @@ static void test_chunks(void **state)
 
 	(void)state;
 	assert_non_null(at);
-	slab_init(&s);
+	slab_init(&s, &pages_malloc);
 	for (unsigned int round = 0; round < 3; round++) {
 		for (uint32_t i = 0; i < COUNT; i++)
 			at[i] = slab_alloc(&s, 64);
@@ -85,7 +85,7 @@ static void test_odd_class(void **state)
 	struct slab s;
 
 	(void)state;
-	slab_init(&s);
+	slab_init(&s, &pages_malloc);
 	for (uint32_t i = 0; i <= per_chunk; i++)
 		assert_int_equal(slab_alloc(&s, SLAB_CELL_MAX) >> SLAB_CHUNK_BITS, i / per_chunk);
 	slab_fini(&s);
