@@ -457,6 +457,7 @@ static void heir_result(struct engine *e, struct rec *r, const struct engine_op 
 		return;
 	}
 	e->count.replaces++;
+	r->flags &= (uint16_t)~F_TOUCHED;
 	r->aux = 0; /* a new incarnation, whose id we do not know */
 	r->written_s = r->expire_s = deadline_of(op, now);
 }
