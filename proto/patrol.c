@@ -142,6 +142,14 @@ static bool update_op(struct engine *e, struct peer *p, struct rec *r, struct en
 	return true;
 }
 
+/* Does an entry stand here whose origin nobody knows, or that waits for a promote? */
+static bool stray_stands(struct engine *e, const struct rec *r)
+{
+	const struct rec *s = stray_find(e, r->body, r->keylen, r->hash);
+
+	return s && (s->flags & F_KERN) && (s->flags & (F_UNKNOWN | F_FORCED));
+}
+
 static bool mirror_op(struct engine *e, struct peer *p, struct rec *r, struct engine_op *op)
 {
 	struct rec *own = own_find(e, r->body, r->keylen, r->hash);
@@ -160,7 +168,7 @@ static bool mirror_op(struct engine *e, struct peer *p, struct rec *r, struct en
 	}
 	if (own && e->conf.active_active && !flow_is_expect(r->body))
 		return active_op(e, p, r, own, op);
-	if (own || unknown_find(e, r) || copy_is_not_ours(r))
+	if (own || stray_stands(e, r) || copy_is_not_ours(r))
 		return false;
 	if ((r->flags & F_KERN) && !injectable(e, r)) /* a new life, too young to be carried on */
 		return op_exact(e, op, OP_DELETE, r, p->index, 0);
