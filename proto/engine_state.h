@@ -363,6 +363,7 @@ struct engine {
 
 	struct policy *policy; /* NULL: no rules */
 	bool fluid;            /* its answers change with a flow's state */
+	bool had_policy;       /* another one, which may have withheld events */
 	bool syn_sent;         /* announce TCP in SYN_SENT */
 
 	struct cache *local, *strays;

@@ -515,7 +515,7 @@ static void event_set(struct engine *e, enum engine_kern_event event, const stru
 			return; /* was checked before it was stored */
 		/* Of an earlier life, whose end a filter may have withheld (R66), or the peer's
 		 * newest word was not written yet? */
-		unlike = e->fluid ||
+		unlike = e->fluid || e->had_policy ||
 			 ((f->has & FLOW_HAS_STATUS) &&
 			  (cur.status & ~f->status & FLOW_STATUS_LASTING)) ||
 			 (p && (r->list == CACHE_LIST_WORK || r->list == CACHE_LIST_AGE));

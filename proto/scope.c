@@ -87,6 +87,7 @@ bool engine_policy(struct engine *e, const struct policy_conf *conf, usec_t now)
 					    .len = (uint32_t)policy_conf_len(conf),
 					    .now = now },
 		      conf);
+	e->had_policy |= e->policy != NULL;
 	policy_free(e->policy);
 	e->policy = p;
 	e->fluid = p && policy_is_fluid(p);
