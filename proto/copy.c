@@ -100,7 +100,7 @@ void copy_move(struct engine *e, struct peer *p, struct rec *r, const struct rec
 	r->aux = gen;
 	if (reborn)
 		r->flags |= F_REBORN;
-	if (!same && r->list == CACHE_LIST_NONE)
+	if ((!same || from->list == CACHE_LIST_WORK) && r->list == CACHE_LIST_NONE)
 		cache_list_add(p->mirror, r, CACHE_LIST_WORK);
 }
 
@@ -282,6 +282,7 @@ static void copy_left(struct engine *e, struct peer *p, struct rec *r, enum gone
 		      usec_t now)
 {
 	uint32_t deadline_s = r->written_s;
+	uint16_t reborn = r->flags & F_REBORN;
 	uint8_t gen = entry_gen(e, r);
 	struct rec *other, *s = NULL;
 	struct peer *q;
@@ -320,8 +321,11 @@ static void copy_left(struct engine *e, struct peer *p, struct rec *r, enum gone
 		   scope_wants_body(e, r->body, r->len)) { /* else its end may go untold (R66) */
 		s = stray_put(e, r, F_KERN, deadline_s);
 	}
-	if (s)
-		s->gen = gen;
+	if (!s)
+		return;
+	s->gen = gen;
+	if (!revives)
+		s->flags |= reborn;
 }
 
 /* Does its timer say that an earlier run of us wrote it, and that no packet came since? Packets

@@ -85,7 +85,7 @@
 #define F_NAMED 0x0800   /* mirror: named by the LIST at hand */
 #define F_FORCED 0x1000  /* stray: the owner's kernel ended it before its time */
 #define F_TAKEN 0x1000   /* own: a promote took it over, and that was not told yet */
-#define F_REBORN 0x4000  /* mirror: the copy is of an earlier life of the key: replace it */
+#define F_REBORN 0x4000  /* mirror, stray: the entry is of an earlier life: replace it */
 #define F_UNKNOWN 0x2000 /* stray: found by a dump, provenance unknown */
 #define F_HELPED 0x8000  /* own: has a helper */
 #define F_AWAITED 0x8000 /* mirror: its master was waited for */
