@@ -202,8 +202,10 @@ static void refresh_result(struct engine *e, struct peer *p, struct rec *r,
 static void reborn_result(struct engine *e, struct peer *p, struct rec *r,
 			  const struct engine_op *op, int err, const struct flow *got, usec_t now)
 {
-	if (err == -EBUSY) {
+	if (err == -EBUSY) { /* by packets of that life: the peer's word claims the key */
 		adopt_got(e, r, got, true, now);
+		if (p->primary && own_find(e, r->body, r->keylen, r->hash))
+			own_stale_later(e, p, r, now);
 		return;
 	}
 	own_dump_forget(e, r->body, r->keylen, r->hash, 0);
@@ -451,8 +453,9 @@ static void heir_result(struct engine *e, struct rec *r, const struct engine_op 
 		return;
 	}
 	own_dump_forget(e, r->body, r->keylen, r->hash, 0);
-	if (err) { /* it was deleted, and could not be made again */
+	if (err) { /* it was deleted, and could not be made again: it waits for a promote */
 		refused(e, NULL, err);
+		stray_age(e, stray_put(e, r, 0, 0), now);
 		own_yield(e, r);
 		return;
 	}
