@@ -328,9 +328,7 @@ static void copy_left(struct engine *e, struct peer *p, struct rec *r, enum gone
 		s->flags |= reborn;
 }
 
-/* Does its timer say that an earlier run of us wrote it, and that no packet came since? Packets
- * bring the state's full timeout, which has to be longer than a hold to tell. */
-static bool looks_held(const struct engine *e, const struct rec *s, usec_t now)
+bool looks_held(const struct engine *e, const struct rec *s, usec_t now)
 {
 	struct rec_timer t = rec_timer(e, s);
 

@@ -60,6 +60,8 @@ static void dump_unknown(struct engine *e, const struct flow *f, const struct ke
 		r = own_adopt_included(e, f, k, 0, false, now);
 		if (!r)
 			return;
+		if (!e->complete && e->conf.origin != ORIGIN_BOOT)
+			own_lift_held(e, r, now);
 		own_maybe_mute(e, r);
 		return;
 	}

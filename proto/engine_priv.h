@@ -217,8 +217,10 @@ struct rec *stray_find(struct engine *e, const uint8_t *key, size_t keylen,
 		       uint32_t hash); /* live one or NULL */
 struct rec *stray_put(struct engine *e, const struct rec *r, uint16_t flags, uint32_t deadline_s);
 struct rec *unknown_find(struct engine *e, const struct rec *r);
-/* Is the timer of a stray, as it was read, longer than any that a backup writes? A packet set it.
- */
+/* Does the timer of an entry, as it was read, say that an earlier run of us wrote it, and that no
+ * packet came since? Or is it longer than any that a backup writes: did a packet set it? Neither,
+ * where the state's own is no longer than a hold. */
+bool looks_held(const struct engine *e, const struct rec *s, usec_t now);
 bool entry_was_touched(const struct engine *e, const struct rec *s, usec_t now);
 void stray_del(struct engine *e, struct rec *r);
 void own_maybe_mute(struct engine *e, struct rec *r);
@@ -366,6 +368,7 @@ bool patrol_make(struct engine_op *op, enum engine_op_type type, struct rec *r, 
 void patrol_note(struct engine *e, const struct rec *r);
 bool patrol_token(struct engine *e); /* may a background write be made now? */
 struct cache *patrol_table(struct engine *e, unsigned int table);
+void own_lift_held(struct engine *e, struct rec *own, usec_t now);
 void patrol_adopt(struct engine *e, struct rec *r,
 		  usec_t now); /* a copy or stray becomes ours; its timer is to be lifted */
 bool patrol_op(struct engine *e, struct engine_op *op, usec_t now);

@@ -59,6 +59,8 @@ void patrol_urgent(struct engine *e, usec_t now)
 		w->urgent_to = w->round + 2;
 		return;
 	}
+	w->ease_table = w->table;
+	w->ease_pos = w->pos;
 	w->table = 0;
 	w->pos = 0;
 	w->skip = 0;
@@ -430,14 +432,20 @@ static void updates_retry(struct engine *e)
 static void round_end(struct engine *e)
 {
 	struct patrol *w = &e->patrol;
+	bool urgent = round_has(e, w->urgent_to);
 
 	w->table = 0;
 	w->round++;
 	memcpy(e->translated, w->translated, sizeof(e->translated));
-	memset(w->translated, 0, sizeof(w->translated));
 	w->round_s = w->short_holds ? ROUND_SHORT_S : ROUND_S;
-	w->short_holds = false;
 	updates_retry(e);
+	if (urgent && !round_has(e, w->urgent_to)) {
+		w->table = w->ease_table;
+		w->pos = w->ease_pos;
+		return; /* what it saw counts for the round that goes on, too */
+	}
+	memset(w->translated, 0, sizeof(w->translated));
+	w->short_holds = false;
 }
 
 /* Looks at the chain at pos. Returns true with an operation; else the chain is done, or the walk

@@ -8,6 +8,24 @@
 
 #define WAIT_BATCH 1024 /* due waits handled in one call */
 
+static void lift_later(struct engine *e, struct rec *own, usec_t now)
+{
+	own->flags |= F_LIFT;
+	patrol_hold_set(e, own->written_s > to_s(now) ? own->written_s - to_s(now) : 0);
+}
+
+/* An entry of ours as it was read, not written by this run: did an earlier one write its timer? */
+void own_lift_held(struct engine *e, struct rec *own, usec_t now)
+{
+	own->written_s = own->expire_s;
+	if (!looks_held(e, own, now)) {
+		own->written_s = 0;
+		return;
+	}
+	own->flags |= F_ADOPTED;
+	lift_later(e, own, now);
+}
+
 void patrol_adopt(struct engine *e, struct rec *r, usec_t now)
 {
 	bool unknown = r->flags & F_UNKNOWN;
@@ -22,10 +40,12 @@ void patrol_adopt(struct engine *e, struct rec *r, usec_t now)
 	if (!own)
 		return;
 	own->gen = gen;
-	own->flags |= deadline_s ? F_LIFT : 0;
+	if (deadline_s)
+		lift_later(e, own, now);
 	if (!unknown)
 		return;
 	own->expire_s = end_s; /* as it was read */
+	own_lift_held(e, own, now);
 	own_maybe_mute(e, own);
 }
 

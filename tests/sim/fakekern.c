@@ -474,7 +474,6 @@ bool fk_dump_slice(struct sim *s, int n)
 		if (!s->node[n].dumped_at)
 			s->node[n].dumped_at = s->now;
 		engine_kern(s->node[n].e, KERN_DUMP_END, NULL, 0, s->now);
-		truth_round(s, n);
 	}
 	return true;
 }

@@ -227,7 +227,6 @@ struct truth {                      /* what a node may do by the words that it h
 	bool lifted;                /* nothing is to be checked of timers */
 	bool ours[KEYS_MAX];        /* own as the promote was over */
 	bool over;                  /* it is */
-	usec_t round_at;            /* a dump ended: a round of the patrol began anew */
 	usec_t promoted_at;         /* when it became the carrier; 0 = under another daemon */
 };
 
@@ -657,7 +656,6 @@ void truth_orphans(struct sim *s, int n);
 void truth_refresh(struct sim *s, int n, unsigned int i);
 void truth_delete(struct sim *s, int n, unsigned int i);
 void truth_promote(struct sim *s, int n);
-void truth_round(struct sim *s, int n);
 void truth_lifted(struct sim *s, int n);
 
 #endif

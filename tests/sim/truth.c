@@ -161,7 +161,8 @@ void truth_refresh(struct sim *s, int n, unsigned int i)
 {
 	const struct kent *t = &s->node[n].k.ent[i];
 
-	if (!s->flipped && t->written_at && t->expire_at > t->wrote_to + NOTICED_S * USEC_PER_SEC)
+	if (!s->flipped && t->written_at && t->written_at >= s->node[n].up_at &&
+	    /* else it cannot know */ t->expire_at > t->wrote_to + NOTICED_S * USEC_PER_SEC)
 		sim_fail(s, "node %d: refreshes entry %u, through which packets pass (R35)", n, i);
 }
 
@@ -203,17 +204,11 @@ static bool is_lifted(const struct sim *s, int n, unsigned int i)
 	if (!s->node[n].truth.ours[i] || !fk_alive(s, n, i) || !t->wrote ||
 	    t->written_at >= s->node[n].truth.promoted_at ||
 	    t->wrote_to > s->node[n].truth.promoted_at + SHORT_US ||
-	    t->written_at < s->node[n].up_at || flow_timer(&t->f) != FLOW_TIMER_LIVE ||
-	    is_behind(s, n, i) || !peek_local(s->node[n].e, &s->conn[i].key, &r) || r.tomb ||
-	    r.mute)
+	    flow_timer(&t->f) != FLOW_TIMER_LIVE || is_behind(s, n, i) ||
+	    !peek_local(s->node[n].e, &s->conn[i].key, &r) || r.tomb || r.mute)
 		return true;
 	full_us = flow_full_timeout(&s->node[n].conf.timeouts, &t->f) * USEC_PER_SEC;
 	return t->wrote_to + NOTICED_S * USEC_PER_SEC >= t->written_at + full_us;
-}
-
-void truth_round(struct sim *s, int n)
-{
-	s->node[n].truth.round_at = s->now;
 }
 
 /* A while after a promote: no entry that it made ours, and no packet met, has a short timer. */
@@ -235,7 +230,6 @@ void truth_lifted(struct sim *s, int n)
 	for (unsigned int i = 0; i < s->p.keys && !t->over; i++)
 		t->ours[i] = peek_local(node->e, &s->conn[i].key, &r) && !r.tomb;
 	t->over = true;
-	since = since > t->round_at ? since : t->round_at;
 	if (s->now < since + LIFT_US + o.flows * USEC_PER_SEC / node->conf.walk_rate)
 		return;
 	for (unsigned int i = 0; i < s->p.keys; i++)
