@@ -376,12 +376,15 @@ void own_mirror_gone(struct engine *e, struct peer *p, struct rec *r, enum gone_
 		claim_left(e, p, r, now);
 	s = stray_find(e, r->body, r->keylen, r->hash);
 	if (how == GONE_DEAD || expect_is_spent(r) || own_find(e, r->body, r->keylen, r->hash) ||
-	    (s && (s->flags & F_KERN)) || (how != GONE_FORCED && also_claimed(e, p, r, &q)))
+	    (s && (s->flags & F_KERN) && (how == GONE_FORCED || !(s->flags & F_FORCED))) ||
+	    (how != GONE_FORCED && also_claimed(e, p, r, &q)))
 		return;
 	if (s && how != GONE_FORCED) { /* who leaves says nothing of its end */
-		if (s->flags & F_FORCED)
+		if (s->flags & F_KERN)
+			cache_list_del(e->strays, s);
+		else if (s->flags & F_FORCED)
 			stray_age(e, s, now);
-		s->flags &= (uint16_t)~F_FORCED;
+		s->flags &= (uint16_t) ~(F_FORCED | F_DOOM);
 		return;
 	}
 	s = stray_put(e, r, how == GONE_FORCED ? F_FORCED : 0, 0);
