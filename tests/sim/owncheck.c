@@ -315,6 +315,18 @@ static bool is_stale(const struct sim *s, int n, unsigned int i)
 	       c->opened_at <= f->armed_at && c->flow.key.proto == 6 && t->seq && t->seq != c->seq;
 }
 
+/* Is flow i in the kernel of node n, as far as it can know, and not its own? */
+static bool is_missed(const struct sim *s, int n, unsigned int i)
+{
+	const struct kent *t = &s->node[n].k.ent[i];
+	struct peek_rec own;
+
+	return !s->p.active_active && fk_alive(s, n, i) && !t->raced &&
+	       s->now >= s->node[n].unheard_to && !scope_excludes(s, n, &t->f) &&
+	       !fk_overtakes(s, n, i) && !scope_is_fluid(s, n) &&
+	       !peek_local(s->node[n].e, &s->conn[i].key, &own);
+}
+
 /* After each turn of a daemon: is its promote done, and is all there? What an event has undone
  * since (the end of an earlier life, read late) is looked at when it is done again. */
 void own_check_failover(struct sim *s, int n)
@@ -349,10 +361,12 @@ void own_check_failover(struct sim *s, int n)
 			return;
 		}
 		s->count.failover_flows++;
-		if (!s->p.active_active && fk_alive(s, n, i) && !t->raced &&
-		    s->now >= s->node[n].unheard_to && !scope_excludes(s, n, &t->f) &&
-		    !fk_overtakes(s, n, i) && !scope_is_fluid(s, n) &&
-		    !peek_local(s->node[n].e, &s->conn[i].key, &own)) {
+		if (is_missed(s, n, i)) {
+			if (s->policy_us && o.reads) { /* its policy left it out until lately; the
+							  dump finds it (R64) */
+				f->armed = true;
+				continue;
+			}
 			sim_fail(s,
 				 "node %d: promoted, and flow %u, which is in its kernel, is not "
 				 "its own; %s (R36)",
