@@ -323,6 +323,7 @@ void waits_tick(struct engine *e, usec_t now);
 /* Returns false when too many wait. tag: how the answer is to be taken. */
 bool reread_put(struct engine *e, const struct rec *r, enum op_tag tag, usec_t now);
 bool reread_op(struct engine *e, struct engine_op *op, usec_t now);
+void reread_rehash(struct engine *e); /* the tables were hashed anew */
 usec_t reread_deadline(const struct engine *e);
 
 /* expect.c: what differs with expectations. */

@@ -92,6 +92,7 @@ static void tables_take(struct engine *e, const struct peer *from, bool settled)
 	seal_tables_set(&e->seal, from->tables);
 	cache_rehash(e->local, e->seal.group, e->seal.digest);
 	cache_rehash(e->strays, e->seal.group, e->seal.digest);
+	reread_rehash(e);
 	for (unsigned int i = 0; i < ENGINE_PEERS_MAX; i++) {
 		struct peer *p = &e->peers[i];
 

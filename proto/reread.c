@@ -68,6 +68,12 @@ bool reread_op(struct engine *e, struct engine_op *op, usec_t now)
 	return false;
 }
 
+void reread_rehash(struct engine *e)
+{
+	for (unsigned int i = 0; i < e->reread_count; i++)
+		at(e, i)->hash = cache_hash(e->local, at(e, i)->key, at(e, i)->keylen);
+}
+
 usec_t reread_deadline(const struct engine *e)
 {
 	return e->reread_count ? e->rereads[e->reread_at].due : UINT64_MAX;
