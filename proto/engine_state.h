@@ -253,13 +253,13 @@ struct patrol {
 	uint32_t pos;       /* hash */
 	unsigned int skip;  /* records with exactly that hash that are done with */
 	usec_t walked_at;
-	uint64_t allowance; /* hash space that it may cover at ease */
-	uint64_t round;     /* completed rounds */
-	uint64_t urgent_to; /* go at full speed until that many rounds are complete */
-	unsigned int ease_table; /* then go on where the round at ease was: others must not keep it */
-	uint32_t ease_pos;       /* from ever reaching the end */
-	unsigned int ops;   /* asked for: every WALK_SHARE-th is the walk's before all others' */
-	uint64_t tokens;    /* background writes allowed now */
+	uint64_t allowance;      /* hash space that it may cover at ease */
+	uint64_t round;          /* completed rounds */
+	uint64_t urgent_to;      /* go at full speed until that many rounds are complete */
+	unsigned int ease_table; /* then go on there, where the round at ease was */
+	uint32_t ease_pos;
+	unsigned int ops; /* asked for: every WALK_SHARE-th is the walk's before all others' */
+	uint64_t tokens;  /* background writes allowed now */
 	usec_t tokens_at;
 	bool translated[2]; /* flows of others that are, IPv4 and IPv6, were met or came in this
 			       round */

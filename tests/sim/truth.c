@@ -127,7 +127,7 @@ static bool is_kept(const struct sim *s, int n, unsigned int i, bool *waits)
 	for (unsigned int k = 0; k < s->p.nodes - 1; k++)
 		if (peek_mirror(e, k, key, &r))
 			return true;
-	if (!peek_stray(e, key, &r) || r.tomb)
+	if (!peek_stray(e, key, &r) || r.tomb || r.mute)
 		return false;
 	*waits = !r.in_kernel;
 	return true;
@@ -189,6 +189,7 @@ void truth_delete(struct sim *s, int n, unsigned int i)
 	node->truth.doomed[i] = false;
 }
 
+/* Its daemon may have started anew since (R37): then as its first dump ended. */
 void truth_promote(struct sim *s, int n)
 {
 	s->node[n].truth.promoted_at = s->now;
