@@ -127,7 +127,7 @@ static bool is_kept(const struct sim *s, int n, unsigned int i, bool *waits)
 	for (unsigned int k = 0; k < s->p.nodes - 1; k++)
 		if (peek_mirror(e, k, key, &r))
 			return true;
-	if (!peek_stray(e, key, &r) || r.tomb || r.mute)
+	if (!peek_stray(e, key, &r) || r.tomb)
 		return false;
 	*waits = !r.in_kernel;
 	return true;
