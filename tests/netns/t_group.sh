@@ -56,6 +56,17 @@ loss() {
 	done
 }
 
+# loss_of_all PERCENT: the first's datagrams get lost before they reach the medium, so that everybody lacks the same.
+loss_of_all() {
+	in_ns "$P-fw1" nft -f - <<-RULES || die "loss rules"
+	table inet loss
+	delete table inet loss
+	table inet loss {
+		chain out { type filter hook output priority 400; oifname "grp0" udp dport 3780 numgen random mod 100 < $1 drop; }
+	}
+	RULES
+}
+
 # up FW COUNT: it sees so many peers up.
 up() { [ "$(ctsync "$1" --json status | grep -o '"state":"up"\|"state": "up"' | wc -l)" -ge "$2" ]; }
 # alike FW...: their kernels hold what fw1's does.
@@ -133,6 +144,10 @@ group_test() { # FORM
 	check "$FORM: creates" flood fw1 create -n 3000 -b 200000
 	check "$FORM: all are alike, the medium still losing" poll 10 alike fw2 fw3 fw4
 	loss 0
+	loss_of_all 10
+	check "$FORM: a tenth reaches nobody: changes" flood fw1 update -n 2000 -b 200000 -m 8
+	check "$FORM: all are alike, a tenth still lost" poll 10 alike fw2 fw3 fw4
+	loss_of_all 0
 	note "repaired $(counter fw1 records_repaired) records, merged $(counter fw1 repairs_merged) requests"
 	check_that "$FORM: the loss was real" "$(status fw2 peers.0.lost) > 0"
 	if [ "$FORM" = unicast ]; then
