@@ -103,6 +103,7 @@ void fk_create(struct sim *s, int n, unsigned int i, const struct flow *f, uint3
 		t->written_at = s->now;
 		t->wrote_to = t->expire_at;
 		t->wrote = true;
+		t->joined = false;
 	}
 	if (t->mute)
 		return;
@@ -223,6 +224,7 @@ static void set_timer(struct sim *s, struct kent *t, uint32_t timeout_s)
 	t->written_at = s->now;
 	t->wrote_to = t->expire_at;
 	t->wrote = true;
+	t->joined = false;
 }
 
 static int op_update(struct sim *s, int n, unsigned int i, const struct engine_op *op)
@@ -256,6 +258,8 @@ static int op_join(struct sim *s, int n, unsigned int i, const struct flow *thei
 	t->f.tcp = joined.tcp;
 	if (joined.has & FLOW_HAS_TIMEOUT)
 		set_timer(s, t, joined.timeout_s);
+	else
+		t->joined = true;
 	fk_snapshot(s, n, i, got);
 	got->has |= FLOW_HAS_ALL;
 	return 0;

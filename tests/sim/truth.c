@@ -202,7 +202,7 @@ static bool is_lifted(const struct sim *s, int n, unsigned int i)
 	struct peek_rec r;
 	usec_t full_us;
 
-	if (!s->node[n].truth.ours[i] || !fk_alive(s, n, i) || !t->wrote ||
+	if (!s->node[n].truth.ours[i] || !fk_alive(s, n, i) || !t->wrote || t->joined ||
 	    t->written_at >= s->node[n].truth.promoted_at ||
 	    t->wrote_to > s->node[n].truth.promoted_at + SHORT_US ||
 	    flow_timer(&t->f) != FLOW_TIMER_LIVE || is_behind(s, n, i) ||
