@@ -91,6 +91,7 @@ static void next_engine_conf(const struct daemon *d, const struct conf *conf,
 	out->kernel_id = old->kernel_id;
 	out->role = old->role;
 	out->origin = old->origin;
+	out->pages = old->pages;
 	out->dgram_max = old->dgram_max;
 	out->window_len = old->window_len;
 	kern_timeouts(&out->timeouts);

@@ -266,8 +266,12 @@ static void stale_result(struct engine *e, struct peer *p, struct rec *r,
 				next round */
 		if (e->commit.running)
 			e->commit.existed++;
-		if (s)
+		if (s) {
 			patrol_adopt(e, s, now);
+			own = own_find(e, r->body, r->keylen, r->hash);
+			if (own)
+				own->flags = (uint16_t)((own->flags & ~F_LIFT) | F_TOUCHED);
+		}
 		return;
 	}
 	if (s)

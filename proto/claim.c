@@ -48,7 +48,7 @@ bool claim_replace(struct engine *e, struct peer *p, struct rec *r, const struct
 			   untouched_s(e, r, ours));
 }
 
-void claim_left(struct engine *e, struct peer *p, const struct rec *r, usec_t now)
+void claim_left(struct engine *e, struct peer *p, const struct rec *r)
 {
 	struct rec *own = own_find(e, r->body, r->keylen, r->hash);
 	bool waits = r->list == CACHE_LIST_LATER || (r->flags & F_STALE);
@@ -59,7 +59,7 @@ void claim_left(struct engine *e, struct peer *p, const struct rec *r, usec_t no
 	    !scope_wants_body(e, r->body, r->len))
 		return;
 	own_inherit(e, own, r, untouched_s(e, r, own));
-	patrol_urgent(e, now);
+	e->patrol.hurry = true; /* not from here: this may be a step of the walk itself */
 }
 
 bool claim_heir_op(struct engine *e, struct rec *r, struct engine_op *op)

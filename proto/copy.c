@@ -94,13 +94,16 @@ void copy_move(struct engine *e, struct peer *p, struct rec *r, const struct rec
 {
 	bool reborn = must_replace(from, r->body, r->len) || (from->flags & F_REBORN);
 	bool same = from->len == r->len && !memcmp(from->body, r->body, r->len);
+	bool due = from->list == CACHE_LIST_WORK || /* AGE of a stray says nothing of an update */
+		   (from->list == CACHE_LIST_AGE &&
+		    stray_find(e, from->body, from->keylen, from->hash) != from);
 	uint8_t gen = entry_gen(e, from);
 
 	copy_set(e, p, r, from->written_s); /* clears from */
 	r->aux = gen;
 	if (reborn)
 		r->flags |= F_REBORN;
-	if ((!same || from->list == CACHE_LIST_WORK) && r->list == CACHE_LIST_NONE)
+	if ((!same || due) && r->list == CACHE_LIST_NONE)
 		cache_list_add(p->mirror, r, CACHE_LIST_WORK);
 }
 
@@ -309,7 +312,7 @@ static void copy_left(struct engine *e, struct peer *p, struct rec *r, enum gone
 		e->count.revived += how == GONE_FORCED;
 		s = own_adopt(e, r->body, r->len, r->keylen, r->hash, deadline_s, false, now);
 		if (s)
-			s->flags |= F_LIFT;
+			lift_later(e, s, now);
 	} else if (how == GONE_DEAD) {
 		s = stray_put(e, r, F_KERN | F_DOOM, deadline_s);
 		if (s)
@@ -373,7 +376,7 @@ void own_mirror_gone(struct engine *e, struct peer *p, struct rec *r, enum gone_
 	if (how == GONE_DEAD)
 		unknown_dies(e, p, r, now);
 	else
-		claim_left(e, p, r, now);
+		claim_left(e, p, r);
 	s = stray_find(e, r->body, r->keylen, r->hash);
 	if (how == GONE_DEAD || expect_is_spent(r) || own_find(e, r->body, r->keylen, r->hash) ||
 	    (s && (s->flags & F_KERN) && (how == GONE_FORCED || !(s->flags & F_FORCED))) ||

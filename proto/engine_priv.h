@@ -284,7 +284,7 @@ const struct rec *claim_entry(struct engine *e, const struct peer *p, const stru
 bool claim_replace(struct engine *e, struct peer *p, struct rec *r, const struct rec *ours,
 		   struct engine_op *op);
 /* The claim of r leaves: was it not settled, and goes on as ours? */
-void claim_left(struct engine *e, struct peer *p, const struct rec *r, usec_t now);
+void claim_left(struct engine *e, struct peer *p, const struct rec *r);
 /* A packet has made the key ours, whatever claim of it waits. */
 void claim_refuted(struct engine *e, const struct key *k);
 /* It goes on: the entry of r, which is older, is replaced unless packets touched it. */
@@ -369,6 +369,7 @@ bool patrol_make(struct engine_op *op, enum engine_op_type type, struct rec *r, 
 void patrol_note(struct engine *e, const struct rec *r);
 bool patrol_token(struct engine *e); /* may a background write be made now? */
 struct cache *patrol_table(struct engine *e, unsigned int table);
+void lift_later(struct engine *e, struct rec *own, usec_t now);
 void own_lift_held(struct engine *e, struct rec *own, usec_t now);
 void patrol_adopt(struct engine *e, struct rec *r,
 		  usec_t now); /* a copy or stray becomes ours; its timer is to be lifted */

@@ -265,6 +265,7 @@ struct patrol {
 			       round */
 	bool short_holds;   /* copies with short timers were seen in this round */
 	bool stalled;       /* a background write waits for a token */
+	bool hurry;         /* before the next step patrol_urgent */
 	uint32_t round_s;   /* length of the present round at ease */
 	uint64_t sweep_to;  /* until that many rounds: check what the dump did not show */
 	uint64_t adopt_to;  /* likewise, of adopting after a promote */

@@ -465,8 +465,8 @@ static void event_own(struct engine *e, enum engine_kern_event event, const stru
 		outcome_ended(e, r); /* the tuple is used again */
 	if (!portid) {
 		r->flags |= F_TOUCHED;
-		if (r->flags & F_HEIR)
-			(void)reread_put(e, r, TAG_REREAD, now);
+		if (r->flags & F_HEIR && !reread_put(e, r, TAG_REREAD, now))
+			e->dump.wanted = true;
 		r->flags &= (uint16_t) ~(F_LIFT | F_HEIR);
 	}
 	if (e->conf.active_active && active_is_older(r, f))

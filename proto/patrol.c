@@ -575,6 +575,10 @@ bool patrol_op(struct engine *e, struct engine_op *op, usec_t now)
 {
 	bool walks;
 
+	if (e->patrol.hurry) {
+		e->patrol.hurry = false;
+		patrol_urgent(e, now);
+	}
 	if (e->dump.wanted && !e->dump.running && !e->dump.sweeping && !audit_is_busy(e) &&
 	    now >= e->dump.at && !e->dump.drain) {
 		e->dump.wanted = false;
@@ -670,8 +674,8 @@ usec_t patrol_deadline(const struct engine *e, usec_t now)
 {
 	uint64_t flows = cache_flows(e->local) + cache_flows(e->strays);
 
-	if (e->commit.running || round_has(e, e->patrol.urgent_to) || sweep_over(e) ||
-	    cache_list_count(e->strays, CACHE_LIST_WORK))
+	if (e->commit.running || e->patrol.hurry || round_has(e, e->patrol.urgent_to) ||
+	    sweep_over(e) || cache_list_count(e->strays, CACHE_LIST_WORK))
 		return now;
 	for (unsigned int i = 0; i < ENGINE_PEERS_MAX; i++) {
 		if (!e->peers[i].used)

@@ -28,6 +28,7 @@ static void hide(struct engine *e)
 	e->local = e->strays = NULL;
 	e->policy = NULL;
 	e->conf.pages = NULL;
+	memset(&e->soon, 0, sizeof(e->soon));
 	e->audit.suspects = NULL;
 	memset(e->conf.key, 0, sizeof(e->conf.key));
 	seal_hide(&e->seal);

@@ -83,6 +83,7 @@ void tape_reconf(struct engine_tape *t, const struct engine_conf *conf, const st
 	more.conf = *conf;
 	more.seal = *seal;
 	memset(more.conf.key, 0, sizeof(more.conf.key));
+	more.conf.pages = NULL;
 	seal_hide(&more.seal);
 	tape_append(t, &(struct tape_entry){ .door = TAPE_RECONF, .len = sizeof(more), .now = now },
 		    &more);

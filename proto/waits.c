@@ -8,7 +8,7 @@
 
 #define WAIT_BATCH 1024 /* due waits handled in one call */
 
-static void lift_later(struct engine *e, struct rec *own, usec_t now)
+void lift_later(struct engine *e, struct rec *own, usec_t now)
 {
 	own->flags |= F_LIFT;
 	patrol_hold_set(e, own->written_s > to_s(now) ? own->written_s - to_s(now) : 0);
