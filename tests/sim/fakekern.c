@@ -475,11 +475,8 @@ bool fk_dump_slice(struct sim *s, int n)
 		dump_message(s, n, &slice[i]);
 	if (end) {
 		k->dumping = false;
-		if (!s->node[n].dumped_at) {
+		if (!s->node[n].dumped_at)
 			s->node[n].dumped_at = s->now;
-			if (s->node[n].truth.promoted_at) /* if it is primary still */
-				truth_promote(s, n);
-		}
 		engine_kern(s->node[n].e, KERN_DUMP_END, NULL, 0, s->now);
 	}
 	return true;

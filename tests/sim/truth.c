@@ -189,7 +189,6 @@ void truth_delete(struct sim *s, int n, unsigned int i)
 	node->truth.doomed[i] = false;
 }
 
-/* Its daemon may have started anew since (R37): then as its first dump ended. */
 void truth_promote(struct sim *s, int n)
 {
 	s->node[n].truth.promoted_at = s->now;
@@ -204,6 +203,7 @@ static bool is_lifted(const struct sim *s, int n, unsigned int i)
 
 	if (!s->node[n].truth.ours[i] || !fk_alive(s, n, i) || !t->wrote || t->joined ||
 	    t->written_at >= s->node[n].truth.promoted_at ||
+	    t->written_at < s->node[n].up_at || /* by an earlier run: tests/unit/test_hold.c */
 	    t->wrote_to > s->node[n].truth.promoted_at + SHORT_US ||
 	    flow_timer(&t->f) != FLOW_TIMER_LIVE || is_behind(s, n, i) ||
 	    !peek_local(s->node[n].e, &s->conn[i].key, &r) || r.tomb || r.mute)
