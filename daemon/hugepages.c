@@ -75,18 +75,32 @@ static bool region_add(struct hugepages *h)
 	return true;
 }
 
-static void *take(void *source)
+/* The first one with room that can be mapped. */
+static struct region *region_find(struct hugepages *h)
 {
-	struct hugepages *h = source;
-	struct region *r;
-	unsigned int n;
+	bool refused = false;
 
 	while (h->vacant < h->count && h->regions[h->vacant].used == UINT32_MAX)
 		h->vacant++;
 	if (h->vacant == h->count && !region_add(h))
 		return NULL;
-	r = &h->regions[h->vacant];
-	if (!r->base && !region_map(r, h->vacant != 0))
+	for (uint32_t i = h->vacant; i < h->count; i++) {
+		struct region *r = &h->regions[i];
+
+		if (!r->base && !refused)
+			refused = !region_map(r, i != 0);
+		if (r->base && r->used != UINT32_MAX)
+			return r;
+	}
+	return NULL;
+}
+
+static void *take(void *source)
+{
+	struct region *r = region_find(source);
+	unsigned int n;
+
+	if (!r)
 		return NULL;
 	n = (unsigned int)__builtin_ctz(~r->used);
 	r->used |= 1u << n;

@@ -2,12 +2,13 @@
 /*
  * Pages of the daemon: aligned, each its own; the first hole is filled first; a region goes back to
  * the kernel with its last page, all but the first one, and the kernel was asked for huge pages for
- * the others.
+ * the others. Where no region can be mapped any more, those that are serve to the last page.
  */
 #include "cache_bed.h"
 
 #include <inttypes.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 
 #include "hugepages.h"
 
@@ -126,6 +127,31 @@ static void test_huge(void **state)
 	give_all();
 }
 
+static void test_refused(void **state)
+{
+	struct rlimit old, none;
+	void *got, *more;
+
+	(void)state;
+	take_all();
+	for (size_t i = REGION_PAGES; i <= 2 * REGION_PAGES; i++)
+		pages->give(pages->source, page[i]);
+	assert_int_equal(getrlimit(RLIMIT_AS, &old), 0);
+	none = old;
+	none.rlim_cur = 4096;
+	assert_int_equal(setrlimit(RLIMIT_AS, &none), 0);
+	got = pages->take(pages->source);
+	more = pages->take(pages->source);
+	assert_int_equal(setrlimit(RLIMIT_AS, &old), 0);
+	assert_ptr_equal(got, page[2 * REGION_PAGES]);
+	assert_null(more);
+	for (size_t i = REGION_PAGES; i < 2 * REGION_PAGES; i++) {
+		page[i] = pages->take(pages->source);
+		assert_non_null(page[i]);
+	}
+	give_all();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -133,6 +159,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_first_hole, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_given_back, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_huge, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_refused, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
