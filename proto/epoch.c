@@ -82,6 +82,7 @@ static void mirror_unproven(struct engine *e, struct peer *p)
 	memset(p->proof, 0, sizeof(p->proof));
 	memset(p->changed, 0, sizeof(p->changed));
 	memset(p->list_map, 0, sizeof(p->list_map));
+	p->list_todo = 0;
 	for (unsigned int i = 0; i < LISTS_MAX; i++)
 		p->lists[i] = (struct list_slot){ .lo = 1 };
 }

@@ -226,6 +226,8 @@ int peer_vector(struct engine *e, struct peer *p, struct wire_buf *b, usec_t now
 
 	(void)now;
 	wire_get_vector(b, &m);
+	if (!b->err && !p->complete) /* of before we took over other tables: not our buckets */
+		return -DROP_STALE;
 	for (unsigned int i = m.first; !b->err && i < (unsigned int)m.first + m.count; i++) {
 		uint64_t digest = wire_get_u64(b), last = wire_get_u64(b), ours;
 
