@@ -444,6 +444,7 @@ static void event_partial(struct engine *e, const struct flow *f, const struct k
 
 	e->count.events_unknown++;
 	if (s)
+	claim_refuted(e, k);
 		stray_del(e, s);
 	s = cache_flows(e->local) < e->conf.flows_max ? stray_room(e, body, len, k) : NULL;
 	if (!s) {
@@ -513,16 +514,15 @@ static void event_set(struct engine *e, enum engine_kern_event event, const stru
 	if (r && event == KERN_UPDATE && (!p || r->written_s)) {
 		if (flow_unpack(r->body, r->len, &cur))
 			return; /* was checked before it was stored */
-		/* Of an earlier life, whose end a filter may have withheld (R66), or the peer's
-		 * newest word was not written yet? */
-		unlike = e->fluid || e->had_policy ||
+		/* Of an earlier life, whose end a filter may have withheld (R66), or which was
+		 * mute, or the peer's newest word was not written yet? */
+		unlike = e->fluid || e->had_policy || (r->flags & F_UNKNOWN) ||
 			 ((f->has & FLOW_HAS_STATUS) &&
 			  (cur.status & ~f->status & FLOW_STATUS_LASTING)) ||
 			 (p && (r->list == CACHE_LIST_WORK || r->list == CACHE_LIST_AGE));
 		flow_merge(&cur, f);
 		if (!unlike) {
-			event_adopt(e, event, &cur, k, r->flags & F_UNKNOWN ? 0 : r->written_s,
-				    now);
+			event_adopt(e, event, &cur, k, r->written_s, now);
 			return;
 		}
 	}
