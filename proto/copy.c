@@ -281,6 +281,17 @@ struct rec *also_claimed(struct engine *e, const struct peer *p, const struct re
 	return NULL;
 }
 
+/* Does the wait of a forced end stand beside the copy r, and is it of the same life (R47)? */
+static bool is_awaited(struct engine *e, const struct rec *r, usec_t *to)
+{
+	const struct rec *s = stray_find(e, r->body, r->keylen, r->hash);
+
+	if (!s || !(s->flags & F_FORCED) || copy_reborn(s, r->body, r->len))
+		return false;
+	*to = (s->aux - 1) * USEC_PER_SEC; /* stray_wait */
+	return true;
+}
+
 static void copy_left(struct engine *e, struct peer *p, struct rec *r, enum gone_how how,
 		      usec_t now)
 {
@@ -289,6 +300,7 @@ static void copy_left(struct engine *e, struct peer *p, struct rec *r, enum gone
 	uint8_t gen = entry_gen(e, r);
 	struct rec *other, *s = NULL;
 	struct peer *q;
+	usec_t wait_to = now + e->conf.forced_wait_ms * USEC_PER_MS;
 	bool revives;
 
 	other = also_claimed(e, p, r, &q);
@@ -300,6 +312,8 @@ static void copy_left(struct engine *e, struct peer *p, struct rec *r, enum gone
 		return;
 	}
 	copy_clear(p, r);
+	if (how == GONE_DEAD && is_awaited(e, r, &wait_to))
+		how = GONE_FORCED;
 	revives = e->role == ROLE_PRIMARY && (how == GONE_FORCED || how == GONE_OLD);
 	/* Let go, so the kernel's own and not as the peer said; or about to be, which must not be
 	 * to the record that leaves. */
@@ -319,7 +333,7 @@ static void copy_left(struct engine *e, struct peer *p, struct rec *r, enum gone
 			cache_list_add(e->strays, s, CACHE_LIST_WORK);
 	} else if (how == GONE_FORCED) {
 		s = stray_put(e, r, F_KERN | F_DOOM | F_FORCED, deadline_s);
-		stray_wait(e, s, CACHE_LIST_LATER, now + e->conf.forced_wait_ms * USEC_PER_MS);
+		stray_wait(e, s, CACHE_LIST_LATER, wait_to);
 	} else if (flow_is_expect(r->body) ||              /* until its master is included (R84) */
 		   scope_wants_body(e, r->body, r->len)) { /* else its end may go untold (R66) */
 		s = stray_put(e, r, F_KERN, deadline_s);
