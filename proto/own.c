@@ -310,7 +310,8 @@ static bool was_forced(const struct rec *r, const struct flow *f)
 	return !flow_is_closing(&last);
 }
 
-/* Does a peer that is heard say that it has the flow? */
+/* Does a peer that is heard say that it has the flow? What it said before it started anew it may
+ * not say again. */
 static bool claimed_by_living(struct engine *e, const struct rec *r)
 {
 	for (unsigned int i = 0; i < ENGINE_PEERS_MAX; i++) {
@@ -319,7 +320,7 @@ static bool claimed_by_living(struct engine *e, const struct rec *r)
 					? cache_find(p->mirror, r->body, r->keylen, r->hash)
 					: NULL;
 
-		if (x && !x->tomb)
+		if (x && !x->tomb && x->gen == p->gen)
 			return true;
 	}
 	return false;
@@ -443,8 +444,8 @@ static void event_partial(struct engine *e, const struct flow *f, const struct k
 	struct rec *s = stray_find(e, k->p, k->len, k->hash);
 
 	e->count.events_unknown++;
-	if (s)
 	claim_refuted(e, k);
+	if (s)
 		stray_del(e, s);
 	s = cache_flows(e->local) < e->conf.flows_max ? stray_room(e, body, len, k) : NULL;
 	if (!s) {

@@ -87,17 +87,17 @@ static bool claim_stands(struct engine *e, const struct peer *p, const struct re
 	if (e->role == ROLE_PRIMARY)
 		return false;
 	if (own_find(e, r->body, r->keylen, r->hash))
-		return p->primary;
+		return p->primary && peer_hears(e, p);
 	return unknown_find(e, r);
 }
 
-/* While nobody is primary a claim stays undecided: the address is on its way, and a promote of this
- * node settles it. Dropped, our entry would be taken for current though packets passed elsewhere.
- */
+/* While nobody is primary, or the claimer is silent, a claim stays undecided: the address is on its
+ * way, and a promote of this node settles it. Dropped, our entry would be taken for current though
+ * packets passed elsewhere. */
 static void claims_due(struct engine *e, struct peer *p, usec_t now)
 {
 	uint64_t most = min_u64(WAIT_BATCH, cache_list_count(p->mirror, CACHE_LIST_LATER));
-	bool undecided = !peer_primary_known(e);
+	bool undecided = !peer_primary_known(e) || !peer_hears(e, p);
 
 	for (uint64_t i = 0; i < most; i++) {
 		struct rec *r = cache_list_first(p->mirror, CACHE_LIST_LATER);
