@@ -87,6 +87,19 @@ void faults_cut(struct sim *s, int n, usec_t most)
 	heal_later(s, most);
 }
 
+/* Does node n know node m, so that it keeps tombstones for it (R5)? */
+static bool knows(const struct sim *s, int n, int m)
+{
+	struct peek_owner o;
+	struct peek_peer p;
+
+	peek_owner(s->node[m].e, &o);
+	for (unsigned int k = 0; k < ENGINE_PEERS_MAX; k++)
+		if (peek_peer(s->node[n].e, k, &p) && p.epoch == o.epoch)
+			return true;
+	return false;
+}
+
 /* The kernel ends the translated flows of an address that leaves, each with an event. */
 static void forced(struct sim *s, int n, int to)
 {
@@ -95,10 +108,12 @@ static void forced(struct sim *s, int n, int to)
 
 	if (s->node[n].e)
 		world_snapshot(s, n, &st);
-	/* With few tombstones they may leave by a LIST, which says no more than "dead"; nor does a
-	 * sweep. And whoever lost events himself may believe that it is his own. */
+	/* With few tombstones they may leave by a LIST, which says no more than "dead" (R19); nor
+	 * does a sweep. So they may if the owner does not know `to`, whose epoch is new: it drops
+	 * the tombstone when the peers that it knows have it, and nothing else tells FORCED from
+	 * DEAD. And whoever lost events himself may believe that it is his own. */
 	f->unheard |= s->node[n].conf.tombstones_max < s->p.keys || st.count.overruns ||
-		      s->now < s->node[to].unheard_to;
+		      (s->node[n].e && !knows(s, n, to)) || s->now < s->node[to].unheard_to;
 	f->swept |= st.mute || st.unclaimed;
 	for (unsigned int i = 0; i < s->p.keys; i++) {
 		struct kent *t = &s->node[n].k.ent[i];
