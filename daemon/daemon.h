@@ -67,7 +67,7 @@ struct daemon {
 	struct notify notify;
 
 	struct state state; /* lock, state file */
-	int state_err;      /* 0, or -errno: the role could not be saved */
+	int state_err;      /* 0, or -errno: the role could not be saved yet */
 	uint64_t epoch;
 	usec_t started_at; /* monotonic */
 	time_t started_wall;
@@ -127,6 +127,9 @@ bool pump_reconf(struct daemon *d, const struct engine_conf *conf);
  * role calls this after engine_cmd and before it answers; d->state_err then says whether the role
  * was saved. */
 void notes_drain(struct daemon *d);
+
+/* Writes the role into the state file and says so when that fails, or works again: d->state_err. */
+void role_save(struct daemon *d, enum engine_role role);
 
 /* Writes "primary, ready; 1 peer up; 1234 local, 0 remote flows" into buf. */
 void status_line(const struct daemon *d, char *buf, size_t len);

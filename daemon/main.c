@@ -262,11 +262,8 @@ static int start_state(struct daemon *d)
 		log_warn(d->log,
 			 "%s: cannot read the role of an earlier run: %s; starting as backup",
 			 d->state.path, strerror(-err));
-	err = state_save(&d->state, ec->role);
-	if (!err)
-		return EX_OK;
-	log_err(d->log, "%s: cannot write: %s", d->state.path, strerror(-err));
-	return EX_CANTCREAT;
+	role_save(d, ec->role); /* a full disk is no reason to leave the node without replication */
+	return EX_OK;
 }
 
 static void warn_kernel(struct daemon *d)

@@ -21,15 +21,26 @@ static const char *role_name(uint64_t role)
 	return role == ROLE_PRIMARY ? "primary" : "backup";
 }
 
+void role_save(struct daemon *d, enum engine_role role)
+{
+	int before = d->state_err;
+
+	d->state_err = state_save(&d->state, role);
+	if (d->state_err && d->state_err != before)
+		log_err(d->log,
+			"%s: cannot save the role: %s; a restart would not know it; tried again "
+			"every second",
+			d->state.path, strerror(-d->state_err));
+	else if (!d->state_err && before)
+		log_info(d->log, "%s: the role is saved now", d->state.path);
+}
+
 static void note_role(struct daemon *d, const struct engine_note *n)
 {
 	if (n->arg0 == ROLE_PRIMARY)
 		d->invalid_before = kern_invalid();
-	d->state_err = state_save(&d->state, (enum engine_role)n->arg0);
 	log_info(d->log, "role: %s", role_name(n->arg0));
-	if (d->state_err)
-		log_err(d->log, "%s: cannot save the role: %s; a restart would not know it",
-			d->state.path, strerror(-d->state_err));
+	role_save(d, (enum engine_role)n->arg0);
 }
 
 static void note_peer_down(struct daemon *d, const struct engine_note *n)

@@ -353,6 +353,14 @@ static void on_minute(struct ev_loop *loop, ev_timer *w, int revents)
 	(void)malloc_trim(0); /* what flows that have gone left behind, the system gets back */
 }
 
+static void save_again(struct daemon *d)
+{
+	struct engine_stats s;
+
+	engine_stats(d->engine, &s, d->now);
+	role_save(d, s.role);
+}
+
 static void on_status(struct ev_loop *loop, ev_timer *w, int revents)
 {
 	struct daemon *d = w->data;
@@ -362,6 +370,8 @@ static void on_status(struct ev_loop *loop, ev_timer *w, int revents)
 	(void)revents;
 	watch_ready(d);
 	notrack_watch(d);
+	if (d->state_err)
+		save_again(d);
 	if (!notify_wanted(&d->notify))
 		return;
 	status_line(d, line, sizeof(line));

@@ -7,8 +7,10 @@
  * daemons lock two files of one name.
  *
  * The state file says "an earlier run of this boot may have put entries into this kernel, and this
- * was its role". It is replaced as a whole, so a reader finds the old or the new one. No file, or
- * one of another boot, means a first start (PROTOCOL.md, rule 46).
+ * was its role". It is replaced as a whole, so a reader finds the old or the new one. Where there
+ * is no room for a new one (a full /run) the old one is written over: its few bytes need no more
+ * room, and each of them may be the last that gets there. No file, or one of another boot, means a
+ * first start (PROTOCOL.md, rule 46).
  */
 #include "state.h"
 
@@ -165,13 +167,26 @@ int state_load(const struct state *s, enum engine_role *role, enum engine_origin
 	return 0;
 }
 
-int state_save(const struct state *s, enum engine_role role)
+static int write_over(const char *path, const char *text)
 {
-	char tmp[STATE_PATH_MAX + 8], text[128];
+	int fd = open(path, O_WRONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	int err;
+
+	if (fd < 0)
+		return -errno;
+	err = write_text(fd, text);
+	if (!err && (ftruncate(fd, (off_t)strlen(text)) || fsync(fd)))
+		err = -errno;
+	(void)close(fd);
+	return err;
+}
+
+static int write_new(const struct state *s, const char *text)
+{
+	char tmp[STATE_PATH_MAX + 8];
 	int fd, err;
 
 	(void)snprintf(tmp, sizeof(tmp), "%s.new", s->path);
-	(void)snprintf(text, sizeof(text), "boot %s\nrole %s\n", s->boot_id, role_names[role]);
 	(void)unlink(tmp); /* of a run that was killed in between */
 	fd = open(tmp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0644);
 	if (fd < 0)
@@ -185,6 +200,16 @@ int state_save(const struct state *s, enum engine_role role)
 	if (err)
 		(void)unlink(tmp);
 	return err;
+}
+
+int state_save(const struct state *s, enum engine_role role)
+{
+	char text[128];
+	int err;
+
+	(void)snprintf(text, sizeof(text), "boot %s\nrole %s\n", s->boot_id, role_names[role]);
+	err = write_new(s, text);
+	return err && !write_over(s->path, text) ? 0 : err;
 }
 
 int state_give(const struct state *s, uid_t uid, gid_t gid)

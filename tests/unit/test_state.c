@@ -175,7 +175,15 @@ static void test_save_leftover(void **state)
 	assert_int_equal(state_save(&s, ROLE_PRIMARY), 0);
 	check_load(&s, 0, ROLE_PRIMARY, ORIGIN_RESTART);
 	assert_int_equal(access(path, F_OK), -1);
+	/* No new file can be made: the old one is written over, the longer role and the shorter. */
+	assert_int_equal(mkdir(path, 0700), 0);
+	assert_int_equal(state_save(&s, ROLE_BACKUP), 0);
+	check_load(&s, 0, ROLE_BACKUP, ORIGIN_RESTART);
+	assert_int_equal(state_save(&s, ROLE_PRIMARY), 0);
+	check_load(&s, 0, ROLE_PRIMARY, ORIGIN_RESTART);
 	(void)unlink(s.path);
+	assert_int_not_equal(state_save(&s, ROLE_PRIMARY), 0); /* and is not made */
+	assert_int_equal(rmdir(path), 0);
 	assert_int_equal(rmdir(b->dir), -1); /* a save that cannot be made says so */
 	(void)snprintf(s.path, sizeof(s.path), "/nonexistent/x.state");
 	assert_int_equal(state_save(&s, ROLE_PRIMARY), -ENOENT);
