@@ -412,9 +412,15 @@ static int start_deaths(struct daemon *d)
 	return EX_OK;
 }
 
+static void request(void *arg, struct ctl_client *c, int argc, char **argv)
+{
+	pump_hear(arg);
+	verbs_request(arg, c, argc, argv);
+}
+
 static int start_ctl(struct daemon *d)
 {
-	static const struct ctl_ops ops = { .request = verbs_request,
+	static const struct ctl_ops ops = { .request = request,
 					    .more = verbs_more,
 					    .gone = verbs_gone };
 	struct ctl_conf conf;

@@ -23,6 +23,7 @@
 
 #define EVENTS_BUDGET 2048 /* kernel events a turn */
 #define DGRAMS_IN_BUDGET 512
+#define DGRAMS_HEAR_MAX 16384 /* more than the buffer of a socket holds */
 #define DGRAMS_OUT_BUDGET 128
 #define DUMP_BUDGET 4 /* slices of a dump a turn, at most 32 KiB each */
 #define OPS_BATCHES 8
@@ -221,10 +222,13 @@ void pump_drain(struct daemon *d)
 static void on_check(struct ev_loop *loop, ev_check *w, int revents)
 {
 	struct daemon *d = w->data;
+	usec_t before = d->turn_at;
 
 	(void)loop;
 	(void)revents;
 	d->now = d->turn_at = daemon_now();
+	if (d->now - before >= TURN_SLOW_US)
+		pump_hear(d); /* who stood still must not call its peers silent */
 }
 
 /* A turn that took long is a fault of ours, of a disk or terminal behind a system call, or of a
@@ -299,6 +303,13 @@ static void on_link(struct ev_loop *loop, ev_io *w, int revents)
 	(void)links_read(d->links, d->engine, DGRAMS_IN_BUDGET, d->now);
 }
 
+void pump_hear(struct daemon *d)
+{
+	for (unsigned int n = 0; n < DGRAMS_HEAR_MAX; n += DGRAMS_IN_BUDGET)
+		if (links_read(d->links, d->engine, DGRAMS_IN_BUDGET, d->now) < DGRAMS_IN_BUDGET)
+			return;
+}
+
 static void watch_links(struct daemon *d);
 
 static void on_rtnl(struct ev_loop *loop, ev_io *w, int revents)
@@ -333,6 +344,7 @@ static void watch_links(struct daemon *d)
 		ev_io_stop(d->loop, &w->link[i]);
 	for (unsigned int i = 0; i < n; i++) {
 		ev_io_init(&w->link[i], i == n - 1 ? on_rtnl : on_link, fds[i], EV_READ);
+		ev_set_priority(&w->link[i], 1); /* heard before anything is judged */
 		w->link[i].data = d;
 		ev_io_start(d->loop, &w->link[i]);
 	}
