@@ -148,6 +148,33 @@ static void test_both_settled(void **state)
 	}
 }
 
+/* A bit of a mirror flipped before it is hashed anew: what is found then is healed, too. */
+static void test_flipped(void **state)
+{
+	uint64_t taken = 0;
+
+	(void)state;
+	for (uint8_t other = 'B'; other < 'H'; other++) {
+		struct bed *b = keyed_bed(2);
+		struct rec *r;
+
+		b->n[0].deaf = b->n[1].deaf = true;
+		reload(b, 'A', other);
+		restart(b, 0);
+		bed_run(b, 2 * SETTLE_MS);
+		r = bed_mirror(b, 1, 0, 3);
+		r->body[r->len - 1] ^= 1;
+		bed_end(b, 0, 1, 0, 0);
+		b->n[0].deaf = b->n[1].deaf = false;
+		bed_run(b, 5000);
+		taken += bed_stats(b, 1).count.tables_taken;
+		assert_int_equal(bed_stats(b, 1).count.flips, 1);
+		bed_assert_equal(b);
+		bed_free(b);
+	}
+	assert_in_range(taken, 1, 5); /* the lower keys win */
+}
+
 /* Three nodes, two of them start at once with other keys, and one of these hears only the other for
  * a while: the keys of the one that stayed win. */
 static void test_three_nodes(void **state)
@@ -229,11 +256,9 @@ static void test_end_across_epochs(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_exchange_and_restarts),
-		cmocka_unit_test(test_who_takes_over),
-		cmocka_unit_test(test_both_settled),
-		cmocka_unit_test(test_three_nodes),
-		cmocka_unit_test(test_counter_ends),
+		cmocka_unit_test(test_exchange_and_restarts), cmocka_unit_test(test_who_takes_over),
+		cmocka_unit_test(test_both_settled),          cmocka_unit_test(test_flipped),
+		cmocka_unit_test(test_three_nodes),           cmocka_unit_test(test_counter_ends),
 		cmocka_unit_test(test_end_across_epochs),
 	};
 

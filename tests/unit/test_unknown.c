@@ -120,12 +120,43 @@ static void test_full_table(void **state)
 	full_table(4000); /* replaced, and refused */
 }
 
+/* An entry that no event told of, and none of its end: the update of a later life, whose beginning
+ * was withheld, does not tell all of that. */
+static void test_mute_life(void **state)
+{
+	struct bed *b = bed_pair(true);
+	struct flow f = bed_flow(9), now;
+	uint8_t body[FLOW_PACKED_MAX];
+	const struct rec *own;
+
+	(void)state;
+	bed_kill(b, 1);
+	f.mark = 5;
+	bed_put(b, 1, 9, &f);
+	bed_start(b, 1, ROLE_BACKUP, ORIGIN_RESTART);
+	bed_run(b, 500);
+	assert_int_equal(bed_stats(b, 1).unclaimed, 4);
+	f.mark = 0;
+	bed_put(b, 1, 9, &f);
+	b->n[1].kern[9].f.has &= ~(uint32_t)FLOW_HAS_MARK; /* it is 0, so no message has it */
+	bed_state(b, 1, 9, TCP_FIN_WAIT);
+	bed_run(b, 500);
+	own = bed_own(b, 1, 9);
+	assert_non_null(own);
+	now = bed_shown(b, 1, 9);
+	assert_int_equal(own->len, flow_pack(&now, body));
+	assert_memory_equal(own->body, body, own->len);
+	assert_int_equal(own->aux, now.id);
+	bed_assert_equal(b);
+	bed_free(b);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_held),       cmocka_unit_test(test_full_timer),
 		cmocka_unit_test(test_touched),    cmocka_unit_test(test_claimed_anew),
-		cmocka_unit_test(test_full_table),
+		cmocka_unit_test(test_full_table), cmocka_unit_test(test_mute_life),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
