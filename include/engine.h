@@ -246,7 +246,7 @@ void engine_result(struct engine *e, const struct engine_op *op, int err, const 
 enum engine_note_type {
 	NOTE_ROLE, /* role changed: arg0 = engine_role. The daemon persists it before it answers a
 		      verb */
-	NOTE_PEER_UP,   /* both directions alive; arg0 = 1 if its epoch is new */
+	NOTE_PEER_UP,   /* both directions alive; arg0 = 1 if its epoch is new since it was up */
 	NOTE_PEER_DOWN, /* arg0 = ms since last heard, arg1 = 1: we hear it, it does not hear us */
 	NOTE_PEER_BYE,
 	NOTE_LINK_DOWN, /* nothing of the peer comes by endpoint arg0, though by others; arg1 = ms

@@ -15,18 +15,18 @@
 
 #include <string.h>
 
-#define RANGES_MAX 128       /* covered ranges beyond the prefix, per peer */
-#define DELETIONS_MAX 65536  /* remembered deletions beyond the prefix, per peer */
-#define DELETIONS_SLACK 2048 /* of one datagram that continues the prefix (R13) */
-#define ASKS_MAX 32          /* questions (ASK) of one peer that wait for an answer */
-#define LISTS_MAX 32         /* LISTs that we have asked one peer for */
-#define LIST_HELD_MAX 2048   /* flows held in a range that we ask one LIST for (R20) */
-#define LIST_ROOM 8          /* of so many parts of deletions_max one is free: room for a LIST */
+#define RANGES_MAX 128      /* covered ranges beyond the prefix, per peer */
+#define DELETIONS_MAX 65536 /* remembered deletions beyond the prefix, per peer */
+#define ASKS_MAX 32         /* questions (ASK) of one peer that wait for an answer */
+#define LISTS_MAX 32        /* LISTs that we have asked one peer for */
+#define LIST_HELD_MAX 2048  /* flows held in a range that we ask one LIST for (R20) */
+#define LIST_ROOM 8 /* of so many parts of deletions_max one is free: room for a LIST (R20) */
 #define NOTES_MAX 256
 #define HACKS_MAX 8          /* HELLOs waiting for their answer */
 #define PATROL_STEP_MAX 4096 /* records looked at in one call of engine_op */
 #define TOMB_STEP_MAX 4096   /* list entries passed in one search for tombstones to drop */
-#define CHALLENGE_MS 2000    /* a challenge of ours may be answered for one to two of these */
+#define CHALLENGE_MS                                                                               \
+	2000 /* a challenge is renewed so often, and may be answered for two of these */
 
 #define REPAIRS_MAX 16        /* repairs remembered, so that none is sent twice for two peers */
 #define MERGE_MS 10           /* for so long; shorter than REPORT_RETRY_MS */
@@ -168,6 +168,7 @@ struct peer {
 	uint8_t index;
 	char name[WIRE_NAME_MAX + 1];
 	uint64_t id, epoch, kernel_id;
+	uint64_t epoch_up; /* in which it was up last; 0 = never */
 	uint32_t caps;
 	uint64_t challenged; /* how many challenges had been made when its epoch was agreed */
 	uint32_t endpoints;  /* by which it was heard; what is meant for it goes to all of them */

@@ -600,10 +600,12 @@ void peer_tick(struct engine *e, struct peer *p, usec_t now)
 {
 	bool up = peer_is_up(e, p), one_way = peer_hears(e, p) && !up;
 
-	if (up && !p->up)
-		note_put(e, NOTE_PEER_UP, p, 0, 0);
-	else if (!up && p->up)
+	if (up && !p->up) {
+		note_put(e, NOTE_PEER_UP, p, p->epoch != p->epoch_up, 0);
+		p->epoch_up = p->epoch;
+	} else if (!up && p->up) {
 		note_put(e, NOTE_PEER_DOWN, p, (now - p->heard_at) / USEC_PER_MS, one_way);
+	}
 	p->up = up;
 	p->one_way = one_way;
 	p->limited = p->limited && !limit_over(e, p->mirror);

@@ -34,6 +34,7 @@ struct bed_node {
 	struct bed_entry kern[BED_FLOWS];
 	unsigned int ops[OP_DUMP + 1]; /* operations that succeeded */
 	unsigned int notes[NOTE_AUDIT + 1];
+	bool new_run;           /* of the last NOTE_PEER_UP */
 	int refuse;             /* errno of creates, 0 = none */
 	bool deaf;              /* datagrams to it are lost */
 	bool undrained;         /* events wait, as far as it knows */
@@ -307,8 +308,11 @@ static inline void bed_pump(struct bed *b, unsigned int n)
 	}
 	while ((len = engine_send(node->e, pkt, &to, b->now)) > 0)
 		bed_send(b, n, pkt, len, to);
-	while (engine_note(node->e, &note))
+	while (engine_note(node->e, &note)) {
 		node->notes[note.type]++;
+		if (note.type == NOTE_PEER_UP)
+			node->new_run = note.arg0;
+	}
 }
 
 static inline void bed_run(struct bed *b, unsigned int ms)

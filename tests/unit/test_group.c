@@ -389,6 +389,29 @@ static void test_dgram_max(void **state)
 	bed_free(b);
 }
 
+/* A peer that comes back is told from one that was started anew. */
+static void test_new_run(void **state)
+{
+	struct bed *b = bed_pair(true);
+	struct bed_node *n = &b->n[1];
+
+	(void)state;
+	assert_true(n->new_run);
+	b->n[0].deaf = n->deaf = true;
+	bed_run(b, 2000);
+	b->n[0].deaf = n->deaf = false;
+	bed_run(b, 500);
+	assert_int_equal(n->notes[NOTE_PEER_UP], 2);
+	assert_false(n->new_run);
+	bed_kill(b, 0);
+	bed_run(b, 2000);
+	bed_start(b, 0, ROLE_PRIMARY, ORIGIN_RESTART);
+	bed_run(b, 2000);
+	assert_int_equal(n->notes[NOTE_PEER_UP], 3);
+	assert_true(n->new_run);
+	bed_free(b);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -398,6 +421,7 @@ int main(void)
 		cmocka_unit_test(test_replaced),      cmocka_unit_test(test_doubles),
 		cmocka_unit_test(test_link_cut),      cmocka_unit_test(test_loss_of_group),
 		cmocka_unit_test(test_one_way_link),  cmocka_unit_test(test_dgram_max),
+		cmocka_unit_test(test_new_run),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
