@@ -225,7 +225,7 @@ static void check_peer(struct engine *e, const struct peer *p, struct tally *t)
 	must(t->kern == p->copies, "number of copies");
 	must(t->old == p->old_count, "number of flows of old epochs");
 	must(t->tombs == cache_list_count(p->mirror, CACHE_LIST_TOMB), "a deletion is not listed");
-	must(t->tombs <= DELETIONS_MAX + DELETIONS_SLACK, "too many deletions remembered");
+	must(t->tombs <= DELETIONS_MAX, "too many deletions remembered");
 	must(t->flows <= BED_FLOWS_MAX, "a mirror beyond the limit of flows");
 	must(p->ask_count <= ASKS_MAX && p->answer.count <= WIRE_GAPS_MAX, "too much to answer");
 }

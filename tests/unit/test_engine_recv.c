@@ -468,6 +468,27 @@ static void test_lists(void **state)
 	bed_free(b);
 }
 
+static void test_vector_incomplete(void **state)
+{
+	struct bed *b = bed_pair(true);
+	struct wire_vector m = { .version = 9, .count = 1 };
+	struct craft c;
+
+	(void)state;
+	for (unsigned int complete = 0; complete < 2; complete++) {
+		craft_peer(b, &c);
+		wire_put_vector(&c.b, complete ? WIRE_F_COMPLETE : 0, &m);
+		wire_put_u64(&c.b, 0x1234);
+		wire_put_u64(&c.b, 0);
+		if (complete)
+			assert_int_equal(deliver(b, &c), 0);
+		else
+			assert_dropped(b, &c, DROP_STALE); /* R6 */
+		assert_int_equal(repair_lists_busy(bed_peer(b, 0, 1)), complete);
+	}
+	bed_free(b);
+}
+
 /* DATA (from, to] with flow i at version to. */
 static void give_flow(struct bed *b, uint64_t from, uint64_t to, uint64_t head, unsigned int i)
 {
@@ -647,6 +668,7 @@ int main(void)
 		cmocka_unit_test(test_auth),
 		cmocka_unit_test(test_bodies),
 		cmocka_unit_test(test_lists),
+		cmocka_unit_test(test_vector_incomplete),
 		cmocka_unit_test(test_list_ahead),
 		cmocka_unit_test(test_deletion_ahead),
 		cmocka_unit_test(test_too_many_peers),

@@ -122,6 +122,24 @@ static void test_who_takes_over(void **state)
 	}
 }
 
+/* A LIST that was to be asked for under the old keys is no longer waited for. */
+static void test_lists_under_way(void **state)
+{
+	struct bed *b = keyed_bed(3);
+	struct engine *e = b->n[1].e;
+	struct peer *p = bed_peer(b, 1, 2);
+	struct wire_hack lowest = { .your_epoch = e->epoch };
+
+	(void)state;
+	repair_list_want(p, 7);
+	tables_look(e, bed_peer(b, 1, 0), &lowest, true);
+	assert_int_equal(e->count.tables_taken, 1);
+	assert_false(repair_lists_busy(p));
+	bed_run(b, 60000); /* the others take them over in turn */
+	assert_whole(b);
+	bed_free(b);
+}
+
 /* Two halves of a group that were apart for long and have both settled, on different keys: they
  * find together when they meet, with all that they hold. */
 static void test_both_settled(void **state)
@@ -256,9 +274,13 @@ static void test_end_across_epochs(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_exchange_and_restarts), cmocka_unit_test(test_who_takes_over),
-		cmocka_unit_test(test_both_settled),          cmocka_unit_test(test_flipped),
-		cmocka_unit_test(test_three_nodes),           cmocka_unit_test(test_counter_ends),
+		cmocka_unit_test(test_exchange_and_restarts),
+		cmocka_unit_test(test_who_takes_over),
+		cmocka_unit_test(test_both_settled),
+		cmocka_unit_test(test_flipped),
+		cmocka_unit_test(test_lists_under_way),
+		cmocka_unit_test(test_three_nodes),
+		cmocka_unit_test(test_counter_ends),
 		cmocka_unit_test(test_end_across_epochs),
 	};
 
