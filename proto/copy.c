@@ -305,9 +305,11 @@ static void copy_left(struct engine *e, struct peer *p, struct rec *r, enum gone
 
 	other = also_claimed(e, p, r, &q);
 	/* What an address that moves may need again is not turned into an earlier life of it, nor
-	 * into the word of one who may have lost it, unheard or not yet read. */
-	if (other && (how != GONE_FORCED || (q->primary && peer_hears(e, q) &&
-					     !copy_reborn(r, other->body, other->len)))) {
+	 * into the word of one who may have lost it, unheard, not yet read, or of an earlier run.
+	 */
+	if (other &&
+	    (how != GONE_FORCED || (q->primary && peer_hears(e, q) && other->gen == q->gen &&
+				    !copy_reborn(r, other->body, other->len)))) {
 		copy_move(e, q, other, r);
 		return;
 	}

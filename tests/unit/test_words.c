@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What several peers say of one flow, and which word counts when one of them is silent, has started
+ * anew, or lost the flow as its address moved (PROTOCOL.md, R38, R47).
+ */
+#include "engine_bed.h"
+
+#define WAIT_MS 6000 /* forced_wait_ms and a second more */
+
+/* Three nodes, flow 1 open through node 0, the primary. */
+static struct bed *trio(void)
+{
+	struct bed *b = bed_new(3, true);
+
+	for (unsigned int n = 0; n < 3; n++)
+		bed_start(b, n, n ? ROLE_BACKUP : ROLE_PRIMARY, ORIGIN_BOOT);
+	bed_run(b, 3000);
+	bed_open(b, 0, 1);
+	bed_run(b, 1000);
+	bed_assert_equal(b);
+	return b;
+}
+
+static void role(struct bed *b, unsigned int n, enum engine_cmd cmd)
+{
+	engine_cmd(b->n[n].e, cmd, b->now);
+	bed_run(b, 100);
+}
+
+/* To the moment at which node 0 has spoken, and nobody has answered yet. */
+static void step(struct bed *b)
+{
+	bed_pump(b, 1);
+	bed_pump(b, 2);
+	b->now += USEC_PER_MS;
+	bed_pump(b, 0);
+}
+
+static bool waits(const struct bed *b, unsigned int n)
+{
+	const struct rec *s = bed_find(b, b->n[n].e->strays, 1);
+
+	return s && (s->flags & F_FORCED);
+}
+
+/* The address leaves node 0, and node 2, which has the flow too, says that it died: the entry of
+ * node 1, a copy of node 2's, waits as long as it would have without that. */
+static void test_forced_beside_copy(void **state)
+{
+	(void)state;
+	for (unsigned int promoted = 0; promoted < 2; promoted++) {
+		struct bed *b = trio();
+
+		bed_open(b, 2, 1);
+		bed_run(b, 100);
+		assert_true(bed_mirror(b, 1, 2, 1)->flags & F_KERN);
+		bed_end(b, 0, 1, 1000, 0);
+		bed_run(b, 1000);
+		bed_end(b, 2, 1, 0, 0);
+		bed_run(b, 1000);
+		assert_true(waits(b, 1) && b->n[1].kern[1].there);
+		if (promoted)
+			role(b, 1, CMD_PROMOTE);
+		bed_run(b, WAIT_MS);
+		assert_int_equal(b->n[1].kern[1].there, promoted);
+		assert_int_equal(bed_own(b, 1, 1) != NULL, promoted);
+		bed_free(b);
+	}
+}
+
+/* Node 2 took the flow over and loses it as its address moves. Node 0, which is back without the
+ * flow, said before its restart that it had it: nobody else has it any more. */
+static void test_claim_of_earlier_epoch(void **state)
+{
+	struct bed *b = trio();
+
+	(void)state;
+	bed_kill(b, 0);
+	b->n[0].kern[1].there = false;
+	role(b, 2, CMD_PROMOTE);
+	bed_run(b, 2000);
+	assert_non_null(bed_own(b, 2, 1));
+	bed_start(b, 0, ROLE_PRIMARY, ORIGIN_RESTART);
+	while (bed_stats(b, 2).peer[0].epoch != b->n[0].e->epoch)
+		step(b);
+	b->n[0].deaf = true; /* it hears of the flow when that is over */
+	assert_non_null(bed_mirror(b, 2, 0, 1));
+	bed_end(b, 2, 1, 20, 0);
+	bed_run(b, 100);
+	b->n[0].deaf = false;
+	bed_run(b, 1000);
+	assert_null(bed_mirror(b, 1, 0, 1));
+	role(b, 1, CMD_PROMOTE);
+	assert_true(b->n[1].kern[1].there);
+	assert_non_null(bed_own(b, 1, 1));
+	bed_free(b);
+}
+
+/* Node 0 died as a primary; what it said is older than what node 1 took over then. */
+static void test_claim_of_silent(void **state)
+{
+	struct bed *b = trio();
+
+	(void)state;
+	bed_kill(b, 0);
+	bed_run(b, 2000);
+	role(b, 1, CMD_PROMOTE);
+	role(b, 1, CMD_DEMOTE);
+	bed_run(b, 130000); /* two rounds of the patrol */
+	assert_non_null(bed_own(b, 1, 1));
+	assert_int_equal(b->n[1].ops[OP_REPLACE], 0);
+	bed_free(b);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_forced_beside_copy),
+		cmocka_unit_test(test_claim_of_earlier_epoch),
+		cmocka_unit_test(test_claim_of_silent),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
