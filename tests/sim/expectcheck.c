@@ -93,8 +93,8 @@ static void check_early(struct sim *s, int n, unsigned int i)
 
 	if (!x->at)
 		return;
-	if (s->now <= x->at + WAIT_US)
-		x->in_time |= master;
+	if (s->now <= x->at + WAIT_US) /* as it is when it is read, not as it was before */
+		x->in_time = master;
 	if (!fk_alive(s, n, i) || t->f.id != x->id || s->now < s->node[n].unheard_to ||
 	    (s->now > x->at + WAIT_US && (!x->in_time || !master)) ||
 	    (peek_local(s->node[n].e, &s->conn[i].key, &r) && !r.tomb)) {

@@ -306,10 +306,18 @@ static struct rec *flow_at(struct cache *c, uint32_t pos)
 	}
 }
 
+static bool is_misplaced(const struct cache *c, const struct rec *r)
+{
+	return cache_hash(c, r->body, r->keylen) != r->hash;
+}
+
+/* Not one that undoes another: a record that nobody found meanwhile would be back beside what has
+ * taken its place, and no sum would tell. */
 bool peek_flip(struct engine *e, unsigned int table, uint64_t chance)
 {
 	struct cache *c = table ? e->peers[table - 1].mirror : e->local;
 	uint32_t bit = (uint32_t)(chance >> 32);
+	bool misplaced;
 	struct rec *r;
 
 	if (!c || (table && !e->peers[table - 1].used) || !cache_flows(c))
@@ -322,8 +330,12 @@ bool peek_flip(struct engine *e, unsigned int table, uint64_t chance)
 		return true;
 	}
 	bit = bit / 8 % (r->len * 8U);
+	misplaced = is_misplaced(c, r);
 	r->body[bit / 8] ^= (uint8_t)(1U << bit % 8);
-	return true;
+	if (!misplaced || is_misplaced(c, r))
+		return true;
+	r->body[bit / 8] ^= (uint8_t)(1U << bit % 8);
+	return false;
 }
 
 const char *peek_check(const struct engine *e)

@@ -235,7 +235,7 @@ struct truth {                      /* what a node may do by the words that it h
 struct expect_early { /* it came before its master */
 	usec_t at;    /* 0 = none */
 	uint32_t id;
-	bool in_time; /* the master came while it waited */
+	bool in_time; /* the master was there as it was read */
 	unsigned int looks;
 };
 
