@@ -188,6 +188,8 @@ void own_dump_forget(struct engine *e, const uint8_t *key, size_t keylen, uint32
 	s = cache_find(e->strays, key, keylen, hash);
 	if (s && !s->tomb)
 		return;
+	if (s && s->aux != id) /* two lives ended: no message tells of one that is there */
+		id = 0;
 	if (!s && cache_tombs(e->strays) < e->conf.flows_max)
 		s = cache_put_tomb(e->strays, key, keylen, hash, WIRE_REC_DEAD);
 	if (!s) {
@@ -244,9 +246,10 @@ void own_mirror_set(struct engine *e, struct peer *p, struct rec *r, usec_t now)
 	}
 	if (other && (other->flags & F_CHECK)) /* an event told of it: it is read, and ours then */
 		return;
-	if (other && is_awaited_still(e, p, other, r))
-		return;
-	if (other) {
+	if (other && is_awaited_still(e, p, other, r)) { /* by a promote, beside what is a copy */
+		if (!(r->flags & F_KERN))
+			return;
+	} else if (other) {
 		if (other->flags & F_KERN)
 			copy_move(e, p, r, other);
 		stray_del(e, other);

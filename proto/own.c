@@ -510,7 +510,7 @@ static void event_set(struct engine *e, enum engine_kern_event event, const stru
 	r = stray_find(e, k->p, k->len, k->hash);
 	if (!r || !(r->flags & F_KERN))
 		r = mirror_find(e, k->p, k->len, k->hash, false, &p);
-	if (r && portid && event == KERN_UPDATE)
+	if (r && portid && event == KERN_UPDATE && !(p && copy_is_not_ours(r)))
 		return; /* somebody's tool wrote to a copy: no traffic */
 	if (r && event == KERN_UPDATE && (!p || r->written_s)) {
 		if (flow_unpack(r->body, r->len, &cur))

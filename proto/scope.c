@@ -45,13 +45,14 @@ void scope_withdraw(struct engine *e, struct rec *r)
 	bool seen = !(r->flags & F_ADOPTED) || (r->flags & F_TOUCHED);
 	uint8_t body[FLOW_PACKED_MAX];
 	size_t len = r->len, keylen = r->keylen;
-	uint32_t hash = r->hash;
+	uint32_t hash = r->hash, id = r->aux;
 
 	memcpy(body, r->body, len);
 	e->count.withdrawn++;
 	outcome_left(e, r);
 	stream_ended(e, r, seen ? WIRE_REC_DEAD : WIRE_REC_RELEASE);
 	own_let_go(e, body, len, keylen, hash);
+	own_dump_forget(e, body, keylen, hash, id); /* as it was before */
 }
 
 bool scope_visit(struct engine *e, unsigned int table, struct rec *r)
