@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * What waits for a time: strays whose flow was forced to end and may come back with the address
- * (R47), orphans that age (R42), entries of unknown origin that follow their claim (R40), and
- * claims that must stand for a while before they take an entry over (R38).
+ * (R47), orphans that age (R42), entries of unknown origin that follow their claim (R40), claims
+ * that must stand for a while before they take an entry over (R38), and children whose master may
+ * come yet (R60).
  */
 #include "engine_priv.h"
 
@@ -101,15 +102,15 @@ static void claims_due(struct engine *e, struct peer *p, usec_t now)
 
 	for (uint64_t i = 0; i < most; i++) {
 		struct rec *r = cache_list_first(p->mirror, CACHE_LIST_LATER);
-		bool stands;
+		bool stands, waits;
 
 		if (r->aux + CLAIM_WAIT_S > to_s(now))
 			return;
 		stands = claim_stands(e, p, r);
 		if (stands)
 			r->flags |= F_STALE;
-		cache_list_add(p->mirror, r,
-			       stands || !undecided ? CACHE_LIST_WORK : CACHE_LIST_LATER);
+		waits = undecided && !stands && own_find(e, r->body, r->keylen, r->hash);
+		cache_list_add(p->mirror, r, waits ? CACHE_LIST_LATER : CACHE_LIST_WORK);
 	}
 }
 

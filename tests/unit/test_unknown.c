@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Entries whose origin a restarted backup does not know (PROTOCOL.md, R46), and whose owner's word
- * on them ends before it was settled (R40): who goes, who stays, and that none waits for ever.
+ * on them ends before it was settled (R40): who goes, who stays, and that none waits for ever. And
+ * a child whose master nobody knows (R60).
  */
 #include "engine_bed.h"
 
@@ -151,12 +152,37 @@ static void test_mute_life(void **state)
 	bed_free(b);
 }
 
+/* A child of a master that nobody knows, while nobody is primary. */
+static void test_lost_master(void **state)
+{
+	struct bed *b = bed_new(2, true);
+	struct flow f = bed_flow(1);
+
+	(void)state;
+	for (unsigned int n = 0; n < 2; n++)
+		bed_start(b, n, ROLE_BACKUP, ORIGIN_BOOT);
+	bed_run(b, 1500);
+	flow_begin_ext(&f);
+	f.has |= FLOW_HAS_MASTER;
+	f.status |= 1; /* IPS_EXPECTED */
+	f.ext.master = (struct flow_master){ .proto = 6, .orig = { .sport = 9 } };
+	bed_put(b, 0, 1, &f);
+	bed_event(b, 0, KERN_NEW, 1, 0);
+	bed_run(b, 1500);
+	assert_non_null(bed_mirror(b, 1, 0, 1));
+	assert_false(b->n[1].kern[1].there); /* R60: it waits once */
+	bed_run(b, 3000);
+	assert_true(b->n[1].kern[1].there);
+	bed_free(b);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_held),       cmocka_unit_test(test_full_timer),
-		cmocka_unit_test(test_touched),    cmocka_unit_test(test_claimed_anew),
-		cmocka_unit_test(test_full_table), cmocka_unit_test(test_mute_life),
+		cmocka_unit_test(test_held),        cmocka_unit_test(test_full_timer),
+		cmocka_unit_test(test_touched),     cmocka_unit_test(test_claimed_anew),
+		cmocka_unit_test(test_full_table),  cmocka_unit_test(test_mute_life),
+		cmocka_unit_test(test_lost_master),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
