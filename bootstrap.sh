@@ -8,7 +8,7 @@
 #   ./bootstrap.sh demo     as root: a failover of 200 connections in namespaces, with ctsyncd and without
 #
 # Packagers do not need it: autoreconf -fi && ./configure && make && make check && make install DESTDIR=...
-# The trees it makes: build/, and build-asan/ (check: the unit tests and the simulator under ASan and UBSan).
+# The trees it makes: build/, and build-asan/ (check: all but lint and the real kernel once more, under ASan and UBSan).
 # Environment: CONFIGURE_ARGS, JOBS, CI=true (a test that cannot run here is a failure).
 
 set -u

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Reads the configuration file by the table of conf_table.c. libconfig only here.
+ * Reads the configuration file by the table of conf_table.c. libconfig only here and in
+ * conf_policy.c.
  *
  * Every problem of a file is told in one run, each as a line "FILE:LINE: key: what is wrong; what
  * is allowed", because nobody wants to mend a file one error at a time. A configuration is complete

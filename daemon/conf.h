@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The configuration: libconfig only here. One table drives parse, defaults, check, print and the
+/* The configuration. One table drives parse, defaults, check, print and the
  * man page. */
 #ifndef CTSYNCD_CONF_H
 #define CTSYNCD_CONF_H

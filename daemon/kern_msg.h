@@ -22,7 +22,7 @@
 	2368 /* slots must not share cache sets: a power of two would put all heads into the same  \
 		few */
 #define KERN_SLOT_COUNT 64
-#define KERN_EVENTS_MAX 32  /* events in one recvmmsg; more gains nothing (kernel.md, "Events") */
+#define KERN_EVENTS_MAX 32  /* events in one recvmmsg; more gains nothing */
 #define KERN_SAID_MAX 16    /* helpers whose absence is told; beyond that it is only counted */
 #define KERN_DUMP_LEN 32768 /* the kernel builds no larger slice */
 

@@ -10,7 +10,7 @@
  * was its role". It is replaced as a whole, so a reader finds the old or the new one. Where there
  * is no room for a new one (a full /run) the old one is written over: its few bytes need no more
  * room, and each of them may be the last that gets there. No file, or one of another boot, means a
- * first start (PROTOCOL.md, rule 46).
+ * first start (PROTOCOL.md, R46).
  */
 #include "state.h"
 

@@ -47,15 +47,14 @@ enum wire_type {
 
 #define WIRE_CAP_AUDIT 0x1U /* of caps: answers AUDIT */
 
-enum wire_flag {                          /* second byte of every body */
-		 WIRE_F_PRIMARY = 1 << 0, /* the sender's role */
-		 WIRE_F_COMPLETE =
-			 1 << 1, /* the sender's first kernel dump of this epoch has ended */
-		 WIRE_F_DIGEST = 1 << 2,  /* DATA: reaches head and carries the total digest */
-		 WIRE_F_LAST = 1 << 3,    /* DATA: last datagram of an answer to a REPORT */
-		 WIRE_F_WHOSE = 0xf << 4, /* with LAST: whose; a bit for each node that it may be,
-					     none = of all who hear it */
-		 WIRE_F_SETTLED = 1 << 4, /* HACK: the sender's tables are there to stay */
+enum wire_flag {                           /* second byte of every body */
+		 WIRE_F_PRIMARY = 1 << 0,  /* the sender's role */
+		 WIRE_F_COMPLETE = 1 << 1, /* the sender's first kernel dump has ended (R6) */
+		 WIRE_F_DIGEST = 1 << 2,   /* DATA: reaches head and carries the total digest */
+		 WIRE_F_LAST = 1 << 3,     /* DATA: last datagram of an answer to a REPORT */
+		 WIRE_F_WHOSE = 0xf << 4,  /* with LAST: whose; a bit for each node that it may be,
+					      none = of all who hear it */
+		 WIRE_F_SETTLED = 1 << 4,  /* HACK: the sender's tables are there to stay */
 };
 
 /* The bit of WIRE_F_WHOSE that stands for a node (and for every fourth other). */

@@ -1,12 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * What the modules of the engine do for each other; its state is in engine_state.h. Private to
- * proto/. engine.c doors and timers; hello.c the handshake; arrive.c links; stream.c the owner's
- * side; peer.c and repair.c the receiver's side; quarantine.c poison; own.c ownership and kernel
- * events, dump.c dumps; expect.c expectations; scope.c what is left out; patrol.c kernel
- * operations, answer.c their results; scrub.c memory that flipped; audit.c a kernel that is not
- * what we hold, inquiry.c those of the peers; stats.c figures. The rules ("R12") are those of
- * PROTOCOL.md, section 6.
+ * proto/. The rules ("R12") are those of PROTOCOL.md, sections 3, 6 and 7.
  */
 #ifndef CTSYNCD_ENGINE_PRIV_H
 #define CTSYNCD_ENGINE_PRIV_H

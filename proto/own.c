@@ -1,14 +1,18 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Ownership: which entries of our kernel are ours to announce, which are copies of a peer's flows,
- * and which are strays. Kept apart from replication (PROTOCOL.md rules R35 to R46). Three kinds of
- * tables hold what our kernel tracks: local half  own flows, announced in our stream; mirrors     a
- * record with F_KERN has a copy in our kernel (at most one mirror has it so), rec.written_s is the
- * timer that we wrote; strays      entries that nobody announces: leftovers that age, deletions
- * that wait, entries of unknown origin after a restart; and, in cache mode, orphans that are in no
- * kernel but that a promote would commit. A key is own, copy or stray, never two of them. During a
- * dump strays also remember what ended meanwhile (tombstones), because a dump's message may be
- * older than the event that we have read.
+ * and which are strays. Kept apart from replication (PROTOCOL.md, section 7). Three kinds of tables
+ * hold what our kernel tracks:
+ *
+ * - the local half: own flows, announced in our stream;
+ * - mirrors: a record with F_KERN has a copy in our kernel (at most one mirror has it so),
+ * rec.written_s is the timer that we wrote;
+ * - strays: entries that nobody announces: leftovers that age, deletions that wait, entries of
+ * unknown origin after a restart; and, in cache mode, orphans that are in no kernel but that a
+ * promote would commit. During a dump they also remember what ended meanwhile (tombstones), because
+ * a dump's message may be older than the event that we have read.
+ *
+ * An entry of the kernel is own, copy or stray, never two of them.
  */
 #include "engine_priv.h"
 
@@ -19,7 +23,7 @@
 #define FORCED_LEFT_S 5 /* a flow that ends with more than this left did not expire */
 #define EXPECT_LATER_S                                                                             \
 	2            /* an expectation that ends so much later than was told is told anew (R86) */
-#define GC_LATE_S 62 /* the kernel's DESTROY may come so long after the expiry (kernel.md, 3) */
+#define GC_LATE_S 62 /* the kernel's DESTROY may come so long after the expiry */
 
 void key_pack(const struct engine *e, const struct flow_key *key, struct key *k)
 {

@@ -37,9 +37,8 @@ struct seal {
 	struct seal_key own;            /* to seal with; unsealed: the check key */
 };
 
-/* Derives ids and group keys from the first key (a public constant when unsealed). NOTE on
- * rotation: the hash keys come from the last configured key so that adding a new first key keeps
- * the tables as they are; see PROTOCOL.md. */
+/* Derives an id from each key, and the hash keys of the tables from the last one (a public constant
+ * when unsealed): a key that is added in front of it leaves them as they are. */
 void seal_init(struct seal *s, const uint8_t (*psk)[32], unsigned int count);
 
 /* Replaces the pre-shared keys; group and digest stay (the tables were built with them). */
