@@ -368,12 +368,14 @@ static const struct conf_key table[] = {
 	  STR_RANGE(0, group),
 	  .str = "",
 	  .live = true,
-	  .help = "Members of this group may change things, like root. Empty: root alone." },
+	  .help = "Members of this group may do everything, like root and the daemon's own "
+		  "user. Empty: those two alone." },
 	{ .path = "control.read_all",
 	  .type = CONF_BOOL,
 	  FIELD(read_all),
 	  .live = true,
-	  .help = "Everybody on the machine may read status, counters and flows." },
+	  .help = "Everybody on the machine may use the verbs that read: status, counters, "
+		  "flows." },
 
 	{ .path = "record.size_mb",
 	  .type = CONF_NUM,

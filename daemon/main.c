@@ -2,10 +2,11 @@
 /*
  * ctsyncd: options, start, reload, stop.
  *
- * The order of the start is a chain of what each step needs: configuration, log, lock (nothing is
- * touched before we know that we are alone), keys, the role that an earlier run left, kernel
+ * The order of the start is a chain of what each step needs: configuration and keys, log, lock
+ * (nothing is touched before we know that we are alone), the role that an earlier run left, kernel
  * (subscribed before anything is asked, so that no event falls between), links, engine, then the
- * way out of root, and the control socket last: who can connect finds a daemon that works. Whatever
+ * way out of root, the files of the user that we become (deaths, recorder), and the control socket
+ * last: who can connect finds a daemon that works. Whatever
  * fails names the file, device or call and what to do, and exits by sysexits(3). Always in the
  * foreground: service managers want it so.
  */

@@ -64,7 +64,8 @@ static void usage(FILE *out)
 {
 	const struct words_verb *v;
 
-	(void)fprintf(out, "usage: ctsync [-s SOCKET] [--json] VERB [WORDS]\n\n");
+	(void)fprintf(out,
+		      "usage: ctsync [-s SOCKET] [--timeout SECONDS] [--json] VERB [WORDS]\n\n");
 	for (size_t i = 0; (v = words_at(i)); i++)
 		(void)fprintf(out, "  %-9s%-32s %s\n", v->name,
 			      is_record(v->name)   ? "FILE"
