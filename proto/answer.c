@@ -518,14 +518,17 @@ void answer_result(struct engine *e, const struct engine_op *op, int err, const 
 		   usec_t now)
 {
 	struct cache *c = patrol_table(e, op->peer);
-	uint8_t key[FLOW_KEY_MAX];
-	size_t keylen = flow_key_pack(&op->flow.key, key);
-	struct rec *r = c ? cache_find(c, key, keylen, cache_hash(e->local, key, keylen)) : NULL;
+	struct rec *r;
+	struct key k;
 
+	key_pack(e, &op->flow.key, &k);
+	r = c ? cache_find(c, k.p, k.len, k.hash) : NULL;
 	if (op->tag == TAG_AUDIT) {
 		audit_result(e, op, err, got, now);
 		return;
 	}
+	if (op->type != OP_GET)
+		audit_touch(e, k.p, k.len, k.hash);
 	if (!r || r->tomb)
 		return; /* an answer before it in the batch settled the flow */
 	r->flags &= (uint16_t)~F_FLIGHT;

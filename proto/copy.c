@@ -70,7 +70,6 @@ void copy_set(struct engine *e, struct peer *p, struct rec *r, uint32_t deadline
 		other = mirror_find(e, r->body, r->keylen, r->hash, false, &q);
 		if (other) /* a key is a copy of one mirror at most */
 			copy_clear(q, other);
-		audit_touch(e, r->body, r->keylen, r->hash);
 		p->copies++;
 		p->expect_copies += flow_is_expect(r->body);
 	}

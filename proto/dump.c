@@ -24,6 +24,13 @@ static bool is_hearsay(const struct rec *r)
 	return (r->flags & (F_ADOPTED | F_TOUCHED)) == F_ADOPTED || (r->flags & F_MUTE);
 }
 
+/* Is the timer beyond what we wrote, even if the message is as old as it can be: did we stand still
+ * before it was read? */
+static bool is_beyond(const struct engine *e, const struct rec *r, uint32_t timeout_s)
+{
+	return to_s(e->dump.since) + timeout_s > r->written_s + 1;
+}
+
 static void dump_own(struct engine *e, struct rec *r, const struct flow *f, usec_t now)
 {
 	uint32_t end_s = to_s(now) + f->timeout_s;
@@ -34,7 +41,7 @@ static void dump_own(struct engine *e, struct rec *r, const struct flow *f, usec
 	if (newer)
 		return;
 	if ((r->flags & F_ADOPTED) &&
-	    (end_s > r->written_s + 1 || outcome_shortened(e, r, end_s))) {
+	    (is_beyond(e, r, f->timeout_s) || outcome_shortened(e, r, end_s))) {
 		r->flags |= F_TOUCHED;
 		r->flags &= (uint16_t)~F_LIFT;
 	}
@@ -84,23 +91,23 @@ static void dump_unknown(struct engine *e, const struct flow *f, const struct ke
 
 /* Does the timer that a dump shows tell of packets (R35)? A lower one may be older than our last
  * write, unless that was made, or the entry seen, before the dump began. */
-static bool dump_touched(const struct engine *e, const struct rec *r, uint32_t end_s, bool older,
-			 usec_t now)
+static bool dump_touched(const struct engine *e, const struct rec *r, uint32_t timeout_s,
+			 bool older, usec_t now)
 {
-	if (end_s > r->written_s + 1)
+	if (is_beyond(e, r, timeout_s))
 		return true;
-	return older && to_s(now) >= e->inexact_to_s && end_s + ENGINE_EXACT_S < r->written_s &&
+	return older && to_s(now) >= e->inexact_to_s &&
+	       to_s(now) + timeout_s + ENGINE_EXACT_S < r->written_s &&
 	       rec_timer(e, r).kind == FLOW_TIMER_LIVE;
 }
 
 static void dump_stray(struct engine *e, struct rec *r, const struct flow *f, const struct key *k,
 		       usec_t now)
 {
-	uint32_t end_s = to_s(now) + f->timeout_s;
 	bool unknown = r->flags & F_UNKNOWN;
 	bool lost = unknown && e->scrub.reread == REREAD_RUNNING; /* our own record of it? (R76) */
 	bool older = r->gen != e->dump.gen; /* else its message may be older than what we wrote */
-	bool touched = (unknown || older) && dump_touched(e, r, end_s, !unknown, now);
+	bool touched = (unknown || older) && dump_touched(e, r, f->timeout_s, !unknown, now);
 
 	r->gen = e->dump.gen;
 	if (r->flags & F_CHECK) /* an event came after this message was made; the entry is read */
@@ -150,7 +157,7 @@ static void dump_flow(struct engine *e, const struct flow *f, const struct key *
 	}
 	older = r->aux != e->dump.gen; /* else its message may be older than what we wrote */
 	r->aux = e->dump.gen;
-	if (older && dump_touched(e, r, to_s(now) + f->timeout_s, true, now)) {
+	if (older && dump_touched(e, r, f->timeout_s, true, now)) {
 		e->count.touched++;
 		own_adopt_flow(e, f, k, r->written_s, true, now);
 	}
@@ -168,6 +175,9 @@ void own_dump_flow(struct engine *e, const struct flow *f, usec_t now)
 {
 	struct key k;
 
+	if (now != e->dump.read_at)
+		e->dump.since = e->dump.read_at;
+	e->dump.read_at = now;
 	if (scope_ignores(e, f))
 		return;
 	e->dump.entries++;

@@ -242,6 +242,8 @@ struct dump {
 	bool audit;   /* it changes nothing: audit.c */
 	bool spoilt;  /* more ended meanwhile than may be remembered: it fails at its end */
 	usec_t at, started_at, ended_at;
+	usec_t read_at; /* the last message, */
+	usec_t since;   /* and the one before its turn: none of its turn is older */
 	uint64_t start_version;
 	uint64_t entries, gone;
 	uint8_t gen;

@@ -561,6 +561,7 @@ static void dump_begin(struct engine *e, bool audit, usec_t now)
 	e->dump.running = true;
 	e->dump.spoilt = false;
 	e->dump.started_at = now;
+	e->dump.since = e->dump.read_at = now;
 	e->dump.start_version = e->head;
 	e->dump.entries = 0;
 	e->dump.gen++;
