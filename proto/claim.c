@@ -48,14 +48,33 @@ bool claim_replace(struct engine *e, struct peer *p, struct rec *r, const struct
 			   untouched_s(e, r, ours));
 }
 
+static bool is_unsettled(const struct rec *r)
+{
+	return r->list == CACHE_LIST_LATER || (r->flags & F_STALE);
+}
+
+/* Does another peer's claim of the key wait? What is held of one who was not primary, or is silent,
+ * is none. */
+static bool claim_waits(struct engine *e, const struct peer *p, const struct rec *r)
+{
+	for (unsigned int i = 0; i < ENGINE_PEERS_MAX; i++) {
+		const struct peer *q = &e->peers[i];
+		const struct rec *x = q != p && q->used
+					      ? cache_find(q->mirror, r->body, r->keylen, r->hash)
+					      : NULL;
+
+		if (x && !x->tomb && is_unsettled(x))
+			return true;
+	}
+	return false;
+}
+
 void claim_left(struct engine *e, struct peer *p, const struct rec *r)
 {
 	struct rec *own = own_find(e, r->body, r->keylen, r->hash);
-	bool waits = r->list == CACHE_LIST_LATER || (r->flags & F_STALE);
-	struct peer *q;
 
-	if (!own || !waits || e->conf.active_active || flow_is_expect(r->body) ||
-	    !claim_entry(e, p, r) || also_claimed(e, p, r, &q) ||
+	if (!own || !is_unsettled(r) || e->conf.active_active || flow_is_expect(r->body) ||
+	    !claim_entry(e, p, r) || claim_waits(e, p, r) ||
 	    !scope_wants_body(e, r->body, r->len))
 		return;
 	own_inherit(e, own, r, untouched_s(e, r, own));

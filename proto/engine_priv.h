@@ -97,7 +97,7 @@ static inline void mark_end(struct engine *e)
 
 /* peer.c: the receiver's side. Return 0 or -DROP_x. */
 struct peer *peer_find(struct engine *e, uint64_t id);
-/* Is this node primary, or a peer by its last word? */
+/* Is this node primary, or a peer that is heard? */
 bool peer_primary_known(const struct engine *e);
 int peer_hack(struct engine *e, const struct wire_head *h, const struct wire_hack *m,
 	      unsigned int endpoint, usec_t now);

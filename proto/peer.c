@@ -670,7 +670,7 @@ bool peer_primary_known(const struct engine *e)
 	if (e->role == ROLE_PRIMARY)
 		return true;
 	for (unsigned int i = 0; i < ENGINE_PEERS_MAX; i++)
-		if (e->peers[i].used && e->peers[i].primary)
+		if (e->peers[i].used && e->peers[i].primary && peer_hears(e, &e->peers[i]))
 			return true;
 	return false;
 }
