@@ -74,8 +74,7 @@ void claim_left(struct engine *e, struct peer *p, const struct rec *r)
 	struct rec *own = own_find(e, r->body, r->keylen, r->hash);
 
 	if (!own || !is_unsettled(r) || e->conf.active_active || flow_is_expect(r->body) ||
-	    !claim_entry(e, p, r) || claim_waits(e, p, r) ||
-	    !scope_wants_body(e, r->body, r->len))
+	    !claim_entry(e, p, r) || claim_waits(e, p, r) || !scope_wants_body(e, r->body, r->len))
 		return;
 	own_inherit(e, own, r, untouched_s(e, r, own));
 	e->patrol.hurry = true; /* not from here: this may be a step of the walk itself */

@@ -294,6 +294,18 @@ static bool is_awaited(struct engine *e, const struct rec *r, usec_t *to)
 	return true;
 }
 
+/* In no kernel, and not dead: a promote commits it. */
+static void orphan_put(struct engine *e, const struct rec *r, enum gone_how how, usec_t wait_to,
+		       usec_t now)
+{
+	struct rec *s = stray_put(e, r, how == GONE_FORCED ? F_FORCED : 0, 0);
+
+	if (how == GONE_FORCED)
+		stray_wait(e, s, CACHE_LIST_LATER, wait_to);
+	else
+		stray_age(e, s, now);
+}
+
 static void copy_left(struct engine *e, struct peer *p, struct rec *r, enum gone_how how,
 		      usec_t now)
 {
@@ -324,6 +336,8 @@ static void copy_left(struct engine *e, struct peer *p, struct rec *r, enum gone
 	if (!deadline_s || (revives && !scope_wants_body(e, r->body, r->len))) {
 		if (flow_is_expect(r->body))
 			expect_wait(e, r->body, r->len, r->keylen, r->hash);
+		else if (!own_injects(e) && how != GONE_DEAD)
+			orphan_put(e, r, how, wait_to, now);
 		return;
 	}
 	if (revives) {
@@ -408,9 +422,5 @@ void own_mirror_gone(struct engine *e, struct peer *p, struct rec *r, enum gone_
 		s->flags &= (uint16_t) ~(F_FORCED | F_DOOM);
 		return;
 	}
-	s = stray_put(e, r, how == GONE_FORCED ? F_FORCED : 0, 0);
-	if (how == GONE_FORCED)
-		stray_wait(e, s, CACHE_LIST_LATER, now + e->conf.forced_wait_ms * USEC_PER_MS);
-	else
-		stray_age(e, s, now);
+	orphan_put(e, r, how, now + e->conf.forced_wait_ms * USEC_PER_MS, now);
 }

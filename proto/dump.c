@@ -48,17 +48,22 @@ static void dump_own(struct engine *e, struct rec *r, const struct flow *f, usec
 	own_update(e, r, f, (f->has & FLOW_HAS_ID) && r->aux && f->id != r->aux, now);
 }
 
+/* Where an event may be missing for good, TCP's first state is no reason to wait (R65, R76). */
+static bool dump_wants(struct engine *e, const struct flow *f)
+{
+	bool early = !e->complete || e->scrub.reread == REREAD_RUNNING;
+
+	return early ? scope_includes(e, f) : scope_wants(e, f);
+}
+
 /* An entry that no event and no peer told us of. */
 static void dump_unknown(struct engine *e, const struct flow *f, const struct key *k, usec_t now)
 {
-	/* Where an event may be missing for good, TCP's first state is no reason to wait (R65,
-	 * R76). */
-	bool early = !e->complete || e->scrub.reread == REREAD_RUNNING;
 	uint8_t body[FLOW_PACKED_MAX];
 	struct rec *r;
 	size_t len;
 
-	if (early ? !scope_includes(e, f) : !scope_wants(e, f)) {
+	if (!dump_wants(e, f)) {
 		own_let_go_flow(e, f, k);
 		return;
 	}
@@ -112,15 +117,16 @@ static void dump_stray(struct engine *e, struct rec *r, const struct flow *f, co
 	r->gen = e->dump.gen;
 	if (r->flags & F_CHECK) /* an event came after this message was made; the entry is read */
 		return;
-	/* Of unknown origin: with another state its timer may have become shorter. */
 	if (!(r->flags & F_KERN)) {
-		r = own_adopt_flow(e, f, k, 0, true, now);
-	} else if (touched || lost || (unknown && !dump_same(r, f))) {
-		e->count.touched++;
-		r = own_adopt_flow(e, f, k, unknown ? 0 : r->written_s, true, now);
-	} else {
+		if (dump_wants(e, f)) /* else the orphan waits beside what is excluded */
+			dump_unknown(e, f, k, now);
 		return;
 	}
+	/* Of unknown origin: with another state its timer may have become shorter. */
+	if (!touched && !lost && (!unknown || dump_same(r, f)))
+		return;
+	e->count.touched++;
+	r = own_adopt_flow(e, f, k, unknown ? 0 : r->written_s, true, now);
 	if (r && unknown)
 		own_maybe_mute(e, r);
 }

@@ -62,7 +62,7 @@ void truth_told(struct sim *s, int n, unsigned int i, uint8_t how)
 	const struct node *node = &s->node[n];
 	const struct kent *t = &node->k.ent[i];
 
-	/* Not since the promote: a policy let go of it, and what we wrote is forgotten with that. */
+	/* Not since the promote: a policy let go of it, and so of what we wrote. */
 	s->node[n].truth.ours[i] = false;
 	if (how == WIRE_REC_RELEASE || is_behind(s, n, i) || s->policy_us ||
 	    scope_excludes(s, n, &t->f)) /* R63 */
