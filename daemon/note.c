@@ -133,7 +133,7 @@ static void note_peer(struct daemon *d, const struct engine_note *n)
 {
 	switch (n->type) {
 	case NOTE_PEER_UP:
-		log_info(d->log, "peer %s: up%s", n->peer, n->arg0 ? ", a new run of it" : "");
+		log_info(d->log, "peer %s: up%s", n->peer, n->arg0 ? ", new or started anew" : "");
 		break;
 	case NOTE_PEER_DOWN:
 		note_peer_down(d, n);
