@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The daemon's one object, shared by main.c (start, reload, stop), pump.c (the loop's turn), note.c
- * (log lines, status line), ready.c (could it take over), events.c (the stream of events) and
- * verbs.c (what each verb does). Modules below these (kern, link, ctl, conf, log, state) do not see
- * it.
+ * (log lines, status line), ready_watch.c (could it take over), notrack.c (is the sync traffic
+ * tracked), events.c (the stream of events), verbs.c, verbs_show.c and verify.c (what each verb
+ * does). Modules below these (kern, link, ctl, conf, log, state) do not see it.
  */
 #ifndef CTSYNCD_DAEMON_H
 #define CTSYNCD_DAEMON_H

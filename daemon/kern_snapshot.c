@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A dump for the verbs "flows kernel" and "expect kernel". The daemon's own dump socket belongs to
- * the engine, whose dumps have a meaning (what is missing in them is gone), so a person's look gets
- * its own socket, one per asking client, closed with it. The kernel builds a slice of at most 32
- * KiB a read; what of it the caller has no room for waits here.
+ * A dump for the verbs "flows kernel", "expect kernel" and "policy test". The daemon's own dump
+ * socket belongs to the engine, whose dumps have a meaning (what is missing in them is gone), so a
+ * person's look gets its own socket, one per asking client, closed with it. The kernel builds a
+ * slice of at most 32 KiB a read; what of it the caller has no room for waits here.
  */
 #include "kern_snapshot.h"
 
