@@ -306,6 +306,14 @@ static void orphan_put(struct engine *e, const struct rec *r, enum gone_how how,
 		stray_age(e, s, now);
 }
 
+/* Is the entry of a copy that of the life before, for the one at hand cannot be carried on yet? */
+static bool is_young(const struct engine *e, const struct rec *r)
+{
+	struct flow f;
+
+	return !flow_unpack(r->body, r->len, &f) && !active_injectable(e, &f);
+}
+
 static void copy_left(struct engine *e, struct peer *p, struct rec *r, enum gone_how how,
 		      usec_t now)
 {
@@ -330,6 +338,8 @@ static void copy_left(struct engine *e, struct peer *p, struct rec *r, enum gone
 	copy_clear(p, r);
 	if (how == GONE_DEAD && is_awaited(e, r, &wait_to))
 		how = GONE_FORCED;
+	if (deadline_s && is_young(e, r)) /* its entry was to go (R48) */
+		how = GONE_DEAD;
 	revives = e->role == ROLE_PRIMARY && (how == GONE_FORCED || how == GONE_OLD);
 	/* Let go, so the kernel's own and not as the peer said; or about to be, which must not be
 	 * to the record that leaves. */

@@ -112,12 +112,44 @@ static void test_claim_of_silent(void **state)
 	bed_free(b);
 }
 
+/* The new life of the tuple, which node 0 announces in SYN_SENT, is forced to end before node 1
+ * could delete the entry of the life before: it goes all the same, whatever node 1 is. */
+static void test_forced_while_young(void **state)
+{
+	static struct policy_conf early = { .syn_sent = true };
+
+	(void)state;
+	for (unsigned int primary = 0; primary < 2; primary++) {
+		struct bed *b = bed_pair(true);
+		struct flow young = bed_flow(4);
+
+		if (primary)
+			role(b, 1, CMD_PROMOTE);
+		assert_true(engine_policy(b->n[0].e, &early, b->now));
+		bed_open(b, 0, 4);
+		bed_run(b, 100);
+		assert_true(bed_mirror(b, 1, 0, 4)->flags & F_KERN);
+		bed_end(b, 0, 4, 0, 0);
+		young.tcp.state = TCP_SYN_SENT;
+		young.status = 0x8;
+		bed_put(b, 0, 4, &young);
+		bed_event(b, 0, KERN_NEW, 4, 0);
+		bed_pump(b, 0);
+		bed_end(b, 0, 4, 100, 0);
+		bed_pump(b, 0);
+		bed_run(b, 100);
+		assert_false(b->n[1].kern[4].there);
+		bed_free(b);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_forced_beside_copy),
 		cmocka_unit_test(test_claim_of_earlier_epoch),
 		cmocka_unit_test(test_claim_of_silent),
+		cmocka_unit_test(test_forced_while_young),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
