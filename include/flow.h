@@ -238,6 +238,9 @@ bool flow_is_partial(const struct flow *f);
  * and CLOSED)? */
 bool flow_is_closing(const struct flow *f);
 
+/* Is theirs the TCP connection that ours is, in a state further on? */
+bool flow_is_further(const struct flow *ours, const struct flow *theirs);
+
 /* Active-active: what two nodes know of one flow of which each sees a part (PROTOCOL.md, R72).
  * Writes into out what ours becomes with the news in theirs. Returns false if there are none. */
 bool flow_join(const struct flow *ours, const struct flow *theirs, struct flow *out);

@@ -5,7 +5,8 @@
  * no message resets it: the entry is replaced, unless packets have met it since the claim (R38,
  * R46). A claim stands for CLAIM_WAIT_S before that is done (waits.c), or until a promote. One that
  * leaves before, with the daemon that made it say, has told all the same that our entry is old: our
- * flow goes on as the claim had it, and its entry is replaced as if the claim stood.
+ * flow goes on as the claim had it, and its entry is replaced as if the claim stood. Of two
+ * primaries neither yields; when one of them is a backup again, what it claimed is settled so.
  */
 #include "engine_priv.h"
 
@@ -69,6 +70,20 @@ static bool claim_waits(struct engine *e, const struct peer *p, const struct rec
 	return false;
 }
 
+/* Of the two states a primary takes the one that is further on: the claim may have been made with
+ * what its node knew long before, and our own before what we learnt is old. */
+static const struct rec *heritage(const struct engine *e, const struct rec *own,
+				  const struct rec *r)
+{
+	struct flow ours, theirs;
+
+	if (e->role != ROLE_PRIMARY)
+		return r;
+	if (flow_unpack(own->body, own->len, &ours) || flow_unpack(r->body, r->len, &theirs))
+		return own; /* were checked before they were stored */
+	return flow_is_further(&ours, &theirs) ? r : own;
+}
+
 void claim_left(struct engine *e, struct peer *p, const struct rec *r)
 {
 	struct rec *own = own_find(e, r->body, r->keylen, r->hash);
@@ -76,8 +91,26 @@ void claim_left(struct engine *e, struct peer *p, const struct rec *r)
 	if (!own || !is_unsettled(r) || e->conf.active_active || flow_is_expect(r->body) ||
 	    !claim_entry(e, p, r) || claim_waits(e, p, r) || !scope_wants_body(e, r->body, r->len))
 		return;
-	own_inherit(e, own, r, untouched_s(e, r, own));
+	own_inherit(e, own, heritage(e, own, r), untouched_s(e, r, own));
 	e->patrol.hurry = true; /* not from here: this may be a step of the walk itself */
+}
+
+void claim_rival(struct peer *p, struct rec *r, usec_t now)
+{
+	if (!p->primary || r->body[1] != 6 || (r->flags & (F_STALE | F_KERN)))
+		return;
+	r->aux = to_s(now); /* its newest word counts */
+	cache_list_add(p->mirror, r, CACHE_LIST_LATER);
+}
+
+void claims_settle(struct engine *e, struct peer *p, unsigned int most)
+{
+	struct rec *r;
+
+	while (most-- && (r = cache_list_first(p->mirror, CACHE_LIST_LATER))) {
+		claim_left(e, p, r);
+		cache_list_del(p->mirror, r);
+	}
 }
 
 bool claim_heir_op(struct engine *e, struct rec *r, struct engine_op *op)

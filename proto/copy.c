@@ -232,6 +232,8 @@ void own_mirror_set(struct engine *e, struct peer *p, struct rec *r, usec_t now)
 	if (own_find(e, r->body, r->keylen, r->hash)) {
 		if (e->conf.active_active)
 			cache_list_add(p->mirror, r, CACHE_LIST_WORK); /* R72 */
+		else if (e->role == ROLE_PRIMARY)
+			claim_rival(p, r, now);
 		else if (p->primary || !peer_primary_known(e))
 			own_stale_later(e, p, r, now);
 		return;

@@ -520,18 +520,30 @@ static void each_peer(struct engine *e, void (*fn)(struct engine *, struct peer 
 			fn(e, &e->peers[i], now);
 }
 
+/* Packets are on their way here: what another primary claimed is old. */
+static void settle_as_primary(struct engine *e)
+{
+	if (e->role != ROLE_PRIMARY || e->conf.active_active)
+		return;
+	for (unsigned int i = 0; i < ENGINE_PEERS_MAX; i++)
+		if (e->peers[i].used)
+			claims_settle(e, &e->peers[i], UINT32_MAX);
+}
+
 void engine_cmd(struct engine *e, enum engine_cmd cmd, usec_t now)
 {
 	tape_put(e->tape, TAPE_CMD, cmd, now);
 	e->now = now;
 	switch (cmd) {
 	case CMD_PROMOTE:
+		settle_as_primary(e);
 		if (e->role != ROLE_PRIMARY)
 			outcome_begin(e, now);
 		role_set(e, ROLE_PRIMARY);
 		patrol_commit(e, true, now);
 		break;
 	case CMD_COMMIT:
+		settle_as_primary(e);
 		patrol_commit(e, false, now);
 		break;
 	case CMD_DEMOTE:

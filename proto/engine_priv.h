@@ -280,6 +280,11 @@ bool claim_replace(struct engine *e, struct peer *p, struct rec *r, const struct
 		   struct engine_op *op);
 /* The claim of r leaves: was it not settled, and goes on as ours? */
 void claim_left(struct engine *e, struct peer *p, const struct rec *r);
+/* We are primary, and r of another that may be one is a flow of ours: where its packets pass will
+ * show. */
+void claim_rival(struct peer *p, struct rec *r, usec_t now);
+/* They pass here: so many of its claims at most are settled. */
+void claims_settle(struct engine *e, struct peer *p, unsigned int most);
 /* A packet has made the key ours, whatever claim of it waits. */
 void claim_refuted(struct engine *e, const struct key *k);
 /* It goes on: the entry of r, which is older, is replaced unless packets touched it. */

@@ -24,6 +24,12 @@ static bool is_forward(uint8_t from, uint8_t to)
 	return to <= TCP_ESTABLISHED || from >= TCP_ESTABLISHED;
 }
 
+bool flow_is_further(const struct flow *ours, const struct flow *theirs)
+{
+	return ours->key.proto == 6 && (ours->has & theirs->has & FLOW_HAS_TCP) &&
+	       is_forward(ours->tcp.state, theirs->tcp.state);
+}
+
 static bool join_direction(struct flow_tcp *out, const struct flow_tcp *theirs, unsigned int d)
 {
 	bool learn = !(out->flags[d] & TCP_WINDOW_SCALE) && (theirs->flags[d] & TCP_WINDOW_SCALE);

@@ -299,7 +299,8 @@ void own_inherit(struct engine *e, struct rec *own, const struct rec *r, uint32_
 {
 	own->flags = (uint16_t)((own->flags & ~(F_TOUCHED | F_LIFT)) | F_ADOPTED | F_HEIR);
 	own->written_s = limit_s;
-	(void)own_body(e, own, r->body, r->len);
+	if (!own_body(e, own, r->body, r->len) && e->role == ROLE_PRIMARY)
+		stream_changed(e, own); /* the claimer's entry is the old one now */
 }
 
 /* Ended by the kernel before its time, in a state in which flows go on. */

@@ -100,6 +100,11 @@ static void claims_due(struct engine *e, struct peer *p, usec_t now)
 	uint64_t most = min_u64(WAIT_BATCH, cache_list_count(p->mirror, CACHE_LIST_LATER));
 	bool undecided = !peer_primary_known(e) || !peer_hears(e, p);
 
+	if (e->role == ROLE_PRIMARY && !e->conf.active_active) {
+		if (!p->primary && peer_hears(e, p))
+			claims_settle(e, p, WAIT_BATCH);
+		return;
+	}
 	for (uint64_t i = 0; i < most; i++) {
 		struct rec *r = cache_list_first(p->mirror, CACHE_LIST_LATER);
 		bool stands, waits;
