@@ -31,8 +31,10 @@ static uint32_t untouched_s(const struct engine *e, const struct rec *r, const s
 	struct rec_timer old = rec_timer(e, ours);
 	uint32_t limit_s = r->aux + old.full_s;
 
-	if (old.kind == FLOW_TIMER_LIVE)
+	if (old.kind == FLOW_TIMER_LIVE && (ours->flags & (F_ADOPTED | F_TOUCHED)) != F_ADOPTED)
 		return limit_s;
+	if (old.kind == FLOW_TIMER_LIVE) /* lifted since, perhaps (R37) */
+		return (uint32_t)max_u64(limit_s, ours->written_s);
 	/* no packet tells; our own writes may have set it higher */
 	return (uint32_t)max_u64(limit_s, max_u64(ours->expire_s, ours->written_s));
 }

@@ -37,6 +37,7 @@ static void dump_own(struct engine *e, struct rec *r, const struct flow *f, usec
 	bool newer = r->version > e->dump.start_version || r->gen == e->dump.gen;
 	bool doubt = newer && (e->dump.lossy || is_hearsay(r)) && !dump_same(r, f);
 
+	newer |= r->flags & F_HEIR; /* of the entry that is about to be replaced it tells nothing */
 	r->gen = doubt ? dump_gen_other(e) : e->dump.gen; /* what is doubtful the sweep reads */
 	if (newer)
 		return;

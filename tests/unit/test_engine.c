@@ -229,92 +229,6 @@ static void test_demote(void **state)
 	bed_free(b);
 }
 
-/* The new owner's claim stands: the old one's entries, whose windows are old, are made anew, once
- * (failback). */
-static void test_failback(void **state)
-{
-	struct bed *b = bed_pair(true);
-
-	(void)state;
-	engine_cmd(b->n[0].e, CMD_DEMOTE, b->now);
-	engine_cmd(b->n[1].e, CMD_PROMOTE, b->now);
-	bed_run(b, 10000);
-	bed_assert_equal(b);
-	assert_int_equal(b->n[0].ops[OP_REPLACE], 3);
-	assert_int_equal(bed_stats(b, 0).count.released, 3);
-	assert_int_equal(bed_stats(b, 0).local_flows, 0);
-	assert_int_equal(bed_stats(b, 0).copies, 3);
-	assert_int_equal(bed_stats(b, 1).local_flows, 3);
-	assert_true(b->n[1].kern[1].there); /* R41: RELEASE deletes nothing */
-	bed_run(b, 10000);
-	assert_int_equal(b->n[0].ops[OP_REPLACE], 3);
-	bed_free(b);
-}
-
-/* The address returns before the claim has stood for long: what a promote finds is stale all the
- * same. */
-static void test_failback_at_once(void **state)
-{
-	struct bed *b = bed_pair(true);
-
-	(void)state;
-	engine_cmd(b->n[0].e, CMD_DEMOTE, b->now);
-	engine_cmd(b->n[1].e, CMD_PROMOTE, b->now);
-	bed_run(b, 500);
-	engine_cmd(b->n[1].e, CMD_DEMOTE, b->now);
-	bed_run(b, 4000);
-	assert_int_equal(b->n[0].ops[OP_REPLACE], 0);
-	engine_cmd(b->n[0].e, CMD_PROMOTE, b->now);
-	bed_run(b, 100);
-	assert_int_equal(b->n[0].ops[OP_REPLACE], 3);
-	bed_free(b);
-}
-
-/* Nor does it help that the claim is gone by then, with the daemon that made it. */
-static void test_failback_forgotten(void **state)
-{
-	struct bed *b = bed_pair(true);
-
-	(void)state;
-	engine_cmd(b->n[0].e, CMD_DEMOTE, b->now);
-	engine_cmd(b->n[1].e, CMD_PROMOTE, b->now);
-	bed_run(b, 300);
-	bed_state(b, 1, 1, TCP_FIN_WAIT);
-	engine_cmd(b->n[1].e, CMD_DEMOTE, b->now);
-	bed_run(b, 3000);
-	bed_touch(b, 0, 3);
-	bed_kill(b, 1);
-	bed_start(b, 1, ROLE_BACKUP, ORIGIN_RESTART);
-	bed_run(b, 1000);
-	assert_null(bed_mirror(b, 0, 1, 1));
-	engine_cmd(b->n[0].e, CMD_PROMOTE, b->now);
-	bed_run(b, 100);
-	assert_int_equal(b->n[0].ops[OP_REPLACE], 2); /* not the third, which packets met */
-	assert_int_equal(b->n[0].kern[1].f.tcp.state, TCP_FIN_WAIT);
-	bed_assert_equal(b);
-	bed_free(b);
-}
-
-/* An entry through which packets pass stays ours, whoever claims it (R38, R39). */
-static void test_failback_touched(void **state)
-{
-	struct bed *b = bed_pair(true);
-
-	(void)state;
-	engine_cmd(b->n[0].e, CMD_DEMOTE, b->now);
-	engine_cmd(b->n[1].e, CMD_PROMOTE, b->now);
-	for (unsigned int i = 0; i < 50; i++) {
-		bed_run(b, 200);
-		bed_touch(b, 0, 2);
-	}
-	assert_int_equal(b->n[0].ops[OP_REPLACE], 2);
-	assert_non_null(bed_own(b, 0, 2));
-	bed_end(b, 1, 2, 0, 0); /* and the end of the other's entry does not end it */
-	bed_run(b, 1000);
-	assert_true(b->n[0].kern[2].there);
-	bed_free(b);
-}
-
 /* An address leaves: its flows end with events, long before their time. The backup waits, and a
  * promote revives. */
 static void test_forced_revived(void **state)
@@ -669,10 +583,6 @@ int main(void)
 		cmocka_unit_test(test_promote_cache),
 		cmocka_unit_test(test_promote_refused),
 		cmocka_unit_test(test_demote),
-		cmocka_unit_test(test_failback),
-		cmocka_unit_test(test_failback_at_once),
-		cmocka_unit_test(test_failback_forgotten),
-		cmocka_unit_test(test_failback_touched),
 		cmocka_unit_test(test_forced_revived),
 		cmocka_unit_test(test_forced_revived_from_cache),
 		cmocka_unit_test(test_forced_over),
