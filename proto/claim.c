@@ -88,12 +88,21 @@ static const struct rec *heritage(const struct engine *e, const struct rec *own,
 
 void claim_left(struct engine *e, struct peer *p, const struct rec *r)
 {
-	struct rec *own = own_find(e, r->body, r->keylen, r->hash);
+	const struct rec *ours = is_unsettled(r) ? claim_entry(e, p, r) : NULL;
+	struct rec *own;
+	uint32_t limit_s;
 
-	if (!own || !is_unsettled(r) || e->conf.active_active || flow_is_expect(r->body) ||
-	    !claim_entry(e, p, r) || claim_waits(e, p, r) || !scope_wants_body(e, r->body, r->len))
+	if (!ours || e->conf.active_active || flow_is_expect(r->body) || claim_waits(e, p, r) ||
+	    !scope_wants_body(e, r->body, r->len))
 		return;
-	own_inherit(e, own, heritage(e, own, r), untouched_s(e, r, own));
+	limit_s = untouched_s(e, r, ours);
+	own = own_find(e, r->body, r->keylen, r->hash);
+	if (!own) /* of unknown origin, and claimed by nobody else */
+		own = own_adopt(e, ours->body, ours->len, ours->keylen, ours->hash, 0, false,
+				e->now);
+	if (!own)
+		return;
+	own_inherit(e, own, heritage(e, own, r), limit_s);
 	e->patrol.hurry = true; /* not from here: this may be a step of the walk itself */
 }
 

@@ -143,12 +143,38 @@ static void test_failback_touched(void **state)
 	bed_free(b);
 }
 
+/* Nor if the entry is of unknown origin. */
+static void test_unknown_forgotten(void **state)
+{
+	struct bed *b = bed_pair(true);
+
+	(void)state;
+	bed_kill(b, 1);
+	bed_run(b, 500);
+	bed_start(b, 1, ROLE_BACKUP, ORIGIN_RESTART);
+	bed_state(b, 0, 1, TCP_FIN_WAIT);
+	bed_run(b, 400);
+	assert_int_equal(bed_stats(b, 1).unclaimed, 3);
+	assert_int_equal(bed_mirror(b, 1, 0, 1)->list, CACHE_LIST_LATER);
+	bed_kill(b, 0);
+	bed_start(b, 0, ROLE_BACKUP, ORIGIN_RESTART);
+	for (unsigned int i = 0; i < 50 && bed_mirror(b, 1, 0, 1); i++)
+		bed_run(b, 20);
+	bed_run(b, 100);
+	assert_int_equal(b->n[1].ops[OP_REPLACE], 3);
+	assert_int_equal(b->n[1].kern[1].f.tcp.state, TCP_FIN_WAIT);
+	assert_non_null(bed_own(b, 1, 1));
+	assert_int_equal(bed_stats(b, 1).unclaimed, 0);
+	bed_free(b);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_failback),           cmocka_unit_test(test_failback_at_once),
 		cmocka_unit_test(test_failback_lifted),    cmocka_unit_test(test_failback_dumped),
 		cmocka_unit_test(test_failback_forgotten), cmocka_unit_test(test_failback_touched),
+		cmocka_unit_test(test_unknown_forgotten),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
