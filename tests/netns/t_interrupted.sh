@@ -26,10 +26,10 @@ script -qefc "'$CTSYNC' -s '$(sock fw2)' promote" /dev/null </dev/null >"$TMP/pr
 client=$!
 check "fw2 has taken the role" poll 10 grep -q 'role: primary' "$TMP/fw2/log"
 check "and writes" poll 10 flows_above fw2 500
+[ "$MODE" = hot ] || check "its client draws how far it is" poll 5 grep -Eq $'\r\\[#* *\\] [0-9]+ of [0-9]+' "$TMP/promote"
 daemon_kill fw2
 wait $client
 note "its client: exit status $?, $(tr '\r' '\n' <"$TMP/promote" | tail -n 1)"
-[ "$MODE" = hot ] || check "it drew how far it was" grep -Eq $'\r\\[#* *\\] [0-9]+ of [0-9]+' "$TMP/promote"
 note "written: $(flow_count fw2)"
 [ "$MODE" = hot ] || check_that "it was in the midst" "$(flow_count fw2) < $flows"
 vip_del fw1
