@@ -34,6 +34,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "ctl_priv.h"
@@ -44,6 +45,15 @@
 #define CTL_RETRY_S 1.0      /* after accept ran out of descriptors or memory */
 /* Output waiting for so long makes a client one that may be displaced. */
 #define CTL_STALLED_S 1.0
+
+/* Not the loop's time, which is the wall clock's: that may be set back. */
+static double monotonic_s(void)
+{
+	struct timespec t = { 0 };
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &t); /* cannot fail for this clock */
+	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
 
 /* ---- A client's end ---- */
 
@@ -120,7 +130,7 @@ static void on_writable(struct ev_loop *loop, ev_io *w, int revents)
 
 	(void)revents;
 	if (c->streaming && ctl_has_room(c)) {
-		c->since = ev_now(loop);
+		c->since = monotonic_s();
 		ev_timer_again(loop, &c->idle);
 		c->ctl->ops->more(c->ctl->arg, c);
 	}
@@ -193,7 +203,7 @@ static void client_request(struct ctl_client *c)
 	int argc;
 
 	ev_timer_stop(ctl->loop, &c->idle);
-	c->since = ev_now(ctl->loop);
+	c->since = monotonic_s();
 	c->phase = PHASE_ANSWERING;
 	ctl->stats.requests++;
 	argc = words_split(c->line, argv, WORDS_MAX);
@@ -300,7 +310,7 @@ static bool is_idle(const struct ctl_client *c)
 	if (c->phase == PHASE_READING)
 		return true;
 	return (c->streaming || ctl_out_waiting(c) > 0) &&
-	       ev_now(c->ctl->loop) - c->since >= CTL_STALLED_S;
+	       monotonic_s() - c->since >= CTL_STALLED_S;
 }
 
 /* Whom to displace: the longest idle, readers first; readers alone if only they may go. NULL if
@@ -360,7 +370,7 @@ static void client_new(struct ctl *ctl, int fd)
 	ctl->stats.accepted++;
 	ctl->clients[ctl->count++] = c;
 	ctl->readers += !c->who.may_change;
-	c->since = ev_now(ctl->loop);
+	c->since = monotonic_s();
 	ev_io_init(&c->rd, on_readable, fd, EV_READ);
 	ev_io_init(&c->wr, on_writable, fd, EV_WRITE);
 	ev_timer_init(&c->idle, on_idle, 0., ctl->idle_s);

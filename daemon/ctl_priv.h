@@ -20,7 +20,7 @@ struct ctl_client {
 	bool broken; /* its answer could not be kept: drop it */
 	ev_io rd, wr;
 	ev_timer idle;
-	ev_tstamp since; /* loop time of the last progress */
+	double since; /* of the last progress, on the monotonic clock */
 	void *stream;
 	char *out;
 	size_t out_at, out_len, out_size; /* bytes [out_at, out_len) wait */
