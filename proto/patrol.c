@@ -319,8 +319,7 @@ static bool visit_mirror(struct engine *e, struct peer *p, struct rec *r, struct
 		return false;
 	if (own_find(e, r->body, r->keylen, r->hash) || unknown_find(e, r)) {
 		refusal_forget(e, r);
-		if ((p->primary && peer_hears(e, p) && !e->conf.active_active) ||
-		    unknown_find(e, r))
+		if ((p->primary && !e->conf.active_active) || unknown_find(e, r))
 			own_stale_later(e, p, r, now);
 		return false;
 	}
