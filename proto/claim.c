@@ -6,7 +6,8 @@
  * R46). A claim stands for CLAIM_WAIT_S before that is done (waits.c), or until a promote. One that
  * leaves before, with the daemon that made it say, has told all the same that our entry is old: our
  * flow goes on as the claim had it, and its entry is replaced as if the claim stood. Of two
- * primaries neither yields; when one of them is a backup again, what it claimed is settled so.
+ * primaries neither yields; when one of them is a backup again, or silent, what it claimed is
+ * settled so.
  */
 #include "engine_priv.h"
 
@@ -56,8 +57,7 @@ static bool is_unsettled(const struct rec *r)
 	return r->list == CACHE_LIST_LATER || (r->flags & F_STALE);
 }
 
-/* Does another peer's claim of the key wait? What is held of one who was not primary, or is silent,
- * is none. */
+/* Does another peer's claim of the key wait? What is held of one who was not primary is none. */
 static bool claim_waits(struct engine *e, const struct peer *p, const struct rec *r)
 {
 	for (unsigned int i = 0; i < ENGINE_PEERS_MAX; i++) {
@@ -73,7 +73,8 @@ static bool claim_waits(struct engine *e, const struct peer *p, const struct rec
 }
 
 /* Of the two states a primary takes the one that is further on: the claim may have been made with
- * what its node knew long before, and our own before what we learnt is old. */
+ * what its node knew long before, and our own before what we learnt is old. Of two lives it keeps
+ * its own. */
 static const struct rec *heritage(const struct engine *e, const struct rec *own,
 				  const struct rec *r)
 {
@@ -83,6 +84,8 @@ static const struct rec *heritage(const struct engine *e, const struct rec *own,
 		return r;
 	if (flow_unpack(own->body, own->len, &ours) || flow_unpack(r->body, r->len, &theirs))
 		return own; /* were checked before they were stored */
+	if (copy_reborn(own, r->body, r->len))
+		return own;
 	return flow_is_further(&ours, &theirs) ? r : own;
 }
 
@@ -106,19 +109,20 @@ void claim_left(struct engine *e, struct peer *p, const struct rec *r)
 	e->patrol.hurry = true; /* not from here: this may be a step of the walk itself */
 }
 
-void claim_rival(struct peer *p, struct rec *r, usec_t now)
+void claim_rival(struct engine *e, struct peer *p, struct rec *r, usec_t now)
 {
-	if (!p->primary || r->body[1] != 6 || (r->flags & (F_STALE | F_KERN)))
+	if (!p->primary || r->body[1] != 6 || (r->flags & (F_STALE | F_KERN | F_FLIGHT)))
 		return;
+	refusal_forget(e, r);
 	r->aux = to_s(now); /* its newest word counts */
 	cache_list_add(p->mirror, r, CACHE_LIST_LATER);
 }
 
-void claims_settle(struct engine *e, struct peer *p, unsigned int most)
+void claims_settle(struct engine *e, struct peer *p, unsigned int most, uint32_t to_s)
 {
 	struct rec *r;
 
-	while (most-- && (r = cache_list_first(p->mirror, CACHE_LIST_LATER))) {
+	while (most-- && (r = cache_list_first(p->mirror, CACHE_LIST_LATER)) && r->aux <= to_s) {
 		claim_left(e, p, r);
 		cache_list_del(p->mirror, r);
 	}

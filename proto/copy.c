@@ -233,7 +233,7 @@ void own_mirror_set(struct engine *e, struct peer *p, struct rec *r, usec_t now)
 		if (e->conf.active_active)
 			cache_list_add(p->mirror, r, CACHE_LIST_WORK); /* R72 */
 		else if (e->role == ROLE_PRIMARY)
-			claim_rival(p, r, now);
+			claim_rival(e, p, r, now);
 		else if (p->primary || !peer_primary_known(e))
 			own_stale_later(e, p, r, now);
 		return;

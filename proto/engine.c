@@ -520,14 +520,13 @@ static void each_peer(struct engine *e, void (*fn)(struct engine *, struct peer 
 			fn(e, &e->peers[i], now);
 }
 
-/* Packets are on their way here: what another primary claimed is old. */
-static void settle_as_primary(struct engine *e)
+/* It was primary before us. If it still is its next word says so; if it is dead, what it said of
+ * flows is older than what we make of them. */
+static void role_forget(struct engine *e, struct peer *p, usec_t now)
 {
-	if (e->role != ROLE_PRIMARY || e->conf.active_active)
-		return;
-	for (unsigned int i = 0; i < ENGINE_PEERS_MAX; i++)
-		if (e->peers[i].used)
-			claims_settle(e, &e->peers[i], UINT32_MAX);
+	(void)e;
+	(void)now;
+	p->primary = false;
 }
 
 void engine_cmd(struct engine *e, enum engine_cmd cmd, usec_t now)
@@ -536,14 +535,13 @@ void engine_cmd(struct engine *e, enum engine_cmd cmd, usec_t now)
 	e->now = now;
 	switch (cmd) {
 	case CMD_PROMOTE:
-		settle_as_primary(e);
 		if (e->role != ROLE_PRIMARY)
 			outcome_begin(e, now);
-		role_set(e, ROLE_PRIMARY);
 		patrol_commit(e, true, now);
+		role_set(e, ROLE_PRIMARY);
+		each_peer(e, role_forget, now);
 		break;
 	case CMD_COMMIT:
-		settle_as_primary(e);
 		patrol_commit(e, false, now);
 		break;
 	case CMD_DEMOTE:

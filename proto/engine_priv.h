@@ -282,9 +282,9 @@ bool claim_replace(struct engine *e, struct peer *p, struct rec *r, const struct
 void claim_left(struct engine *e, struct peer *p, const struct rec *r);
 /* We are primary, and r of another that may be one is a flow of ours: where its packets pass will
  * show. */
-void claim_rival(struct peer *p, struct rec *r, usec_t now);
-/* They pass here: so many of its claims at most are settled. */
-void claims_settle(struct engine *e, struct peer *p, unsigned int most);
+void claim_rival(struct engine *e, struct peer *p, struct rec *r, usec_t now);
+/* They pass here: so many of its claims at most are settled, of those up to to_s. */
+void claims_settle(struct engine *e, struct peer *p, unsigned int most, uint32_t to_s);
 /* A packet has made the key ours, whatever claim of it waits. */
 void claim_refuted(struct engine *e, const struct key *k);
 /* It goes on: the entry of r, which is older, is replaced unless packets touched it. */
@@ -361,6 +361,7 @@ void scope_withdraw(struct engine *e, struct rec *r); /* an own flow that is exc
 bool scope_visit(struct engine *e, unsigned int table, struct rec *r);
 
 /* patrol.c: kernel operations. */
+void refusal_forget(struct engine *e, struct rec *r);
 /* An operation on r's flow. False if r cannot be unpacked, which was checked before it was stored.
  */
 bool patrol_make(struct engine_op *op, enum engine_op_type type, struct rec *r, unsigned int table,

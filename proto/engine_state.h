@@ -398,6 +398,7 @@ struct engine {
 	struct patrol patrol;
 	struct scrub scrub;
 	struct engine_commit commit;
+	uint32_t settle_s; /* a primary settles what rivals claimed until then (R38) */
 	struct outcome outcome;
 	struct audit audit;
 	struct inquiry inquiry;

@@ -509,6 +509,8 @@ static void event_set(struct engine *e, enum engine_kern_event event, const stru
 	if (event == KERN_NEW && !portid && (f->has & FLOW_HAS_MASTER) && !f->key.expect)
 		expect_used(e, f);
 	if (r) {
+		if (!portid && e->role == ROLE_PRIMARY) /* a rival's claim is older */
+			claim_refuted(e, k);
 		event_own(e, event, f, r, portid, now);
 		return;
 	}

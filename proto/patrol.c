@@ -298,7 +298,7 @@ static bool visit_copy(struct engine *e, struct peer *p, struct rec *r, struct e
 	return op_exact(e, op, OP_REFRESH, r, p->index, hold);
 }
 
-static void refusal_forget(struct engine *e, struct rec *r)
+void refusal_forget(struct engine *e, struct rec *r)
 {
 	if (r->flags & F_REFUSED)
 		e->refused--;
@@ -610,12 +610,14 @@ bool patrol_op(struct engine *e, struct engine_op *op, usec_t now)
 
 /* ---- Verbs and time ---- */
 
-/* Claims that wait are settled now: what is stale is replaced in the course of the commit. */
+/* Claims that wait are settled now: what is stale is replaced in the course of the commit. Those of
+ * rivals of a primary: waits.c. */
 static void claims_hasten(struct engine *e, struct peer *p)
 {
+	bool rivals = e->role == ROLE_PRIMARY && !e->conf.active_active;
 	struct rec *r;
 
-	while ((r = cache_list_first(p->mirror, CACHE_LIST_LATER))) {
+	while (!rivals && (r = cache_list_first(p->mirror, CACHE_LIST_LATER))) {
 		r->flags |= F_STALE;
 		cache_list_add(p->mirror, r, CACHE_LIST_WORK);
 	}
@@ -631,6 +633,8 @@ void patrol_commit(struct engine *e, bool promote, usec_t now)
 	e->commit = (struct engine_commit){
 		.serial = serial + 1, .running = true, .promote = promote, .started_at = now
 	};
+	if (e->role == ROLE_PRIMARY)
+		e->settle_s = to_s(now);
 	for (unsigned int i = 0; i < ENGINE_PEERS_MAX; i++)
 		if (e->peers[i].used)
 			claims_hasten(e, &e->peers[i]);

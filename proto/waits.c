@@ -101,8 +101,9 @@ static void claims_due(struct engine *e, struct peer *p, usec_t now)
 	bool undecided = !peer_primary_known(e) || !peer_hears(e, p);
 
 	if (e->role == ROLE_PRIMARY && !e->conf.active_active) {
-		if (!p->primary && peer_hears(e, p))
-			claims_settle(e, p, WAIT_BATCH);
+		bool over = !p->primary || !peer_hears(e, p);
+
+		claims_settle(e, p, WAIT_BATCH, over ? UINT32_MAX : e->settle_s);
 		return;
 	}
 	for (uint64_t i = 0; i < most; i++) {

@@ -194,7 +194,7 @@ check "tracked sync link: seen" poll 15 tracked_is fw1 true
 check "tracked sync link: warned of" grep -q 'load a notrack rule' "${DAEMON[fw1]}"
 check "tracked sync link: 1,000 flows" flood fw1 create -n 1000
 # A daemon that leaves its multicast group says so by IGMP, and that is tracked by now, or not yet.
-tracked_equal() { compare --proto 6,17 --skip-port 3780 "kernel:$FW1" "kernel:$FW2"; }
+tracked_equal() { compare --proto 1,6,17,58 --skip-port 3780 "kernel:$FW1" "kernel:$FW2"; }
 check "tracked sync link: equal" poll 10 tracked_equal
 # Each kernel has the sync flow as it saw it first, and one of loopback; neither is anybody's to announce.
 in_ns "$FW1" bash -c 'echo >/dev/udp/127.0.0.1/9'

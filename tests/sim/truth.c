@@ -63,7 +63,8 @@ void truth_told(struct sim *s, int n, unsigned int i, uint8_t how)
 	const struct kent *t = &node->k.ent[i];
 
 	/* Not since the promote: a policy let go of it, and so of what we wrote. */
-	s->node[n].truth.ours[i] = false;
+	if (s->policy_us)
+		s->node[n].truth.ours[i] = false;
 	if (how == WIRE_REC_RELEASE || is_behind(s, n, i) || s->policy_us ||
 	    scope_excludes(s, n, &t->f)) /* R63 */
 		return;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Two primaries, and what becomes of the flows of both when one of them is a backup again
+ * Two primaries, at once or one after the other, and what becomes of the flows of both
  * (PROTOCOL.md, R38).
  */
 #include "engine_bed.h"
@@ -76,12 +76,106 @@ static void test_split_again(void **state)
 	bed_free(b);
 }
 
+/* Flow 1 of node n lives on under the same key, translated otherwise, with data that nobody has
+ * acknowledged. */
+static void live_anew(struct bed *b, unsigned int n)
+{
+	struct flow f = bed_flow(1);
+
+	f.reply.dport = 0x7777;
+	f.timeout_s = 300;
+	bed_put(b, n, 1, &f);
+	bed_event(b, n, KERN_NEW, 1, 0);
+}
+
+/* Our kernel's next word on a flow ends the rival's claim, whatever its timer. */
+static void test_split_met(void **state)
+{
+	struct bed *b = bed_pair(true);
+
+	(void)state;
+	engine_cmd(b->n[1].e, CMD_PROMOTE, b->now);
+	bed_run(b, 2000);
+	assert_int_equal(bed_mirror(b, 0, 1, 1)->list, CACHE_LIST_LATER);
+	b->n[0].kern[1].end_at = b->now + 300 * USEC_PER_SEC;
+	bed_event(b, 0, KERN_UPDATE, 1, 0);
+	assert_int_equal(bed_mirror(b, 0, 1, 1)->list, CACHE_LIST_NONE);
+	engine_cmd(b->n[1].e, CMD_DEMOTE, b->now);
+	bed_run(b, 1000);
+	assert_int_equal(b->n[0].ops[OP_REPLACE], 2);
+	bed_free(b);
+}
+
+/* The rival's life of the key is over, and another one is here. */
+static void test_split_lives(void **state)
+{
+	struct bed *b = bed_pair(true);
+
+	(void)state;
+	live_anew(b, 0);
+	bed_run(b, 1000);
+	engine_cmd(b->n[1].e, CMD_PROMOTE, b->now);
+	bed_run(b, 1000);
+	b->n[1].kern[1].f.reply = bed_flow(1).reply;
+	b->n[1].kern[1].end_at = b->now + 120 * USEC_PER_SEC;
+	bed_state(b, 1, 1, TCP_FIN_WAIT);
+	bed_run(b, 1000);
+	engine_cmd(b->n[1].e, CMD_DEMOTE, b->now);
+	bed_run(b, 1000);
+	assert_int_equal(b->n[0].kern[1].f.reply.dport, 0x7777);
+	assert_int_equal(b->n[0].kern[1].f.tcp.state, TCP_ESTABLISHED);
+	bed_free(b);
+}
+
+/* The rival dies: the addresses come here, and nobody says so. */
+static void test_split_dead(void **state)
+{
+	struct bed *b = bed_pair(true);
+
+	(void)state;
+	engine_cmd(b->n[1].e, CMD_PROMOTE, b->now);
+	bed_run(b, 10000);
+	assert_int_equal(b->n[0].ops[OP_REPLACE], 0);
+	bed_kill(b, 1);
+	bed_run(b, 3000);
+	assert_int_equal(b->n[0].ops[OP_REPLACE], 3);
+	assert_int_equal(bed_stats(b, 0).local_flows, 3);
+	bed_free(b);
+}
+
+/* What a node said before it died is older than what its successor made of it. */
+static void test_dead_word(void **state)
+{
+	struct bed *b = bed_pair(true);
+	struct rec *said = bed_mirror(b, 1, 0, 2);
+
+	(void)state;
+	bed_kill(b, 0);
+	bed_run(b, 2000);
+	engine_cmd(b->n[1].e, CMD_PROMOTE, b->now);
+	bed_run(b, 1000);
+	live_anew(b, 1);
+	bed_run(b, 1000);
+	engine_cmd(b->n[1].e, CMD_DEMOTE, b->now);
+	for (unsigned int i = 0; i < 10; i++) {
+		patrol_urgent(b->n[1].e, b->now);
+		bed_run(b, 500);
+	}
+	assert_int_equal(said->list, CACHE_LIST_NONE);
+	engine_cmd(b->n[1].e, CMD_PROMOTE, b->now);
+	bed_run(b, 1000);
+	assert_int_equal(b->n[1].ops[OP_REPLACE], 0);
+	assert_int_equal(b->n[1].kern[1].f.reply.dport, 0x7777);
+	bed_free(b);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_split),
-		cmocka_unit_test(test_split_forward),
-		cmocka_unit_test(test_split_again),
+		cmocka_unit_test(test_split),       cmocka_unit_test(test_split_forward),
+		cmocka_unit_test(test_split_again), cmocka_unit_test(test_split_met),
+		cmocka_unit_test(test_split_lives), cmocka_unit_test(test_split_dead),
+		cmocka_unit_test(test_dead_word),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
