@@ -26,7 +26,7 @@ lives() { # how, key file
 	check "$how: its flows arrive" poll 10 remote_is 1001 1002 1003 1004 1005
 	check "$how: in the kernel too" poll 5 kernel_has 1003
 	check "$how: ctsyncd's arrive there, and its total is the one that they make" poll 10 says 'held 3 at [0-9]* equal 1'
-	check "$how: ctsyncd proves it equal" ctsync fw1 verify
+	check "$how: ctsyncd proves it equal, once it is up" poll 5 ctsync fw1 verify
 	tell end 2
 	tell new 7
 	check "$how: an end and a new one arrive" poll 5 remote_is 1001 1003 1004 1005 1007
@@ -36,7 +36,7 @@ lives() { # how, key file
 	check "$how: ctsyncd's VECTOR and LIST say what is held there" poll 5 says 'compared 1024 [1-9][0-9]*'
 	tell restart 4
 	check "$how: what it no longer announces after a restart is found and leaves" poll 10 remote_is 1001 1003 1005 1007
-	check "$how: ctsyncd proves it equal again" ctsync fw1 verify
+	check "$how: ctsyncd proves it equal again, once it is up" poll 5 ctsync fw1 verify
 	check_that "$how: by a LIST" "$(counter fw1 lists_applied) > 0"
 	check "$how: it stays to the end" kill -0 "${PIDS[stranger]}"
 	exec {to_stranger}>&-
