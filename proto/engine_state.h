@@ -262,6 +262,7 @@ struct patrol {
 	unsigned int ease_table; /* then go on there, where the round at ease was */
 	uint32_t ease_pos;
 	unsigned int ops; /* asked for: every WALK_SHARE-th is the walk's before all others' */
+	bool late;        /* the round at ease is behind */
 	uint64_t tokens;  /* background writes allowed now */
 	usec_t tokens_at;
 	bool translated[2]; /* flows of others that are, IPv4 and IPv6, were met or came in this

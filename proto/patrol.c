@@ -7,7 +7,7 @@
  * again, an entry that a dump did not show checked, a flow adopted after a promote, a silent
  * owner's flow dropped (R45). The patrol goes at ease, a round in ROUND_S, or at full speed for a
  * round when a verb or a dump asks for it. While urgent work waits it gets one operation in
- * WALK_SHARE (R100).
+ * WALK_SHARE, or in WALK_SHARE_LATE while its round at ease is behind (R100).
  */
 #include "engine_priv.h"
 
@@ -21,7 +21,9 @@
 #define STEP_MS 20      /* the patrol wakes so often, with many flows */
 #define STEP_FEW_MS 200 /* and with few */
 #define FEW_FLOWS 20000
-#define WALK_SHARE 8 /* while other work waits the walk may make one operation of so many */
+#define WALK_SHARE 8      /* while other work waits the walk may make one operation of so many, */
+#define WALK_SHARE_LATE 2 /* or of so few */
+#define LATE_MS 500       /* while its round at ease is so far behind */
 
 static bool round_has(const struct engine *e, uint64_t to)
 {
@@ -482,17 +484,19 @@ static bool walk_chain(struct engine *e, struct cache *c, struct engine_op *op, 
 
 /* Hash space, over all tables with flows, that the walk may cover: it grows with time, a round in
  * round_s, and what an operation kept it from covering stays, so that a round takes as long with
- * many operations as with none. */
+ * many operations as with none; up to twice LATE_MS. */
 static void walk_allow(struct engine *e, usec_t now)
 {
 	struct patrol *w = &e->patrol;
-	uint64_t space = 0, per_us;
+	uint64_t space = 0, per_us, late;
 
 	for (unsigned int i = 0; i < TABLE_COUNT; i++)
 		space += walked_table(e, i) ? 1ULL << 32 : 0;
 	per_us = space / (w->round_s * USEC_PER_SEC);
-	w->allowance = min_u64(w->allowance + min_u64(now - w->walked_at, USEC_PER_SEC) * per_us,
-			       USEC_PER_SEC * per_us);
+	late = LATE_MS * USEC_PER_MS * per_us;
+	w->allowance += min_u64(now - w->walked_at, USEC_PER_SEC) * per_us;
+	w->allowance = min_u64(w->allowance, 2 * late);
+	w->late = late && w->allowance >= late;
 	w->walked_at = now;
 }
 
@@ -591,7 +595,7 @@ bool patrol_op(struct engine *e, struct engine_op *op, usec_t now)
 		*op = (struct engine_op){ .type = OP_DUMP };
 		return true;
 	}
-	walks = ++e->patrol.ops % WALK_SHARE == 0;
+	walks = ++e->patrol.ops % (e->patrol.late ? WALK_SHARE_LATE : WALK_SHARE) == 0;
 	if (walks && may_walk(e) && walk_op(e, op, now))
 		return true;
 	if (work_op(e, op) || reread_op(e, op, now))

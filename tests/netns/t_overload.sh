@@ -74,7 +74,7 @@ done
 refreshes=$(($(counter fw2 refreshes) - refreshes)) writes=$(($(writes_of fw2) - writes))
 note "$writes writes of what was told, $refreshes timers renewed, at least $least of $QUIET quiet flows there"
 check_that "the load lasted: more than fits half a second of a whole core" "$writes > 50000"
-check_that "renewals are the eighth operation at most" "$refreshes * 7 <= $writes + 1000"
+check_that "renewals are half of the operations at most" "$refreshes <= $writes"
 check_that "but there are enough of them: no quiet flow ran out" "$least == $QUIET && $refreshes > $QUIET"
 : >"$TMP/stop"
 wait "${PIDS[churn]}"

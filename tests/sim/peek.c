@@ -77,6 +77,7 @@ void peek_owner(const struct engine *e, struct peek_owner *o)
 		.work = cache_list_count(e->strays, CACHE_LIST_WORK),
 		.complete = e->complete,
 		.reads = e->dump.wanted || e->dump.running,
+		.late = e->patrol.late,
 		.role = e->role,
 	};
 	for (unsigned int i = 0; i < ENGINE_PEERS_MAX; i++)

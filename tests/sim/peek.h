@@ -56,6 +56,7 @@ struct peek_owner {
 	uint64_t work; /* operations that peers' words ask for wait to be made */
 	bool complete;
 	bool reads; /* its kernel's table is read, or is about to be */
+	bool late;  /* the patrol is behind its round */
 	enum engine_role role;
 };
 

@@ -276,6 +276,7 @@ struct node {
 	unsigned int spin;
 	unsigned int waited_ops,
 		renewed_ops; /* operations as others waited; those that renew timers */
+	bool waited_late;    /* the patrol was late in one of them */
 	struct taped taped;
 	unsigned int taped_turns;
 };
