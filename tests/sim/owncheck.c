@@ -115,6 +115,22 @@ static bool clashes(const struct sim *s, int n)
 	return false;
 }
 
+static bool owns(struct sim *s, int n, unsigned int i)
+{
+	struct peek_rec r;
+
+	return s->node[n].e && peek_local(s->node[n].e, &s->conn[i].key, &r) && !r.tomb;
+}
+
+/* A third node whose own the flow is too. */
+static int rival_of(struct sim *s, int from, int to, unsigned int i)
+{
+	for (int n = 0; n < NODES_MAX; n++)
+		if (n != from && n != to && owns(s, n, i))
+			return n;
+	return -1;
+}
+
 /* Notes what `to` must have in its kernel once it is promoted: all that it has covered of `from`'s
  * living flows. */
 void own_arm_failover(struct sim *s, int from, int to)
@@ -166,6 +182,7 @@ void own_arm_failover(struct sim *s, int from, int to)
 			continue;
 		f->expire_at[i] = t->expire_at;
 		f->own[i] = peek_local(s->node[to].e, &s->conn[i].key, &r) && !r.tomb;
+		f->rival[i] = rival_of(s, from, to, i);
 	}
 	f->armed = true;
 	f->armed_at = s->now;
@@ -387,8 +404,8 @@ void own_check_failover(struct sim *s, int n)
 			continue;
 		if (f->expire_at[i] <= s->now || fk_alive(s, n, i) || !s->conn[i].open ||
 		    s->conn[i].opened_at > f->armed_at ||
-		    (f->forced[i] &&
-		     (f->unheard || (f->swept && s->conn[i].flow.key.proto != 6))) ||
+		    (f->forced[i] && (f->unheard || (f->swept && s->conn[i].flow.key.proto != 6) ||
+				      (f->rival[i] >= 0 && !owns(s, f->rival[i], i)))) ||
 		    reply_held(s, &s->conn[i].flow, i, n) ||
 		    reply_held(s, &s->node[f->from].k.ent[i].f, i, n))
 			continue;

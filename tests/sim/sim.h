@@ -216,8 +216,10 @@ struct failover_check { /* I6: what must be in this kernel once the promote is d
 	uint64_t serial;
 	usec_t expire_at[KEYS_MAX]; /* 0 = not demanded */
 	bool forced[KEYS_MAX];      /* its owner's kernel ended it as the address left */
-	bool unheard;               /* and its owner could not hear, or not tell, how */
-	bool own[KEYS_MAX];         /* its own then, which `from` claims */
+	int rival[KEYS_MAX]; /* a third node that claimed it too; -1: none. Its word counts then
+				(R38) */
+	bool unheard;        /* and its owner could not hear, or not tell, how */
+	bool own[KEYS_MAX];  /* its own then, which `from` claims */
 	bool claimed; /* `from` was heard as primary long enough for its claims to be settled */
 	bool swept;   /* or its owner sweeps, and knows no more than the timer of the last event */
 };
