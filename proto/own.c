@@ -464,16 +464,25 @@ static void event_partial(struct engine *e, const struct flow *f, const struct k
 		cache_list_add(e->strays, s, CACHE_LIST_WORK);
 }
 
+/* Soon, or with all others. */
+static void event_read(struct engine *e, const struct rec *r, usec_t now)
+{
+	if (!reread_put(e, r, TAG_REREAD, now))
+		e->dump.wanted = true;
+}
+
 static void event_own(struct engine *e, enum engine_kern_event event, const struct flow *f,
 		      struct rec *r, uint32_t portid, usec_t now)
 {
+	if (event == KERN_UPDATE && r->flags & F_MUTE && !r->aux)
+		event_read(e, r, now); /* of a life that it does not tell from this one (R66) */
 	not_mute(e, r);
 	if (event == KERN_NEW && (r->flags & F_TAKEN))
 		outcome_ended(e, r); /* the tuple is used again */
 	if (!portid) {
 		r->flags |= F_TOUCHED;
-		if (r->flags & F_HEIR && !reread_put(e, r, TAG_REREAD, now))
-			e->dump.wanted = true;
+		if (r->flags & F_HEIR)
+			event_read(e, r, now);
 		r->flags &= (uint16_t) ~(F_LIFT | F_HEIR);
 	}
 	if (e->conf.active_active && active_is_older(r, f))

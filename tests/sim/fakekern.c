@@ -212,6 +212,7 @@ static int op_replace(struct sim *s, int n, unsigned int i, const struct engine_
 	bool raced = fk_overtakes(s, n, i) || expired;
 	int err;
 
+	own_check_replacement(s, n, i, op);
 	fk_destroy(s, n, i, expired ? 0 : OWN_PORT);
 	err = op_create(s, n, i, op);
 	s->node[n].k.ent[i].raced = raced;

@@ -639,6 +639,7 @@ void recv_look(struct sim *s, int n, const struct packet *p, struct recv_look *l
 void recv_check(struct sim *s, int n, const struct packet *p, struct recv_look *l, int rc);
 
 /* owncheck.c */
+void own_check_replacement(struct sim *s, int n, unsigned int i, const struct engine_op *op);
 void own_check_removal(struct sim *s, int n, unsigned int i, const char *how);
 void own_check_kinds(struct sim *s, int n);
 void own_arm_failover(struct sim *s, int from, int to);
