@@ -11,17 +11,29 @@
  */
 #include "engine_priv.h"
 
-const struct rec *claim_entry(struct engine *e, const struct peer *p, const struct rec *r)
+static bool is_unsettled(const struct rec *r)
+{
+	return r->list == CACHE_LIST_LATER || (r->flags & F_STALE);
+}
+
+/* Does another peer's claim settle the key: a newer one, or one that does so in this very batch? */
+static bool is_outdone(struct engine *e, const struct peer *p, const struct rec *r)
 {
 	struct peer *q;
 	const struct rec *other = also_claimed(e, p, r, &q);
+
+	return other && is_unsettled(other) && (other->aux > r->aux || (other->flags & F_FLIGHT));
+}
+
+const struct rec *claim_entry(struct engine *e, const struct peer *p, const struct rec *r)
+{
 	const struct rec *ours = own_find(e, r->body, r->keylen, r->hash);
 	struct flow f;
 
 	if (flow_unpack(r->body, r->len, &f) || !active_injectable(e, &f))
 		return NULL; /* a new life, too young to be carried on: its next word counts */
-	if (other && (other->flags & F_STALE) && (other->flags & F_FLIGHT))
-		return NULL; /* settles it in this very batch */
+	if (is_outdone(e, p, r))
+		return NULL;
 	return ours ? ours : unknown_find(e, r);
 }
 
@@ -50,11 +62,6 @@ bool claim_replace(struct engine *e, struct peer *p, struct rec *r, const struct
 
 	return patrol_make(op, OP_REPLACE, r, p->index, TAG_STALE, refreshed ? t.hold_s : t.write_s,
 			   untouched_s(e, r, ours));
-}
-
-static bool is_unsettled(const struct rec *r)
-{
-	return r->list == CACHE_LIST_LATER || (r->flags & F_STALE);
 }
 
 /* Does another peer's claim of the key wait? What is held of one who was not primary is none. */

@@ -206,7 +206,7 @@ void own_stale_later(struct engine *e, struct peer *p, struct rec *r, usec_t now
 	if ((e->role == ROLE_PRIMARY && !e->conf.active_active) || r->list == CACHE_LIST_LATER ||
 	    (r->flags & (F_STALE | F_KERN)))
 		return;
-	r->aux = to_s(peer_hears(e, p) ? now : p->heard_at); /* not said later, whoever finds it */
+	r->aux = to_s(now);
 	cache_list_add(p->mirror, r, CACHE_LIST_LATER);
 }
 

@@ -322,7 +322,7 @@ static bool visit_mirror(struct engine *e, struct peer *p, struct rec *r, struct
 	if (own_find(e, r->body, r->keylen, r->hash) || unknown_find(e, r)) {
 		refusal_forget(e, r);
 		if ((p->primary && !e->conf.active_active) || unknown_find(e, r))
-			own_stale_later(e, p, r, now);
+			own_stale_later(e, p, r, peer_hears(e, p) ? now : p->heard_at);
 		return false;
 	}
 	if (!own_injects(e) && round_has(e, e->patrol.forget_to))

@@ -40,14 +40,15 @@ static bool has_master(const struct sim *s, int n, unsigned int i, bool own)
 	return !flow_unpack(r.body, r.len, &f) && !scope_rules_out(s, n, &f);
 }
 
-/* odd: it is what it must not stay. */
+/* odd: it is what it must not stay. Rounds count from the end of the turn in which it was seen to
+ * be so: in the course of that it may be right, and odd again. */
 static bool is_stuck(struct expect_seen *x, bool odd, uint64_t rounds)
 {
 	if (!odd)
-		x->odd_since = 0;
-	else if (!x->odd_since)
-		x->odd_since = rounds + 1;
-	return odd && rounds + 1 >= x->odd_since + ROUNDS;
+		x->odd_turns = 0;
+	else if (x->odd_turns < 2 && ++x->odd_turns == 2)
+		x->odd_since = rounds;
+	return x->odd_turns == 2 && rounds >= x->odd_since + ROUNDS;
 }
 
 static void check_rounds(struct sim *s, int n, unsigned int i, uint64_t rounds)
@@ -61,10 +62,10 @@ static void check_rounds(struct sim *s, int n, unsigned int i, uint64_t rounds)
 				s,
 				"node %d: expectation %u is its own, and its master left out (R83)",
 				n, i);
-		node->expect[1][i].odd_since = 0;
+		node->expect[1][i].odd_turns = 0;
 		return;
 	}
-	node->expect[0][i].odd_since = 0;
+	node->expect[0][i].odd_turns = 0;
 	if (is_stuck(&node->expect[1][i],
 		     peek_stray(node->e, &s->conn[i].key, &r) && !r.tomb && r.waits &&
 			     r.in_kernel && fk_alive(s, n, i) && has_master(s, n, i, true),

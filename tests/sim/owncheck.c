@@ -48,7 +48,8 @@ void own_check_removal(struct sim *s, int n, unsigned int i, const char *how)
 }
 
 /* A primary is about to replace entry i, through which a connection's last packet passed, by what a
- * peer said of it: never by another life's translation, nor by an earlier state of it (R38). */
+ * peer said of it: never by another life's translation, nor by an earlier state of it (R38), but by
+ * a promote, which settles what was claimed before. */
 void own_check_replacement(struct sim *s, int n, unsigned int i, const struct engine_op *op)
 {
 	const struct kent *t = &s->node[n].k.ent[i];
@@ -56,10 +57,10 @@ void own_check_replacement(struct sim *s, int n, unsigned int i, const struct en
 	struct peek_owner o;
 
 	peek_owner(s->node[n].e, &o);
-	if (o.role != ROLE_PRIMARY || s->flipped || s->now < s->node[n].unheard_to ||
-	    !s->node[n].truth.promoted_at || t->packet_at < s->node[n].truth.promoted_at ||
-	    !t->present || t->expire_at <= s->now || !c->open || t->seq != c->seq ||
-	    s->now < t->packet_at + BLIND_US || expect_is(s, i))
+	if (o.role != ROLE_PRIMARY || engine_commit(s->node[n].e)->running || s->flipped ||
+	    s->now < s->node[n].unheard_to || !s->node[n].truth.promoted_at ||
+	    t->packet_at < s->node[n].truth.promoted_at || !t->present || t->expire_at <= s->now ||
+	    !c->open || t->seq != c->seq || s->now < t->packet_at + BLIND_US || expect_is(s, i))
 		return;
 	if (memcmp(&op->flow.reply, &t->f.reply, sizeof(t->f.reply)) != 0)
 		sim_fail(s, "node %d: replaces flow %u by one with another translation (R38)", n,

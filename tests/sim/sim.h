@@ -242,7 +242,8 @@ struct expect_early { /* it came before its master */
 };
 
 struct expect_seen {
-	uint64_t odd_since; /* 1 + the patrol's rounds then; 0 = it is as it must be */
+	unsigned int odd_turns; /* two at most; 0 = it is as it must be */
+	uint64_t odd_since;     /* the patrol's rounds at the second */
 	struct expect_early early;
 	unsigned int lost; /* looks */
 };
