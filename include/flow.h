@@ -238,6 +238,10 @@ bool flow_is_partial(const struct flow *f);
  * and CLOSED)? */
 bool flow_is_closing(const struct flow *f);
 
+/* Is f a TCP connection that is over (TIME_WAIT, CLOSE): a SYN begins the next life of its tuple?
+ */
+bool flow_is_over(const struct flow *f);
+
 /* Is theirs the TCP connection that ours is, in a state further on? */
 bool flow_is_further(const struct flow *ours, const struct flow *theirs);
 

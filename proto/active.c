@@ -7,7 +7,7 @@
 
 /* linux/netfilter/nf_conntrack_tcp.h */
 #define TCP_BE_LIBERAL 0x8
-enum { TCP_SYN_SENT = 1, TCP_TIME_WAIT = 7 };
+enum { TCP_SYN_SENT = 1 };
 
 bool active_injectable(const struct engine *e, const struct flow *f)
 {
@@ -56,8 +56,7 @@ bool active_op(struct engine *e, struct peer *p, struct rec *r, struct rec *own,
 
 	if (flow_unpack(own->body, own->len, &ours) || flow_unpack(r->body, r->len, &theirs))
 		return false; /* were checked before they were stored */
-	if (theirs.key.proto == 6 && theirs.tcp.state == TCP_SYN_SENT &&
-	    ours.tcp.state >= TCP_TIME_WAIT) {
+	if (theirs.key.proto == 6 && theirs.tcp.state == TCP_SYN_SENT && flow_is_over(&ours)) {
 		r->flags |= F_STALE;
 		r->aux = to_s(e->now);
 		return claim_replace(e, p, r, own, op);

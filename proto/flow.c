@@ -520,6 +520,12 @@ bool flow_is_closing(const struct flow *f)
 	       f->tcp.state <= TCP_CLOSE;
 }
 
+bool flow_is_over(const struct flow *f)
+{
+	return f->key.proto == IPPROTO_TCP && f->tcp.state >= TCP_TIME_WAIT &&
+	       f->tcp.state <= TCP_CLOSE;
+}
+
 /* An SCTP entry without its verification tags is refused or drops the flow's packets: worse than
  * none. */
 bool flow_is_injectable(const struct flow *f)
