@@ -48,9 +48,9 @@ static bool is_proven(const struct asker *a, const struct engine_peer_stats *p, 
 
 static const char *why_not(const struct engine_peer_stats *p)
 {
-	return p->state == PEER_DOWN ? "it is silent"
-	       : p->missing          ? "it says more than arrives"
-				     : "its digest differs, or it said none";
+	if (p->state == PEER_DOWN)
+		return p->heard ? "it does not hear us" : "it is silent";
+	return p->missing ? "it says more than arrives" : "its digest differs, or it said none";
 }
 
 static bool all_proven(const struct asker *a, const struct engine_stats *s, usec_t now)

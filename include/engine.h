@@ -400,7 +400,8 @@ struct engine_peer_stats {
 	char node[WIRE_NAME_MAX + 1]; /* empty: never heard */
 	enum engine_peer_state state;
 	bool primary;      /* the role it tells */
-	bool hears_us;     /* it reports to hear us */
+	bool heard;        /* by us, within dead_ms, */
+	bool hears_us;     /* and it reports to hear us */
 	bool known;        /* an epoch was agreed */
 	uint64_t heard_ms; /* since the last authentic datagram; UINT64_MAX = never */
 	uint64_t epoch, covered, head, missing; /* its stream: P, maxhead, versions not covered */

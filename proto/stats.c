@@ -70,6 +70,7 @@ static void peer_stats(const struct engine *e, const struct peer *p, struct engi
 	memcpy(s->node, p->name, sizeof(s->node));
 	s->state = state_of(e, p);
 	s->primary = p->primary;
+	s->heard = peer_hears(e, p);
 	s->hears_us = p->hears_us_at && now < p->hears_us_at + e->conf.dead_ms * USEC_PER_MS;
 	s->known = true;
 	s->heard_ms = p->heard_at ? (now - p->heard_at) / USEC_PER_MS : UINT64_MAX;

@@ -59,6 +59,11 @@ churn=$!
 check "60,000 flows are being made: proven all the same" verify fw2
 check "they were made" wait "$churn"
 check "and again" poll 10 verify fw2
+in_ns "$FW2" nft 'table inet one_way { chain out { type filter hook output priority 0; oifname "sync0" udp dport 3780 drop; }; }'
+unheard() { unequal fw2 '^fw1: not proven: it does not hear us$'; }
+check "fw1 does not hear fw2: not proven, and why" poll 10 unheard
+in_ns "$FW2" nft delete table inet one_way
+check "it does again: equal" poll 10 verify fw2
 daemon_kill fw1
 silent() { unequal fw2 '^fw1: not proven: it is silent$'; }
 check "fw1 is gone: not proven" poll 10 silent
