@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <signal.h>
 #include <sodium.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -18,6 +19,7 @@
 #include <unistd.h>
 
 #include "recording.h"
+#include "util.h"
 
 struct sink {
 	FILE *f;
@@ -97,7 +99,9 @@ static int sink_fill(struct sink *s, struct cli *c)
 	return ret ? ret : -ECONNRESET;
 }
 
-static enum ctl_exit finish(struct sink *s, const char *tmp, const char *path)
+static char tmp[PATH_MAX]; /* the file before it has its name */
+
+static enum ctl_exit finish(struct sink *s, const char *path)
 {
 	if (!sink_whole(s))
 		return failed(path, "the recording came damaged", EPROTO);
@@ -112,10 +116,18 @@ static enum ctl_exit finish(struct sink *s, const char *tmp, const char *path)
 	return CTL_EXIT_DONE;
 }
 
+/* What came so far is of no use. */
+static void leave(int sig)
+{
+	(void)unlink(tmp);
+	(void)signal(sig, SIG_DFL);
+	(void)raise(sig);
+}
+
 enum ctl_exit record(struct cli *c, const char *path)
 {
+	static const int ends[] = { SIGINT, SIGTERM, SIGHUP, SIGPIPE };
 	struct sink s = { .sum = RECORDING_SUM_START };
-	char tmp[PATH_MAX];
 	int fd, ret;
 
 	if ((size_t)snprintf(tmp, sizeof(tmp), "%s.XXXXXX", path) >= sizeof(tmp))
@@ -123,12 +135,15 @@ enum ctl_exit record(struct cli *c, const char *path)
 	fd = mkstemp(tmp); /* mode 0600 */
 	if (fd < 0)
 		return failed(path, "cannot make a file beside it", errno);
+	for (unsigned int i = 0; i < ARRAY_LEN(ends); i++)
+		if (signal(ends[i], leave) == SIG_IGN)
+			(void)signal(ends[i], SIG_IGN); /* nohup */
 	s.f = fdopen(fd, "wb");
 	ret = s.f ? sink_fill(&s, c) : -errno;
 	if (ret < 0)
 		ret = (int)failed(path, "the recording broke off", -ret);
 	else if (ret == CTL_EXIT_DONE)
-		ret = (int)finish(&s, tmp, path);
+		ret = (int)finish(&s, path);
 	if (s.f)
 		(void)fclose(s.f); /* was synced, or is of no use */
 	else

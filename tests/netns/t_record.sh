@@ -40,6 +40,18 @@ check "and what became of them" said 'operation 0 on proto 6'
 check "a file is not overwritten" not record fw2 "$TMP/fw2.rec"
 check "and the daemon is not asked for that" grep -q 'not overwritten' "$TMP/record.out"
 
+# Whoever is impatient leaves nothing behind.
+beside() { compgen -G "$TMP/left.rec*" >/dev/null; }
+kill -STOP "${PIDS[fw1]}"
+"$CTSYNC" -s "$(sock fw1)" record "$TMP/left.rec" >/dev/null 2>&1 &
+record=$!
+check "a recording begins, and the daemon does not answer" poll 5 beside
+kill -TERM $record
+wait $record 2>/dev/null
+check_that "it is ended by the signal" "$? == 128 + 15"
+check "no part of it stays" not beside
+kill -CONT "${PIDS[fw1]}"
+
 # Round the ring: several times what it holds, however well the records are coalesced.
 check "60,000 more" flood fw1 create -n 60000 -b 1000000
 for round in 1 2; do
