@@ -8,7 +8,7 @@
  */
 #include "sim.h"
 
-#define ROUNDS 2 /* one is under way */
+#define ROUNDS 3 /* one is under way at full speed, one at ease goes on behind it */
 #define WAIT_US (10 * USEC_PER_MS)
 #define LATE_US (200 * USEC_PER_MS)
 #define LOOKS 5 /* turns in which it could have been done */
