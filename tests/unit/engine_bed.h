@@ -20,7 +20,7 @@
 #define BED_OWN_PORT 77
 #define BED_OTHER_PORT 99
 
-enum { TCP_SYN_SENT = 1, TCP_SYN_RECV, TCP_ESTABLISHED, TCP_FIN_WAIT };
+enum { TCP_SYN_SENT = 1, TCP_SYN_RECV, TCP_ESTABLISHED, TCP_FIN_WAIT, TCP_CLOSE = 8 };
 
 struct bed_entry {
 	bool there;

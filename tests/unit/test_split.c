@@ -127,6 +127,26 @@ static void test_split_lives(void **state)
 	bed_free(b);
 }
 
+/* The rival's connection is over. It may have been the life before, for all that can be told, so
+ * ours does not get the timer of one that is over. */
+static void test_split_over(void **state)
+{
+	struct bed *b = bed_pair(true);
+
+	(void)state;
+	engine_cmd(b->n[1].e, CMD_PROMOTE, b->now);
+	bed_run(b, 2000);
+	b->n[1].kern[1].end_at = b->now + 10 * USEC_PER_SEC;
+	bed_state(b, 1, 1, TCP_CLOSE);
+	bed_run(b, 100);
+	engine_cmd(b->n[1].e, CMD_DEMOTE, b->now);
+	bed_run(b, 1000);
+	assert_int_equal(b->n[0].ops[OP_REPLACE], 3); /* its window may be an old one */
+	assert_int_equal(b->n[0].kern[1].f.tcp.state, TCP_ESTABLISHED);
+	assert_true(b->n[0].kern[1].end_at > b->now + 1000 * USEC_PER_SEC);
+	bed_free(b);
+}
+
 /* The rival dies: the addresses come here, and nobody says so. */
 static void test_split_dead(void **state)
 {
@@ -174,8 +194,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_split),       cmocka_unit_test(test_split_forward),
 		cmocka_unit_test(test_split_again), cmocka_unit_test(test_split_met),
-		cmocka_unit_test(test_split_lives), cmocka_unit_test(test_split_dead),
-		cmocka_unit_test(test_dead_word),
+		cmocka_unit_test(test_split_lives), cmocka_unit_test(test_split_over),
+		cmocka_unit_test(test_split_dead),  cmocka_unit_test(test_dead_word),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
