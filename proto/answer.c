@@ -261,8 +261,6 @@ static void stale_result(struct engine *e, struct peer *p, struct rec *r,
 {
 	struct rec *own = own_find(e, r->body, r->keylen, r->hash);
 	struct rec *s = stray_find(e, r->body, r->keylen, r->hash);
-	/* An expectation cannot be made without its master: -ENOENT too. */
-	bool failed = err && (err != -ENOENT || op->type != OP_DELETE);
 
 	r->flags &= (uint16_t)~F_STALE;
 	if (err == -EBUSY) { /* packets pass here: it stays ours, and the patrol asks again in its
@@ -280,15 +278,14 @@ static void stale_result(struct engine *e, struct peer *p, struct rec *r,
 	if (s)
 		stray_del(e, s);
 	own_dump_forget(e, r->body, r->keylen, r->hash, 0);
-	if (own && (e->role == ROLE_BACKUP || failed))
+	if (own && (e->role == ROLE_BACKUP || err))
 		own_yield(e, own); /* with an error it was deleted and could not be made again */
-	if (failed) {              /* what is kept in memory alone waits for a promote */
+	if (err) {                 /* what is kept in memory alone waits for a promote */
 		refused(e, own_injects(e) || e->commit.running ? r : NULL, err);
 		return;
 	}
 	e->count.replaces++;
-	if (op->type == OP_DELETE)
-		return;
+	claim_done(e, p, r);
 	if (!own || e->role == ROLE_BACKUP) {
 		injected(e, p, r, op, now);
 		return;

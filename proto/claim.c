@@ -16,23 +16,54 @@ static bool is_unsettled(const struct rec *r)
 	return r->list == CACHE_LIST_LATER || (r->flags & F_STALE);
 }
 
+/* NULL: none that waits. */
+static struct rec *claim_of(const struct peer *q, const struct rec *r)
+{
+	struct rec *x = q->used ? cache_find(q->mirror, r->body, r->keylen, r->hash) : NULL;
+
+	return x && !x->tomb && is_unsettled(x) ? x : NULL;
+}
+
+/* Not of a new life that is too young to be carried on: its next word counts. */
+static bool is_fit(const struct engine *e, const struct rec *r)
+{
+	struct flow f;
+
+	return !flow_unpack(r->body, r->len, &f) && active_injectable(e, &f);
+}
+
+/* Ours yields to a primary alone; what nobody knows is the claimer's in any case. */
+bool claim_stands(struct engine *e, const struct peer *p, const struct rec *r)
+{
+	if (e->conf.active_active)
+		return unknown_find(e, r);
+	if (e->role == ROLE_PRIMARY)
+		return false;
+	if (own_find(e, r->body, r->keylen, r->hash))
+		return p->primary && peer_hears(e, p);
+	return unknown_find(e, r);
+}
+
 /* Does another peer's claim settle the key: a newer one, or one that does so in this very batch? */
 static bool is_outdone(struct engine *e, const struct peer *p, const struct rec *r)
 {
-	struct peer *q;
-	const struct rec *other = also_claimed(e, p, r, &q);
+	for (unsigned int i = 0; i < ENGINE_PEERS_MAX; i++) {
+		const struct peer *q = &e->peers[i];
+		const struct rec *x = q != p ? claim_of(q, r) : NULL;
 
-	return other && is_unsettled(other) && (other->aux > r->aux || (other->flags & F_FLIGHT));
+		if (!x || !is_fit(e, x) || !((x->flags & F_STALE) || claim_stands(e, q, x)))
+			continue;
+		if (x->aux > r->aux || (x->flags & F_FLIGHT))
+			return true;
+	}
+	return false;
 }
 
 const struct rec *claim_entry(struct engine *e, const struct peer *p, const struct rec *r)
 {
 	const struct rec *ours = own_find(e, r->body, r->keylen, r->hash);
-	struct flow f;
 
-	if (flow_unpack(r->body, r->len, &f) || !active_injectable(e, &f))
-		return NULL; /* a new life, too young to be carried on: its next word counts */
-	if (is_outdone(e, p, r))
+	if (!is_fit(e, r) || is_outdone(e, p, r))
 		return NULL;
 	return ours ? ours : unknown_find(e, r);
 }
@@ -64,16 +95,22 @@ bool claim_replace(struct engine *e, struct peer *p, struct rec *r, const struct
 			   untouched_s(e, r, ours));
 }
 
+void claim_done(struct engine *e, const struct peer *p, const struct rec *r)
+{
+	for (unsigned int i = 0; i < ENGINE_PEERS_MAX; i++) {
+		const struct peer *q = &e->peers[i];
+		struct rec *x = q != p ? claim_of(q, r) : NULL;
+
+		if (x && x->aux <= r->aux)
+			x->flags &= (uint16_t)~F_STALE;
+	}
+}
+
 /* Does another peer's claim of the key wait? What is held of one who was not primary is none. */
 static bool claim_waits(struct engine *e, const struct peer *p, const struct rec *r)
 {
 	for (unsigned int i = 0; i < ENGINE_PEERS_MAX; i++) {
-		const struct peer *q = &e->peers[i];
-		const struct rec *x = q != p && q->used
-					      ? cache_find(q->mirror, r->body, r->keylen, r->hash)
-					      : NULL;
-
-		if (x && !x->tomb && is_unsettled(x))
+		if (&e->peers[i] != p && claim_of(&e->peers[i], r))
 			return true;
 	}
 	return false;

@@ -203,8 +203,9 @@ void own_dump_forget(struct engine *e, const uint8_t *key, size_t keylen, uint32
 
 void own_stale_later(struct engine *e, struct peer *p, struct rec *r, usec_t now)
 {
-	if ((e->role == ROLE_PRIMARY && !e->conf.active_active) || r->list == CACHE_LIST_LATER ||
-	    (r->flags & (F_STALE | F_KERN)))
+	if ((e->role == ROLE_PRIMARY && !e->conf.active_active) ||
+	    (r->flags & (F_STALE | F_KERN)) ||
+	    (r->list == CACHE_LIST_LATER && claim_stands(e, p, r)))
 		return;
 	r->aux = to_s(now);
 	cache_list_add(p->mirror, r, CACHE_LIST_LATER);

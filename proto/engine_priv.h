@@ -273,11 +273,15 @@ struct rec *mirror_find(struct engine *e, const uint8_t *key, size_t keylen, uin
 void own_stale_later(struct engine *e, struct peer *p, struct rec *r, usec_t now);
 
 /* claim.c: what peers announce of keys of which our kernel has an entry of our own. */
+/* Is the claim of r settled in time, as things are? */
+bool claim_stands(struct engine *e, const struct peer *p, const struct rec *r);
 /* The entry that the claim of r is to replace. NULL: another claim has settled it. */
 const struct rec *claim_entry(struct engine *e, const struct peer *p, const struct rec *r);
 /* The entry that stands here, ours, is replaced by r's flow unless packets touched it. */
 bool claim_replace(struct engine *e, struct peer *p, struct rec *r, const struct rec *ours,
 		   struct engine_op *op);
+/* The claim of r is settled, and so are others' older ones of the key that were about to be. */
+void claim_done(struct engine *e, const struct peer *p, const struct rec *r);
 /* The claim of r leaves: was it not settled, and goes on as ours? */
 void claim_left(struct engine *e, struct peer *p, const struct rec *r);
 /* We are primary, and r of another that may be one is a flow of ours: where its packets pass will

@@ -80,18 +80,6 @@ static void strays_due(struct engine *e, enum cache_list list, usec_t now)
 	}
 }
 
-/* Ours yields to a primary alone; what nobody knows is the claimer's in any case. */
-static bool claim_stands(struct engine *e, const struct peer *p, const struct rec *r)
-{
-	if (e->conf.active_active)
-		return unknown_find(e, r);
-	if (e->role == ROLE_PRIMARY)
-		return false;
-	if (own_find(e, r->body, r->keylen, r->hash))
-		return p->primary && peer_hears(e, p);
-	return unknown_find(e, r);
-}
-
 /* While nobody is primary, or the claimer is silent, a claim stays undecided: the address is on its
  * way, and a promote of this node settles it. Dropped, our entry would be taken for current though
  * packets passed elsewhere. */

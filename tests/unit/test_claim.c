@@ -168,13 +168,95 @@ static void test_unknown_forgotten(void **state)
 	bed_free(b);
 }
 
+/* Three nodes, flows 1 to 3 were opened through node 2, which is a backup now; nobody is primary.
+ */
+static struct bed *bed_three(void)
+{
+	struct bed *b = bed_new(3, true);
+
+	for (unsigned int n = 0; n < 3; n++)
+		bed_start(b, n, n == 2 ? ROLE_PRIMARY : ROLE_BACKUP, ORIGIN_BOOT);
+	bed_run(b, 50);
+	for (unsigned int i = 1; i <= 3; i++)
+		bed_open(b, 2, i);
+	bed_run(b, 500);
+	bed_assert_equal(b);
+	engine_cmd(b->n[2].e, CMD_DEMOTE, b->now);
+	bed_run(b, 100);
+	return b;
+}
+
+/* A turn of node n as primary. */
+static void reign(struct bed *b, unsigned int n, unsigned int ms)
+{
+	engine_cmd(b->n[n].e, CMD_PROMOTE, b->now);
+	bed_run(b, ms);
+	engine_cmd(b->n[n].e, CMD_DEMOTE, b->now);
+}
+
+/* The newer claim is of a node that is not primary any more, and comes to nothing: the older one
+ * does not. */
+static void test_two_claims(void **state)
+{
+	struct bed *b = bed_three();
+
+	(void)state;
+	reign(b, 0, 1000);
+	reign(b, 1, 100);
+	engine_cmd(b->n[0].e, CMD_PROMOTE, b->now);
+	bed_run(b, 1500);
+	assert_int_equal(b->n[2].ops[OP_REPLACE], 3);
+	assert_int_equal(bed_stats(b, 2).local_flows, 0);
+	bed_free(b);
+}
+
+/* A claim that waits, while nobody is primary, is as new as the node's last word. */
+static void test_two_claims_word(void **state)
+{
+	struct bed *b = bed_three();
+
+	(void)state;
+	reign(b, 0, 1000);
+	reign(b, 1, 100);
+	bed_run(b, 2000);
+	bed_state(b, 0, 1, TCP_FIN_WAIT);
+	bed_run(b, 5000);
+	engine_cmd(b->n[2].e, CMD_PROMOTE, b->now);
+	bed_run(b, 100);
+	assert_int_equal(b->n[2].ops[OP_REPLACE], 3);
+	assert_int_equal(b->n[2].kern[1].f.tcp.state, TCP_FIN_WAIT);
+	bed_free(b);
+}
+
+/* Nor did the packets pass here that our entry met between a claim that waits and its node's next
+ * word. */
+static void test_claim_word(void **state)
+{
+	struct bed *b = bed_pair(true);
+
+	(void)state;
+	engine_cmd(b->n[0].e, CMD_DEMOTE, b->now);
+	reign(b, 1, 300);
+	bed_run(b, 5000);
+	bed_touch(b, 0, 1);
+	bed_run(b, 5000);
+	bed_state(b, 1, 1, TCP_FIN_WAIT);
+	bed_run(b, 1000);
+	engine_cmd(b->n[0].e, CMD_PROMOTE, b->now);
+	bed_run(b, 100);
+	assert_int_equal(b->n[0].ops[OP_REPLACE], 3);
+	assert_int_equal(b->n[0].kern[1].f.tcp.state, TCP_FIN_WAIT);
+	bed_free(b);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_failback),           cmocka_unit_test(test_failback_at_once),
 		cmocka_unit_test(test_failback_lifted),    cmocka_unit_test(test_failback_dumped),
 		cmocka_unit_test(test_failback_forgotten), cmocka_unit_test(test_failback_touched),
-		cmocka_unit_test(test_unknown_forgotten),
+		cmocka_unit_test(test_unknown_forgotten),  cmocka_unit_test(test_two_claims),
+		cmocka_unit_test(test_two_claims_word),    cmocka_unit_test(test_claim_word),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
