@@ -163,8 +163,10 @@ static void check_result(struct engine *e, struct peer *p, struct rec *r, int er
 	if (e->role == ROLE_PRIMARY) {
 		adopt_got(e, r, got, false, now);
 		if (!own_find(e, r->body, r->keylen, r->hash) &&
-		    !mirror_find(e, r->body, r->keylen, r->hash, false, &other))
+		    !mirror_find(e, r->body, r->keylen, r->hash, false, &other)) {
+			e->commit.existed -= e->commit.running;
 			refused(e, r, -EEXIST); /* no room for it; its children do not wait */
+		}
 		return;
 	}
 	if (!scope_includes(e, got)) { /* perhaps our own once, before a policy */

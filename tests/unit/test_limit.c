@@ -176,12 +176,35 @@ static void test_mirror(void **state)
 	bed_free(b);
 }
 
+/* What a promote finds in its kernel, and cannot make its own, counts as refused and as nothing
+ * else. */
+static void test_promote(void **state)
+{
+	struct bed *b = bed_pair(false);
+	struct flow f = bed_flow(1);
+	struct engine_stats s;
+
+	(void)state;
+	bed_put(b, 1, 1, &f);
+	b->n[1].e->conf.flows_max = 0;
+	engine_cmd(b->n[1].e, CMD_PROMOTE, b->now);
+	bed_run(b, 1000);
+	s = bed_stats(b, 1);
+	assert_false(s.commit.running);
+	assert_int_equal(s.commit.total, 3);
+	assert_int_equal(s.commit.committed, 2);
+	assert_int_equal(s.commit.refused, 1);
+	assert_int_equal(s.commit.refused_by[EEXIST], 1);
+	assert_int_equal(s.commit.existed, 0);
+	bed_free(b);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_own),     cmocka_unit_test(test_unclaimed),
-		cmocka_unit_test(test_partial), cmocka_unit_test(test_spoilt),
-		cmocka_unit_test(test_mirror),
+		cmocka_unit_test(test_own),       cmocka_unit_test(test_promote),
+		cmocka_unit_test(test_unclaimed), cmocka_unit_test(test_partial),
+		cmocka_unit_test(test_spoilt),    cmocka_unit_test(test_mirror),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
