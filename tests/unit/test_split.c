@@ -147,6 +147,30 @@ static void test_split_over(void **state)
 	bed_free(b);
 }
 
+/* Or its closing life is: it tells of it again when it takes our claim for settled, and there is
+ * another one here by then. */
+static void test_split_told_again(void **state)
+{
+	struct bed *b = bed_pair(true);
+
+	(void)state;
+	engine_cmd(b->n[1].e, CMD_PROMOTE, b->now);
+	bed_run(b, 1000);
+	finish(b, 1, 1);
+	bed_run(b, 100);
+	bed_end(b, 0, 1, 0, 0);
+	bed_open(b, 0, 1);
+	bed_run(b, 1000);
+	stream_changed(b->n[1].e, bed_own(b, 1, 1));
+	bed_run(b, 100);
+	assert_int_equal(bed_mirror(b, 0, 1, 1)->list, CACHE_LIST_LATER);
+	engine_cmd(b->n[1].e, CMD_DEMOTE, b->now);
+	bed_run(b, 1000);
+	assert_int_equal(b->n[0].ops[OP_REPLACE], 3);
+	assert_int_equal(b->n[0].kern[1].f.tcp.state, TCP_ESTABLISHED);
+	bed_free(b);
+}
+
 /* The rival dies: the addresses come here, and nobody says so. */
 static void test_split_dead(void **state)
 {
@@ -192,10 +216,15 @@ static void test_dead_word(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_split),       cmocka_unit_test(test_split_forward),
-		cmocka_unit_test(test_split_again), cmocka_unit_test(test_split_met),
-		cmocka_unit_test(test_split_lives), cmocka_unit_test(test_split_over),
-		cmocka_unit_test(test_split_dead),  cmocka_unit_test(test_dead_word),
+		cmocka_unit_test(test_split),
+		cmocka_unit_test(test_split_forward),
+		cmocka_unit_test(test_split_again),
+		cmocka_unit_test(test_split_met),
+		cmocka_unit_test(test_split_lives),
+		cmocka_unit_test(test_split_over),
+		cmocka_unit_test(test_split_dead),
+		cmocka_unit_test(test_dead_word),
+		cmocka_unit_test(test_split_told_again),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
