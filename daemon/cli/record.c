@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The recording comes as lines of base 64 and becomes a file of mode 0600 that appears whole or not
- * at all, under a name that was free: it is written beside it, its sum is compared, and link(2)
- * gives it the name. Written with the caller's rights, not the daemon's.
+ * at all, under a name that was free: it is gathered in memory, its sum is compared, it is written
+ * beside the name, and link(2) gives it that. Written with the caller's rights, not the daemon's.
  */
 #include "record.h"
 
@@ -15,11 +15,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "recording.h"
-#include "util.h"
 
 struct sink {
 	FILE *f;
@@ -99,55 +100,73 @@ static int sink_fill(struct sink *s, struct cli *c)
 	return ret ? ret : -ECONNRESET;
 }
 
-static char tmp[PATH_MAX]; /* the file before it has its name */
+static int copy(int from, int to, uint64_t len)
+{
+	while (len) {
+		ssize_t n = sendfile(to, from, NULL, len);
+
+		if (n <= 0)
+			return n ? -errno : -EIO;
+		len -= (uint64_t)n;
+	}
+	return fsync(to) ? -errno : 0;
+}
+
+static int give_name(struct sink *s, const char *path)
+{
+	char tmp[PATH_MAX];
+	int fd, err;
+
+	if ((size_t)snprintf(tmp, sizeof(tmp), "%s.XXXXXX", path) >= sizeof(tmp))
+		return -ENAMETOOLONG;
+	fd = mkstemp(tmp); /* mode 0600 */
+	if (fd < 0)
+		return -errno;
+	err = copy(fileno(s->f), fd, s->len);
+	if (!err && link(tmp, path))
+		err = -errno;
+	(void)close(fd); /* was synced, or is of no use */
+	(void)unlink(tmp);
+	return err;
+}
 
 static enum ctl_exit finish(struct sink *s, const char *path)
 {
+	sigset_t all, old;
+	int err;
+
 	if (!sink_whole(s))
 		return failed(path, "the recording came damaged", EPROTO);
-	if (fflush(s->f) || fsync(fileno(s->f)))
+	if (fflush(s->f) || fseek(s->f, 0, SEEK_SET))
 		return failed(path, "cannot be written", errno);
-	if (link(tmp, path))
-		return failed(path, errno == EEXIST ? "not overwritten" : "cannot get its name",
-			      errno);
+	(void)sigfillset(&all); /* no part of it stays */
+	(void)sigprocmask(SIG_SETMASK, &all, &old);
+	err = give_name(s, path);
+	(void)sigprocmask(SIG_SETMASK, &old, NULL);
+	if (err)
+		return failed(path, err == -EEXIST ? "not overwritten" : "cannot be written", -err);
 	(void)printf("%s: %llu bytes; it holds flows and the hash keys of tables, but no sealing "
 		     "key\n",
 		     path, (unsigned long long)s->len);
 	return CTL_EXIT_DONE;
 }
 
-/* What came so far is of no use. */
-static void leave(int sig)
-{
-	(void)unlink(tmp);
-	(void)signal(sig, SIG_DFL);
-	(void)raise(sig);
-}
-
 enum ctl_exit record(struct cli *c, const char *path)
 {
-	static const int ends[] = { SIGINT, SIGTERM, SIGHUP, SIGPIPE };
 	struct sink s = { .sum = RECORDING_SUM_START };
-	int fd, ret;
+	int fd = memfd_create("recording", MFD_CLOEXEC), ret;
 
-	if ((size_t)snprintf(tmp, sizeof(tmp), "%s.XXXXXX", path) >= sizeof(tmp))
-		return failed(path, "cannot be made", ENAMETOOLONG);
-	fd = mkstemp(tmp); /* mode 0600 */
 	if (fd < 0)
-		return failed(path, "cannot make a file beside it", errno);
-	for (unsigned int i = 0; i < ARRAY_LEN(ends); i++)
-		if (signal(ends[i], leave) == SIG_IGN)
-			(void)signal(ends[i], SIG_IGN); /* nohup */
-	s.f = fdopen(fd, "wb");
+		return failed(path, "no memory for it", errno);
+	s.f = fdopen(fd, "w+b");
 	ret = s.f ? sink_fill(&s, c) : -errno;
 	if (ret < 0)
 		ret = (int)failed(path, "the recording broke off", -ret);
 	else if (ret == CTL_EXIT_DONE)
 		ret = (int)finish(&s, path);
 	if (s.f)
-		(void)fclose(s.f); /* was synced, or is of no use */
+		(void)fclose(s.f);
 	else
 		(void)close(fd);
-	(void)unlink(tmp);
 	return (enum ctl_exit)ret;
 }

@@ -42,10 +42,11 @@ check "and the daemon is not asked for that" grep -q 'not overwritten' "$TMP/rec
 
 # Whoever is impatient leaves nothing behind.
 beside() { compgen -G "$TMP/left.rec*" >/dev/null; }
+begins() { find "/proc/$record/fd" -lname '*recording*' | grep -q .; }
 kill -STOP "${PIDS[fw1]}"
 "$CTSYNC" -s "$(sock fw1)" record "$TMP/left.rec" >/dev/null 2>&1 &
 record=$!
-check "a recording begins, and the daemon does not answer" poll 5 beside
+check "a recording begins, and the daemon does not answer" poll 5 begins
 kill -TERM $record
 wait $record 2>/dev/null
 check_that "it is ended by the signal" "$? == 128 + 15"
