@@ -60,7 +60,6 @@
 
 /* rec.flags. "own" = local half, "stray" = strays, "mirror" = a peer's. */
 #define F_SENT 0x0001    /* own: some datagram carried it, so its end needs a tombstone */
-#define F_AGAIN 0x0001   /* mirror: told again as it was, and no claim of it waited then */
 #define F_MUTE 0x0002    /* own: learnt by a dump, may never send an event */
 #define F_SPENT 0x0002   /* mirror: an expectation that has no place in our kernel (R87) */
 #define F_TOUCHED 0x0004 /* own: seen alive in this kernel since our last write */
