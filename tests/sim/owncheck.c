@@ -47,9 +47,16 @@ void own_check_removal(struct sim *s, int n, unsigned int i, const char *how)
 		 n, how, i, (unsigned long long)((s->now - t->packet_at) / USEC_PER_MS));
 }
 
-/* A primary is about to replace entry i, through which a connection's last packet passed, by what a
- * peer said of it: never by another life's translation, nor by an earlier state of it (R38), but by
- * a promote, which settles what was claimed before. */
+static bool owns(struct sim *s, int n, unsigned int i)
+{
+	struct peek_rec r;
+
+	return s->node[n].e && peek_local(s->node[n].e, &s->conn[i].key, &r) && !r.tomb;
+}
+
+/* A primary is about to replace entry i, its own, through which a connection's last packet passed,
+ * by what a peer said of it: never by another life's translation, nor by an earlier state of it
+ * (R38), but by a promote, which settles what was claimed before. */
 void own_check_replacement(struct sim *s, int n, unsigned int i, const struct engine_op *op)
 {
 	const struct kent *t = &s->node[n].k.ent[i];
@@ -57,8 +64,8 @@ void own_check_replacement(struct sim *s, int n, unsigned int i, const struct en
 	struct peek_owner o;
 
 	peek_owner(s->node[n].e, &o);
-	if (o.role != ROLE_PRIMARY || engine_commit(s->node[n].e)->running || s->flipped ||
-	    s->now < s->node[n].unheard_to || !s->node[n].truth.promoted_at ||
+	if (!owns(s, n, i) || o.role != ROLE_PRIMARY || engine_commit(s->node[n].e)->running ||
+	    s->flipped || s->now < s->node[n].unheard_to || !s->node[n].truth.promoted_at ||
 	    t->packet_at < s->node[n].truth.promoted_at || !t->present || t->expire_at <= s->now ||
 	    !c->open || t->seq != c->seq || s->now < t->packet_at + BLIND_US || expect_is(s, i))
 		return;
@@ -138,13 +145,6 @@ static bool clashes(const struct sim *s, int n)
 			    reply_held(s, &s->node[m].k.ent[i].f, i, n))
 				return true;
 	return false;
-}
-
-static bool owns(struct sim *s, int n, unsigned int i)
-{
-	struct peek_rec r;
-
-	return s->node[n].e && peek_local(s->node[n].e, &s->conn[i].key, &r) && !r.tomb;
 }
 
 /* A third node whose own the flow is too. */
