@@ -118,8 +118,7 @@ static bool claim_waits(struct engine *e, const struct peer *p, const struct rec
 
 /* Of the two states a primary takes the one that is further on: the claim may have been made with
  * what its node knew long before, and our own before what we learnt is old. Of two lives it keeps
- * its own, unless nobody has answered that yet; so it does if theirs closes, which may have been
- * the life before. */
+ * its own; so it does if theirs closes, which may have been the life before. */
 static const struct rec *heritage(const struct engine *e, const struct rec *own,
 				  const struct rec *r)
 {
@@ -129,8 +128,6 @@ static const struct rec *heritage(const struct engine *e, const struct rec *own,
 		return r;
 	if (flow_unpack(own->body, own->len, &ours) || flow_unpack(r->body, r->len, &theirs))
 		return own; /* were checked before they were stored */
-	if (!active_injectable(e, &ours))
-		return r;
 	if (copy_reborn(own, r->body, r->len) ||
 	    (flow_is_closing(&theirs) && !flow_is_closing(&ours)))
 		return own;

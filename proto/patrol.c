@@ -585,7 +585,7 @@ bool patrol_op(struct engine *e, struct engine_op *op, usec_t now)
 		patrol_urgent(e, now);
 	}
 	if (e->dump.wanted && !e->dump.running && !e->dump.sweeping && !audit_is_busy(e) &&
-	    now >= e->dump.at && !e->dump.drain && e->patrol.round >= e->patrol.policy_to) {
+	    now >= e->dump.at && !e->dump.drain) {
 		e->dump.wanted = false;
 		e->dump.lossy = e->dump.overran;
 		e->dump.overran = false;
