@@ -71,9 +71,9 @@ bool scope_visit(struct engine *e, unsigned int table, struct rec *r)
 		own_let_go(e, r->body, r->len, r->keylen, r->hash);
 	else
 		stray_del(e, r);
-	/* What events were lost of, or withheld, might be included now; the dump under way would
-	 * not bring it back, for to it what is not ours any more has ended. */
-	e->dump.wanted |= e->dump.running;
+	/* What events were lost of might be included now; the dump under way would not bring it
+	 * back, for to it what is not ours any more has ended. */
+	e->dump.wanted |= e->dump.running && e->dump.lossy;
 	return true;
 }
 
