@@ -63,9 +63,11 @@ void own_check_replacement(struct sim *s, int n, unsigned int i, const struct en
 	const struct conn *c = &s->conn[i];
 	struct peek_owner o;
 
+	if (!owns(s, n, i))
+		return;
 	peek_owner(s->node[n].e, &o);
-	if (!owns(s, n, i) || o.role != ROLE_PRIMARY || engine_commit(s->node[n].e)->running ||
-	    s->flipped || s->now < s->node[n].unheard_to || !s->node[n].truth.promoted_at ||
+	if (o.role != ROLE_PRIMARY || engine_commit(s->node[n].e)->running || s->flipped ||
+	    s->now < s->node[n].unheard_to || !s->node[n].truth.promoted_at ||
 	    t->packet_at < s->node[n].truth.promoted_at || !t->present || t->expire_at <= s->now ||
 	    !c->open || t->seq != c->seq || s->now < t->packet_at + BLIND_US || expect_is(s, i))
 		return;
