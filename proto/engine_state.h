@@ -261,7 +261,7 @@ struct patrol {
 	uint64_t urgent_to;      /* go at full speed until that many rounds are complete */
 	unsigned int ease_table; /* then go on there, where the round at ease was */
 	uint32_t ease_pos;
-	unsigned int ops; /* asked for: every WALK_SHARE-th is the walk's before all others' */
+	unsigned int ops; /* asked for: some are the walk's before all others' (R100) */
 	bool late;        /* the round at ease is behind */
 	uint64_t tokens;  /* background writes allowed now */
 	usec_t tokens_at;
