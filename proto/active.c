@@ -62,7 +62,7 @@ bool active_op(struct engine *e, struct peer *p, struct rec *r, struct rec *own,
 		return claim_replace(e, p, r, own, op);
 	}
 	if (!flow_join(&ours, &theirs, &joined) ||
-	    !patrol_make(op, OP_JOIN, own, TABLE_LOCAL, TAG_PLAIN, 0, 0))
+	    !visit_make(op, OP_JOIN, own, TABLE_LOCAL, TAG_PLAIN, 0, 0))
 		return false;
 	op->flow.has = theirs.has | FLOW_HAS_TIMEOUT;
 	op->flow.status = theirs.status;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The kernel's answers: what the result of an operation (patrol.c) means for the copy, the stray or
+ * The kernel's answers: what the result of an operation (visit.c) means for the copy, the stray or
  * the own flow that it was made for. Refusals are counted by errno and tried again; an entry that
  * packets have touched becomes ours (R36).
  */
@@ -502,6 +502,8 @@ static void own_result(struct engine *e, const struct engine_op *op, struct rec 
 		r->gen = e->dump.gen;
 		e->count.joins += op->type == OP_JOIN;
 		own_update(e, r, got, false, now);
+	} else if (op->tag == TAG_SCOPE) { /* its end may be withheld */
+		scope_withdraw(e, r);
 	} else if (op->type == OP_JOIN && err != -ENOENT) {
 		refused(e, NULL, err);
 	} else if (err == -ENOENT && op->tag != TAG_REREAD) { /* its DESTROY is on its way */

@@ -611,7 +611,7 @@ void audit_dump_end(struct engine *e, bool ok, usec_t now)
 		e->audit.at = now + AGAIN_MS * USEC_PER_MS;
 		return;
 	}
-	patrol_urgent(e, now);
+	patrol_urgent(e);
 	e->audit.walk_to = e->patrol.urgent_to;
 	e->audit.state = AUDIT_WALKS;
 }

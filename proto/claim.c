@@ -91,8 +91,8 @@ bool claim_replace(struct engine *e, struct peer *p, struct rec *r, const struct
 	bool refreshed = e->conf.hot && e->role == ROLE_BACKUP;
 	struct rec_timer t = rec_timer(e, r);
 
-	return patrol_make(op, OP_REPLACE, r, p->index, TAG_STALE, refreshed ? t.hold_s : t.write_s,
-			   untouched_s(e, r, ours));
+	return visit_make(op, OP_REPLACE, r, p->index, TAG_STALE, refreshed ? t.hold_s : t.write_s,
+			  untouched_s(e, r, ours));
 }
 
 void claim_done(struct engine *e, const struct peer *p, const struct rec *r)
@@ -175,8 +175,8 @@ void claims_settle(struct engine *e, struct peer *p, unsigned int most, uint32_t
 
 bool claim_heir_op(struct engine *e, struct rec *r, struct engine_op *op)
 {
-	return patrol_make(op, OP_REPLACE, r, TABLE_LOCAL, TAG_STALE, rec_timer(e, r).write_s,
-			   r->written_s);
+	return visit_make(op, OP_REPLACE, r, TABLE_LOCAL, TAG_STALE, rec_timer(e, r).write_s,
+			  r->written_s);
 }
 
 /* The patrol's next round asks again. */

@@ -2,7 +2,7 @@
 /*
  * Dumps of the kernel's table, merged into what events have told (own.c): a message may be older
  * than an event that was read before it, and what a dump does not show is read once more, one by
- * one (patrol.c), before it counts as gone. PROTOCOL.md, "Dumps and events".
+ * one (visit.c), before it counts as gone. PROTOCOL.md, "Dumps and events".
  */
 #include "engine_priv.h"
 
@@ -229,6 +229,6 @@ void own_dump_end(struct engine *e, bool ok, usec_t now)
 	e->complete = true;
 	e->dump.gone = 0;
 	e->dump.sweeping = true;
-	patrol_urgent(e, now);
+	patrol_urgent(e);
 	e->patrol.sweep_to = e->patrol.urgent_to;
 }

@@ -289,7 +289,7 @@ static void peer_heard(struct engine *e, struct peer *p, uint8_t type, uint8_t f
 	if (type == WIRE_ASK || type == WIRE_BYE)
 		return; /* carry no role */
 	if (primary && !p->primary)
-		own_claims(e, now);
+		own_claims(e);
 	p->primary = primary;
 	/* Never complete means: nothing is compared, no LIST is believed. */
 	p->complete = (flags & WIRE_F_COMPLETE) && !p->other_tables;
@@ -548,7 +548,7 @@ void engine_cmd(struct engine *e, enum engine_cmd cmd, usec_t now)
 		role_set(e, ROLE_BACKUP);
 		outcome_put_off(e);
 		e->patrol.adopt_to = 0;
-		own_claims(e, now);
+		own_claims(e);
 		e->patrol.forget_to = e->patrol.urgent_to;
 		break;
 	case CMD_RESYNC:

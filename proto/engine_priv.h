@@ -206,7 +206,7 @@ struct rec *own_find(struct engine *e, const uint8_t *key, size_t keylen,
 		     uint32_t hash); /* live own flow or NULL */
 /* Our kernel no longer has an own flow. */
 void own_gone(struct engine *e, struct rec *r, const struct flow *f, bool organic, usec_t now);
-void own_claims(struct engine *e, usec_t now);
+void own_claims(struct engine *e);
 void own_tick(struct engine *e, usec_t now);
 struct rec *stray_find(struct engine *e, const uint8_t *key, size_t keylen,
 		       uint32_t hash); /* live one or NULL */
@@ -361,15 +361,38 @@ void expect_used(struct engine *e, const struct flow *child);
 bool scope_ignores(const struct engine *e, const struct flow *f);
 bool scope_wants_body(struct engine *e, const uint8_t *body, size_t len);
 void scope_withdraw(struct engine *e, struct rec *r); /* an own flow that is excluded: R63 */
-/* The patrol is at a flow after a new policy. Returns true if the flow went. */
-bool scope_visit(struct engine *e, unsigned int table, struct rec *r);
+/* Does a new policy leave out a record that the patrol is at, by what we know of it? */
+bool scope_leaves_out(struct engine *e, unsigned int table, const struct rec *r);
+/* What becomes of it then. What an own flow is judged by may have changed, and the filter before
+ * withheld that: its entry is read. Returns true with an operation. */
+bool scope_visit(struct engine *e, unsigned int table, struct rec *r, struct engine_op *op);
 
-/* patrol.c: kernel operations. */
-void refusal_forget(struct engine *e, struct rec *r);
+/* visit.c: what a record needs of the kernel. Return true with an operation. */
 /* An operation on r's flow. False if r cannot be unpacked, which was checked before it was stored.
  */
-bool patrol_make(struct engine_op *op, enum engine_op_type type, struct rec *r, unsigned int table,
-		 enum op_tag tag, uint32_t timeout_s, uint32_t limit_s);
+bool visit_make(struct engine_op *op, enum engine_op_type type, struct rec *r, unsigned int table,
+		enum op_tag tag, uint32_t timeout_s, uint32_t limit_s);
+/* Urgent work. */
+bool visit_mirror(struct engine *e, struct peer *p, struct rec *r, struct engine_op *op);
+bool visit_stray(struct engine *e, struct rec *r, struct engine_op *op);
+/* The patrol comes by. */
+bool visit_patrol(struct engine *e, unsigned int table, struct rec *r, struct engine_op *op,
+		  usec_t now);
+void refusal_forget(struct engine *e, struct rec *r);
+
+/* patrol.c: the order of kernel operations. */
+#define PATROL_ROUND_S 60       /* a round at ease */
+#define PATROL_ROUND_SHORT_S 10 /* while copies with timers under PATROL_HOLD_SHORT_S are about */
+#define PATROL_HOLD_SHORT_S 120
+static inline bool round_has(const struct engine *e, uint64_t to)
+{
+	return e->patrol.round < to;
+}
+
+static inline bool commit_walks(const struct engine *e)
+{
+	return e->commit.running && round_has(e, e->patrol.commit_to);
+}
 /* A flow of another node came: is it translated? */
 void patrol_note(struct engine *e, const struct rec *r);
 bool patrol_token(struct engine *e); /* may a background write be made now? */
@@ -383,9 +406,9 @@ void patrol_tick(struct engine *e, usec_t now);
 usec_t patrol_deadline(const struct engine *e, usec_t now);
 /* A copy has a timer of so many seconds: the walk must be in time for it. */
 void patrol_hold_set(struct engine *e, uint32_t hold_s);
-void patrol_urgent(struct engine *e, usec_t now); /* one full round at full speed */
+void patrol_urgent(struct engine *e); /* one full round at full speed */
 void patrol_commit(struct engine *e, bool promote, usec_t now);
-uint64_t patrol_backlog(const struct engine *e, const struct peer *p);
+uint64_t patrol_backlog(const struct peer *p);
 
 /* outcome.c: what became of a promote. */
 void outcome_begin(struct engine *e, usec_t now);    /* a promote; nothing if one is to be told */

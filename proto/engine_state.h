@@ -100,6 +100,7 @@ enum op_tag {
 	TAG_LIFT,
 	TAG_PARTIAL,
 	TAG_REREAD,
+	TAG_SCOPE,
 	TAG_HEAL,
 	TAG_AUDIT
 };

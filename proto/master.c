@@ -92,8 +92,8 @@ static bool inject_make(struct engine *e, struct rec *r, unsigned int table, str
 	struct rec_timer t = rec_timer(e, r);
 	bool backup = e->role == ROLE_BACKUP && table < ENGINE_PEERS_MAX;
 
-	return patrol_make(op, OP_INJECT, r, table, TAG_PLAIN, backup ? t.hold_s : t.write_s,
-			   UINT32_MAX);
+	return visit_make(op, OP_INJECT, r, table, TAG_PLAIN, backup ? t.hold_s : t.write_s,
+			  UINT32_MAX);
 }
 
 bool master_inject(struct engine *e, struct rec *r, unsigned int table, struct engine_op *op)
@@ -133,5 +133,5 @@ bool master_read_helped(struct engine *e, struct rec *r, struct engine_op *op)
 	e->patrol.short_holds = true;
 	if (e->dump.running || !patrol_token(e))
 		return false;
-	return patrol_make(op, OP_GET, r, TABLE_LOCAL, TAG_REREAD, 0, 0);
+	return visit_make(op, OP_GET, r, TABLE_LOCAL, TAG_REREAD, 0, 0);
 }

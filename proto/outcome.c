@@ -134,9 +134,9 @@ static bool dump_is_over(const struct engine *e)
 	       (uint8_t)(e->dump.gen - e->outcome.gen) <= UINT8_MAX / 2;
 }
 
-static void count(struct engine *e, usec_t now)
+static void count(struct engine *e)
 {
-	patrol_urgent(e, now);
+	patrol_urgent(e);
 	e->outcome.count_to = e->patrol.urgent_to;
 	e->outcome.state = OUTCOME_COUNTS;
 }
@@ -170,11 +170,11 @@ void outcome_tick(struct engine *e, usec_t now)
 		if (t->open)
 			dump_want(e, now);
 		else
-			count(e, now); /* there is nothing to look for in a table of millions */
+			count(e); /* there is nothing to look for in a table of millions */
 		break;
 	case OUTCOME_READS:
 		if (dump_is_over(e))
-			count(e, now);
+			count(e);
 		break;
 	case OUTCOME_COUNTS:
 		if (e->patrol.round >= t->count_to)

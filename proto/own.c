@@ -612,10 +612,10 @@ void own_event(struct engine *e, enum engine_kern_event event, const struct flow
 
 /* ---- Time ---- */
 
-void own_claims(struct engine *e, usec_t now)
+void own_claims(struct engine *e)
 {
 	if (e->role == ROLE_BACKUP)
-		patrol_urgent(e, now);
+		patrol_urgent(e);
 }
 
 /* Entries of unknown origin are ours when nobody is there who could claim them. */
@@ -629,5 +629,5 @@ void own_tick(struct engine *e, usec_t now)
 	if (now < e->started_at + e->conf.unclaimed_ms * USEC_PER_MS)
 		return;
 	e->unclaimed_own = true;
-	patrol_urgent(e, now);
+	patrol_urgent(e);
 }

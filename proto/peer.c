@@ -559,7 +559,7 @@ static void resync_end_check(struct engine *e, struct peer *p)
 		return;
 	p->resyncing = false;
 	note_put(e, NOTE_SYNCED, p, p->covered, 0);
-	own_claims(e, e->now);
+	own_claims(e);
 }
 
 int peer_data(struct engine *e, struct peer *p, uint8_t flags, struct wire_buf *b, usec_t now)

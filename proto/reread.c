@@ -53,13 +53,13 @@ bool reread_op(struct engine *e, struct engine_op *op, usec_t now)
 		e->reread_at = (e->reread_at + 1) % REREADS_MAX;
 		e->reread_count--;
 		if (r && !(r->flags & F_FLIGHT))
-			return patrol_make(op, OP_GET, r, TABLE_LOCAL, d.tag, 0, 0);
+			return visit_make(op, OP_GET, r, TABLE_LOCAL, d.tag, 0, 0);
 		if (d.tag == TAG_PARTIAL) {
 			if (waits_again(e, &d)) /* of the life before: its master comes later */
 				continue;
 			r = stray_find(e, d.key, d.keylen, d.hash);
 			if (r && (r->flags & F_CHECK))
-				return patrol_make(op, OP_GET, r, TABLE_STRAYS, d.tag, 0, 0);
+				return visit_make(op, OP_GET, r, TABLE_STRAYS, d.tag, 0, 0);
 			continue;
 		}
 		if (r) /* after the operation that is under way */

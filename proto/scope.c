@@ -55,26 +55,33 @@ void scope_withdraw(struct engine *e, struct rec *r)
 	own_dump_forget(e, body, keylen, hash, id); /* as it was before */
 }
 
-bool scope_visit(struct engine *e, unsigned int table, struct rec *r)
+bool scope_leaves_out(struct engine *e, unsigned int table, const struct rec *r)
 {
-	bool own = table == TABLE_LOCAL;
+	bool ours = table == TABLE_LOCAL || (table == TABLE_STRAYS && (r->flags & F_UNKNOWN));
 	struct flow f;
 
-	if (e->patrol.round >= e->patrol.policy_to || r->tomb)
+	return ours && !r->tomb && e->patrol.round < e->patrol.policy_to &&
+	       !flow_unpack(r->body, r->len, &f) && !scope_includes(e, &f);
+}
+
+bool scope_visit(struct engine *e, unsigned int table, struct rec *r, struct engine_op *op)
+{
+	bool own = table == TABLE_LOCAL, expect = flow_is_expect(r->body);
+
+	if (own && e->fluid && !expect && (r->flags & F_FLIGHT)) { /* in another round */
+		patrol_urgent(e);
+		e->patrol.policy_to = e->patrol.urgent_to;
 		return false;
-	if ((!own && (table != TABLE_STRAYS || !(r->flags & F_UNKNOWN))) ||
-	    flow_unpack(r->body, r->len, &f) || scope_includes(e, &f))
-		return false;
+	}
+	if (own && e->fluid && !expect)
+		return visit_make(op, OP_GET, r, TABLE_LOCAL, TAG_SCOPE, 0, 0);
 	if (own)
 		scope_withdraw(e, r);
-	else if (flow_is_expect(r->body)) /* it waits for its master (R84) */
+	else if (expect) /* it waits for its master (R84) */
 		own_let_go(e, r->body, r->len, r->keylen, r->hash);
 	else
 		stray_del(e, r);
-	/* What events were lost of might be included now; the dump under way would not bring it
-	 * back, for to it what is not ours any more has ended. */
-	e->dump.wanted |= e->dump.running && e->dump.lossy;
-	return true;
+	return false;
 }
 
 bool engine_policy(struct engine *e, const struct policy_conf *conf, usec_t now)
@@ -94,7 +101,7 @@ bool engine_policy(struct engine *e, const struct policy_conf *conf, usec_t now)
 	e->fluid = p && policy_is_fluid(p);
 	e->syn_sent = conf->syn_sent || e->conf.active_active; /* R70 */
 	e->now = now;
-	patrol_urgent(e, now);
+	patrol_urgent(e);
 	e->patrol.policy_to = e->patrol.urgent_to;
 	audit_restart(e);
 	if (!e->dump.wanted)

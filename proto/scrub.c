@@ -112,7 +112,7 @@ void scrub_local(struct engine *e, unsigned int bucket)
 	doubts = local_doubt(e, bucket);
 	if (broken)
 		table_reread(e);
-	patrol_urgent(e, e->now);
+	patrol_urgent(e);
 	note_put(e, NOTE_FLIP, NULL, bucket, doubts + broken);
 }
 

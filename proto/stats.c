@@ -84,7 +84,7 @@ static void peer_stats(const struct engine *e, const struct peer *p, struct engi
 	s->verified_age_ms = p->verified_at ? (now - p->verified_at) / USEC_PER_MS : UINT64_MAX;
 	s->flows = flows_of(p->mirror);
 	s->copies = p->copies - p->expect_copies;
-	s->backlog = patrol_backlog(e, p);
+	s->backlog = patrol_backlog(p);
 	s->acked = p->acked;
 	s->gaps = p->range_count;
 	s->expected = p->reckon.expected;
@@ -157,7 +157,7 @@ static bool writes_ready(const struct engine *e, struct text *t)
 	for (unsigned int i = 0; i < ENGINE_PEERS_MAX; i++) {
 		if (!e->peers[i].used)
 			continue;
-		backlog += patrol_backlog(e, &e->peers[i]);
+		backlog += patrol_backlog(&e->peers[i]);
 		stale += stale_of(&e->peers[i]);
 	}
 	if (backlog > READY_BACKLOG_MAX) {
@@ -267,7 +267,7 @@ void engine_stats(const struct engine *e, struct engine_stats *s, usec_t now)
 		s->remote_flows += flows_of(p->mirror);
 		s->remote_expects += cache_expects(p->mirror);
 		s->copies += p->copies - p->expect_copies;
-		s->backlog += patrol_backlog(e, p);
+		s->backlog += patrol_backlog(p);
 		s->stale += stale_of(p);
 		s->absent += flows_of(p->mirror) - (p->copies - p->expect_copies);
 		s->memory_len += cache_memory(p->mirror);

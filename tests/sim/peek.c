@@ -82,7 +82,7 @@ void peek_owner(const struct engine *e, struct peek_owner *o)
 	};
 	for (unsigned int i = 0; i < ENGINE_PEERS_MAX; i++)
 		if (e->peers[i].used)
-			o->work += patrol_backlog(e, &e->peers[i]);
+			o->work += patrol_backlog(&e->peers[i]);
 }
 
 usec_t peek_audit_begun(const struct engine *e)

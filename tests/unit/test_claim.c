@@ -65,7 +65,7 @@ static void test_failback_lifted(void **state)
 	assert_int_equal(bed_mirror(b, 1, 0, 1)->list, CACHE_LIST_LATER);
 	lifted = b->n[1].ops[OP_REFRESH];
 	for (unsigned int i = 0; i < 5; i++) {
-		patrol_urgent(b->n[1].e, b->now);
+		patrol_urgent(b->n[1].e);
 		bed_run(b, 200);
 	}
 	assert_true(b->n[1].ops[OP_REFRESH] > lifted);

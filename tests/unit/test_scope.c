@@ -240,13 +240,64 @@ static void test_release(void **state)
 	bed_free(b);
 }
 
+/* The filter of the policy before withheld what makes the new one include it: the entry is read
+ * before the flow is withdrawn, not the record believed. */
+static void test_withheld(void **state)
+{
+	static struct policy_conf c;
+	struct bed *b = bed_pair(true);
+	struct flow f = bed_flow(UDP_FLOW);
+
+	(void)state;
+	f.status = 0xa;
+	bed_put(b, 0, UDP_FLOW, &f);
+	bed_event(b, 0, KERN_NEW, UDP_FLOW, 0);
+	bed_open(b, 0, 13);
+	b->n[0].kern[UDP_FLOW].f.status = 0xe;
+	c = all;
+	rule(&c, POLICY_ASSURED, 17);
+	set(b, 0, &c);
+	assert_non_null(bed_own(b, 0, UDP_FLOW));
+	assert_int_equal(bed_stats(b, 0).count.withdrawn, 0);
+	b->n[0].kern[UDP_FLOW].f.mark = 0x10; /* and what it excludes */
+	rule(&c, POLICY_NEVER, 17)->mark = 0x10;
+	c.rule[1].mark_mask = 0x10;
+	c.rule[0] = c.rule[1];
+	c.rule_count = 1;
+	set(b, 0, &c);
+	assert_null(bed_own(b, 0, UDP_FLOW));
+	assert_non_null(bed_own(b, 0, 13));
+	assert_int_equal(bed_stats(b, 0).count.withdrawn, 1);
+	bed_free(b);
+}
+
+/* An entry that packets made here, of a peer's flow that our policy excludes, ends, and no event
+ * tells: the flow is injected when the patrol has been there. */
+static void test_unheard_end(void **state)
+{
+	static struct policy_conf c;
+	struct bed *b = pair_with_udp();
+
+	(void)state;
+	c = all;
+	rule(&c, POLICY_NEVER, 17);
+	set(b, 1, &c);
+	bed_event(b, 1, KERN_UPDATE, UDP_FLOW, 0);
+	b->n[1].kern[UDP_FLOW].there = false;
+	bed_run(b, 65000);
+	assert_true(b->n[1].kern[UDP_FLOW].there);
+	assert_null(bed_own(b, 1, UDP_FLOW));
+	bed_free(b);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_reload),       cmocka_unit_test(test_syn_sent),
 		cmocka_unit_test(test_assured),      cmocka_unit_test(test_fluid),
 		cmocka_unit_test(test_other_policy), cmocka_unit_test(test_promote),
-		cmocka_unit_test(test_release),
+		cmocka_unit_test(test_release),      cmocka_unit_test(test_withheld),
+		cmocka_unit_test(test_unheard_end),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -182,7 +182,7 @@ static void test_dead_word(void **state)
 	bed_run(b, 1000);
 	engine_cmd(b->n[1].e, CMD_DEMOTE, b->now);
 	for (unsigned int i = 0; i < 10; i++) {
-		patrol_urgent(b->n[1].e, b->now);
+		patrol_urgent(b->n[1].e);
 		bed_run(b, 500);
 	}
 	assert_int_equal(said->list, CACHE_LIST_NONE);
