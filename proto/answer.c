@@ -303,9 +303,12 @@ static void stale_result(struct engine *e, struct peer *p, struct rec *r,
 	e->commit.committed += e->commit.running;
 }
 
-static void sweep_mirror(struct engine *e, struct peer *p, struct rec *r, int err)
+static void sweep_mirror(struct engine *e, struct peer *p, struct rec *r, int err,
+			 const struct flow *got, usec_t now)
 {
-	if (!err) {
+	if (!err && copy_is_not_ours(r)) { /* is it excluded still? */
+		adopt_got(e, r, got, false, now);
+	} else if (!err) {
 		r->aux = e->dump.gen;
 	} else if (err == -ENOENT) {
 		e->dump.gone++;
@@ -342,7 +345,7 @@ static void copy_result(struct engine *e, struct peer *p, const struct engine_op
 		stale_result(e, p, r, op, err, now);
 		return;
 	case TAG_SWEEP:
-		sweep_mirror(e, p, r, err);
+		sweep_mirror(e, p, r, err, got, now);
 		return;
 	default:
 		break;
@@ -471,6 +474,18 @@ static void heir_result(struct engine *e, struct rec *r, const struct engine_op 
 	r->written_s = r->expire_s = deadline_of(op, now);
 }
 
+/* The DESTROY of what was read is on its way. Not so of an expectation that is mute as its master
+ * is: it has ended when two rounds at ease, seconds apart, did not find it. */
+static bool is_missed(const struct engine *e, struct rec *r)
+{
+	bool again = r->flags & F_MISSED;
+
+	if (!flow_is_expect(r->body) || round_has(e, e->patrol.urgent_to))
+		return false;
+	r->flags |= F_MISSED;
+	return again;
+}
+
 static void own_result(struct engine *e, const struct engine_op *op, struct rec *r, int err,
 		       const struct flow *got, usec_t now)
 {
@@ -506,7 +521,7 @@ static void own_result(struct engine *e, const struct engine_op *op, struct rec 
 		scope_withdraw(e, r);
 	} else if (op->type == OP_JOIN && err != -ENOENT) {
 		refused(e, NULL, err);
-	} else if (err == -ENOENT && op->tag != TAG_REREAD) { /* its DESTROY is on its way */
+	} else if (err == -ENOENT && (op->tag != TAG_REREAD || is_missed(e, r))) {
 		struct flow end = { .has = FLOW_HAS_TIMEOUT };
 
 		/* No event told how it ended: it is mute, or we were faster. Was it before its

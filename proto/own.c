@@ -253,6 +253,7 @@ void own_update(struct engine *e, struct rec *r, const struct flow *f, bool fres
 	bool unread;
 	size_t len;
 
+	r->flags &= (uint16_t)~F_MISSED;
 	if (fresh || (f->has & FLOW_HAS_ALL) || !e->dump.lossy)
 		r->gen = e->dump.gen; /* else what was lost before is still unknown */
 	unread = flow_unpack(r->body, r->len, &cur) != 0; /* its memory flipped */

@@ -68,13 +68,9 @@ bool scope_visit(struct engine *e, unsigned int table, struct rec *r, struct eng
 {
 	bool own = table == TABLE_LOCAL, expect = flow_is_expect(r->body);
 
-	if (own && e->fluid && !expect && (r->flags & F_FLIGHT)) { /* in another round */
-		patrol_urgent(e);
-		e->patrol.policy_to = e->patrol.urgent_to;
-		return false;
-	}
-	if (own && e->fluid && !expect)
-		return visit_make(op, OP_GET, r, TABLE_LOCAL, TAG_SCOPE, 0, 0);
+	if (own && e->fluid && !expect && !(r->flags & F_HEIR)) /* an answer under way tells, too */
+		return !(r->flags & F_FLIGHT) &&
+		       visit_make(op, OP_GET, r, TABLE_LOCAL, TAG_SCOPE, 0, 0);
 	if (own)
 		scope_withdraw(e, r);
 	else if (expect) /* it waits for its master (R84) */
