@@ -131,7 +131,11 @@ static void inject_result(struct engine *e, struct peer *p, struct rec *r,
 	} else if (err == -EOPNOTSUPP && flow_is_expect(r->body)) {
 		expect_spend(e, p, r); /* its master has no helper here: told by kern_op.c */
 	} else {
+		bool again = r->flags & F_REFUSED;
+
 		refused(e, r, err);
+		if (!again)
+			copy_wanted(e, p, r);
 	}
 }
 

@@ -53,7 +53,8 @@ static bool is_outdone(struct engine *e, const struct peer *p, const struct rec 
 
 		if (!x || !is_fit(e, x) || !((x->flags & F_STALE) || claim_stands(e, q, x)))
 			continue;
-		if (x->aux > r->aux || (x->flags & F_FLIGHT))
+		if (x->aux > r->aux || (x->flags & F_FLIGHT) ||
+		    (x->aux == r->aux && (r->flags & ~x->flags & F_PASSED)))
 			return true;
 	}
 	return false;

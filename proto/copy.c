@@ -224,6 +224,45 @@ static bool is_awaited_still(const struct engine *e, const struct peer *p, const
 					     ((stray->flags & F_KERN) || !own_injects(e)));
 }
 
+/* Another peer's record of the key. NULL: none. */
+static struct rec *word_of(const struct peer *q, const struct peer *p, const struct rec *r)
+{
+	struct rec *x = q->used && q != p && cache_flows(q->mirror)
+				? cache_find(q->mirror, r->body, r->keylen, r->hash)
+				: NULL;
+
+	return x && !x->tomb ? x : NULL;
+}
+
+void copy_told(struct engine *e, struct peer *p, struct rec *r)
+{
+	r->flags &= (uint16_t) ~(F_PASSED | F_LED);
+	r->flags |= p->primary ? F_LED : 0;
+	for (unsigned int i = 0; i < ENGINE_PEERS_MAX; i++) {
+		struct rec *x = word_of(&e->peers[i], p, r);
+
+		if (x && (x->flags & ~r->flags & F_LED))
+			r->flags |= F_PASSED;
+		else if (x)
+			x->flags |= F_PASSED;
+	}
+}
+
+struct rec *copy_before(struct engine *e, const struct peer *p, const struct rec *r,
+			struct peer **q)
+{
+	for (unsigned int i = 0; i < ENGINE_PEERS_MAX && (r->flags & F_PASSED); i++) {
+		struct rec *x = word_of(&e->peers[i], p, r);
+		struct flow f;
+
+		*q = &e->peers[i];
+		if (x && !(x->flags & (F_REFUSED | F_SPENT | F_PASSED)) &&
+		    !flow_unpack(x->body, x->len, &f) && active_injectable(e, &f))
+			return x;
+	}
+	return NULL;
+}
+
 void own_mirror_set(struct engine *e, struct peer *p, struct rec *r, usec_t now)
 {
 	struct rec *other;
@@ -255,8 +294,11 @@ void own_mirror_set(struct engine *e, struct peer *p, struct rec *r, usec_t now)
 		if (other->flags & F_KERN)
 			copy_move(e, p, r, other);
 		stray_del(e, other);
-	} else if (!(r->flags & F_KERN) &&
-		   (other = mirror_find(e, r->body, r->keylen, r->hash, false, &q))) {
+	}
+	if (!(r->flags & F_KERN) &&
+	    (other = mirror_find(e, r->body, r->keylen, r->hash, false, &q))) {
+		if (copy_before(e, p, r, &q))
+			return;
 		copy_move(e, p, r, other);
 	}
 	if (!own_injects(e) && !(r->flags & F_KERN))
@@ -420,7 +462,7 @@ void own_mirror_gone(struct engine *e, struct peer *p, struct rec *r, enum gone_
 	copy_wanted(e, p, r);
 	if (how == GONE_DEAD)
 		unknown_dies(e, p, r, now);
-	else
+	else if (how == GONE_OLD || unknown_find(e, r))
 		claim_left(e, p, r);
 	s = stray_find(e, r->body, r->keylen, r->hash);
 	if (how == GONE_DEAD || expect_is_spent(r) || own_find(e, r->body, r->keylen, r->hash) ||

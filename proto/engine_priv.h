@@ -260,6 +260,12 @@ static inline uint8_t dump_gen_other(const struct engine *e)
 void copy_wanted(struct engine *e, const struct peer *p, const struct rec *r);
 /* The entry behind from (another mirror's copy, or a stray) becomes the copy of r. */
 void copy_move(struct engine *e, struct peer *p, struct rec *r, const struct rec *from);
+/* p has told something new of r: of several peers that announce a key the last word counts, but
+ * what a primary said before what a backup did. */
+void copy_told(struct engine *e, struct peer *p, struct rec *r);
+/* Another peer's record of the key of r, p's, that goes before it (R36). NULL: none. */
+struct rec *copy_before(struct engine *e, const struct peer *p, const struct rec *r,
+			struct peer **q);
 /* A stray that is due at an instant. The two waits are constant, so each list stays in order. */
 void stray_wait(struct engine *e, struct rec *s, enum cache_list list, usec_t due);
 void stray_age(struct engine *e, struct rec *s, usec_t now); /* an orphan: for orphan_s */

@@ -60,8 +60,10 @@
 
 /* rec.flags. "own" = local half, "stray" = strays, "mirror" = a peer's. */
 #define F_SENT 0x0001    /* own: some datagram carried it, so its end needs a tombstone */
+#define F_PASSED 0x0001  /* mirror: another peer's word on the key goes before it */
 #define F_MUTE 0x0002    /* own: learnt by a dump, may never send an event */
 #define F_SPENT 0x0002   /* mirror: an expectation that has no place in our kernel (R87) */
+#define F_LED 0x0004     /* mirror: its peer was primary as it said so */
 #define F_TOUCHED 0x0004 /* own: seen alive in this kernel since our last write */
 #define F_ADOPTED                                                                                  \
 	0x0008        /* own: the kernel entry was written by us; written_s holds its deadline     \

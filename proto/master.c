@@ -64,8 +64,8 @@ static bool is_waiting(const struct engine *e, const struct rec *m)
 static struct rec *first(struct engine *e, const struct flow *f, unsigned int *table, struct rec *r)
 {
 	struct cache *children = *table == TABLE_STRAYS ? e->strays : e->peers[*table].mirror;
-	struct peer *p;
-	struct rec *m;
+	struct peer *p, *q;
+	struct rec *m, *x;
 	struct key k;
 
 	master_key(e, f, &k);
@@ -76,6 +76,11 @@ static struct rec *first(struct engine *e, const struct flow *f, unsigned int *t
 		*table = TABLE_STRAYS;
 	} else {
 		m = mirror_find(e, k.p, k.len, k.hash, true, &p);
+		x = m ? copy_before(e, p, m, &q) : NULL;
+		if (x) {
+			m = x;
+			p = q;
+		}
 		if (m)
 			*table = p->index;
 	}

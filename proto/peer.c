@@ -372,8 +372,10 @@ void mirror_set(struct engine *e, struct peer *p, const struct item *it, usec_t 
 	r->gen = p->gen;
 	r->expire_s = to_s(now) + (uint32_t)min_u64(w->timeout_s, UINT32_MAX / 4);
 	e->count.records_applied++;
-	if (!same)
+	if (!same) {
 		patrol_note(e, r);
+		copy_told(e, p, r);
+	}
 	if (!same || !(r->flags & F_KERN))
 		own_mirror_set(e, p, r, now);
 }

@@ -77,7 +77,7 @@ static bool stray_stands(struct engine *e, const struct rec *r)
 
 bool visit_mirror(struct engine *e, struct peer *p, struct rec *r, struct engine_op *op)
 {
-	struct rec *own = own_find(e, r->body, r->keylen, r->hash);
+	struct rec *own = own_find(e, r->body, r->keylen, r->hash), *other_r;
 	struct peer *other;
 
 	if (r->flags & F_CHECK)
@@ -105,6 +105,13 @@ bool visit_mirror(struct engine *e, struct peer *p, struct rec *r, struct engine
 		return false; /* another mirror's copy */
 	if ((!own_injects(e) && !e->commit.running && !(r->flags & F_REFUSED)) || !injectable(e, r))
 		return false;
+	other_r = copy_before(e, p, r, &other);
+	if (other_r) { /* has its turn instead; what it claimed has gone */
+		if (other_r->list == CACHE_LIST_NONE ||
+		    (other_r->list == CACHE_LIST_LATER && !(other_r->flags & F_AWAITED)))
+			cache_list_add(other->mirror, other_r, CACHE_LIST_WORK);
+		return false;
+	}
 	return master_inject(e, r, p->index, op);
 }
 

@@ -20,6 +20,7 @@
 	(70 * USEC_PER_SEC) /* the owner reads its expectations in each round: until then no peer  \
 			       knows of a timer that was moved */
 #define CLAIMED_US USEC_PER_SEC /* of being heard as primary: claims are known then */
+#define YIELDED_US (4 * USEC_PER_SEC)
 #define NEAR_US                                                                                    \
 	(8 * USEC_PER_SEC) /* what ends so near to its time has expired, for all that a peer can   \
 			      tell */
@@ -112,7 +113,11 @@ static void check_absent(struct sim *s, int n)
 void own_check_kinds(struct sim *s, int n)
 {
 	uint64_t print = peek_kinds_print(s->node[n].e);
+	struct peek_owner o;
 
+	peek_owner(s->node[n].e, &o);
+	if (o.role == ROLE_PRIMARY)
+		s->node[n].led_at = s->now;
 	if (print == s->node[n].kinds_print)
 		return;
 	s->node[n].kinds_print = print;
@@ -156,6 +161,37 @@ static int rival_of(struct sim *s, int from, int to, unsigned int i)
 		if (n != from && n != to && owns(s, n, i))
 			return n;
 	return -1;
+}
+
+/* Was a third node primary a moment ago, so that it may be heard to claim flows that it has yet to
+ * yield? */
+static bool is_contested(const struct sim *s, int from, int to)
+{
+	for (int n = 0; n < (int)s->p.nodes; n++)
+		if (n != from && n != to && s->node[n].led_at &&
+		    s->now < s->node[n].led_at + YIELDED_US)
+			return true;
+	return false;
+}
+
+/* Has a third node begun since then with the role that it had before the address left it? */
+static bool is_misled(const struct sim *s, int from, int to, usec_t since)
+{
+	for (int n = 0; n < (int)s->p.nodes; n++)
+		if (n != from && n != to && s->node[n].up_at >= since &&
+		    s->node[n].led_at >= s->node[n].up_at)
+			return true;
+	return false;
+}
+
+/* Is the entry as the last packet of connection i left it? */
+static bool is_current(const struct sim *s, const struct flow *entry, unsigned int i)
+{
+	const struct flow *f = &s->conn[i].flow;
+
+	return !memcmp(&f->reply, &entry->reply, sizeof(f->reply)) &&
+	       f->tcp.state == entry->tcp.state && f->mark == entry->mark &&
+	       !(f->status & ~entry->status);
 }
 
 /* Notes what `to` must have in its kernel once it is promoted: all that it has covered of `from`'s
@@ -208,6 +244,8 @@ void own_arm_failover(struct sim *s, int from, int to)
 		    r.version != st->cur[i] || peek_sum(&r) != peek_flow_sum(&now))
 			continue;
 		f->expire_at[i] = t->expire_at;
+		f->told[i] = now;
+		f->seq[i] = is_current(s, &now, i) ? s->conn[i].seq : UINT64_MAX;
 		f->own[i] = peek_local(s->node[to].e, &s->conn[i].key, &r) && !r.tomb;
 		f->rival[i] = rival_of(s, from, to, i);
 	}
@@ -359,6 +397,32 @@ static bool is_stale(const struct sim *s, int n, unsigned int i)
 	       c->opened_at <= f->armed_at && c->flow.key.proto == 6 && t->seq && t->seq != c->seq;
 }
 
+/* Has another program ever changed its mark? */
+static bool is_meddled(const struct sim *s, unsigned int i)
+{
+	for (unsigned int n = 0; n < s->p.nodes; n++)
+		if (s->node[n].k.meddled[i])
+			return true;
+	return false;
+}
+
+/* Is its entry another than the one that was covered, though no packet has met it since? */
+static bool is_other(const struct sim *s, int n, unsigned int i)
+{
+	const struct failover_check *f = &s->node[n].failover;
+	const struct kent *t = &s->node[n].k.ent[i];
+	const struct flow *x = &f->told[i];
+
+	if ((f->own[i] && !f->claimed) || f->forced[i] || is_contested(s, f->from, n) ||
+	    s->p.chaos || s->p.active_active || s->now < s->node[n].unheard_to ||
+	    scope_excludes(s, n, &t->f) || expect_is(s, i) || !fk_alive(s, n, i) || t->raced ||
+	    !s->conn[i].open || s->conn[i].doubled || s->conn[i].seq != f->seq[i])
+		return false;
+	return memcmp(&t->f.reply, &x->reply, sizeof(x->reply)) != 0 || t->f.status != x->status ||
+	       memcmp(&t->f.tcp, &x->tcp, sizeof(x->tcp)) != 0 ||
+	       (t->f.mark != x->mark && !is_meddled(s, i));
+}
+
 /* Is flow i in the kernel of node n, as far as it can know, and not its own? */
 static bool is_missed(const struct sim *s, int n, unsigned int i)
 {
@@ -424,13 +488,20 @@ void own_check_failover(struct sim *s, int n)
 				 n, i, describe(s, n, i));
 			return;
 		}
+		if (is_other(s, n, i)) {
+			sim_fail(s,
+				 "node %d: promoted, and the entry of flow %u is not the one that "
+				 "was covered; %s (I6)",
+				 n, i, describe(s, n, i));
+			return;
+		}
 		if ((s->p.chaos || f->forced[i]) && t->present)
 			continue; /* its own, expired, not collected yet, and its owner not primary:
 				     a claim that does not count */
 		if (expect_is(s, i) && !expect_master_lives(s, n, i))
 			continue;
 		if (f->expire_at[i] <= s->now || fk_alive(s, n, i) || !s->conn[i].open ||
-		    s->conn[i].opened_at > f->armed_at ||
+		    s->conn[i].opened_at > f->armed_at || is_misled(s, f->from, n, f->armed_at) ||
 		    (f->forced[i] && (f->unheard || (f->swept && s->conn[i].flow.key.proto != 6) ||
 				      (f->rival[i] >= 0 && !owns(s, f->rival[i], i)))) ||
 		    reply_held(s, &s->conn[i].flow, i, n) ||

@@ -221,7 +221,10 @@ struct failover_check { /* I6: what must be in this kernel once the promote is d
 	bool unheard;        /* and its owner could not hear, or not tell, how */
 	bool own[KEYS_MAX];  /* its own then, which `from` claims */
 	bool claimed; /* `from` was heard as primary long enough for its claims to be settled */
-	bool swept;   /* or its owner sweeps, and knows no more than the timer of the last event */
+	struct flow told[KEYS_MAX]; /* as the entry was then, */
+	uint64_t seq[KEYS_MAX];     /* and the packets that had met the connection; UINT64_MAX:
+				       the entry was an old one, or another node's word counts */
+	bool swept; /* or its owner sweeps, and knows no more than the timer of the last event */
 };
 
 struct truth {                      /* what a node may do by the words that it has heard; truth.c */
@@ -265,6 +268,7 @@ struct node {
 	bool booted_before;    /* a daemon has run since the kernel's boot */
 	enum engine_role role; /* persisted, as NOTE_ROLE said */
 	usec_t stalled_to, pump_at, up_at, unheard_to;
+	usec_t led_at;              /* it was primary then */
 	usec_t heard_at[NODES_MAX]; /* the last datagram from that node that counts as heard */
 	usec_t dumped_at;           /* when the first dump of its daemon ended; 0 = it has not */
 	struct packet inbox[INBOX_MAX];

@@ -249,6 +249,70 @@ static void test_claim_word(void **state)
 	bed_free(b);
 }
 
+/* The primary announces a flow, and so does a backup, as an entry of its own has it, that it has
+ * yet to yield. Whoever speaks last, and whoever's table is walked first: a third node holds, and
+ * a promote writes, what the primary said (R36). */
+static void word_counts(bool hot, bool last)
+{
+	struct bed *b = bed_new(3, hot);
+
+	bed_start(b, 2, ROLE_BACKUP, ORIGIN_BOOT);
+	bed_start(b, 1, ROLE_BACKUP, ORIGIN_BOOT);
+	bed_run(b, 2000);
+	bed_start(b, 0, ROLE_PRIMARY, ORIGIN_BOOT);
+	bed_run(b, 2000);
+	for (unsigned int n = 0; n < 2; n++) {
+		unsigned int m = last ? n : 1 - n;
+
+		bed_open(b, m, 1);
+		if (m)
+			bed_state(b, 1, 1, TCP_FIN_WAIT);
+		bed_run(b, 100);
+	}
+	assert_non_null(bed_own(b, 1, 1));
+	assert_non_null(bed_mirror(b, 2, 0, 1));
+	assert_non_null(bed_mirror(b, 2, 1, 1));
+	bed_kill(b, 0);
+	engine_cmd(b->n[2].e, CMD_PROMOTE, b->now);
+	bed_run(b, 100);
+	assert_true(b->n[2].kern[1].there);
+	assert_int_equal(b->n[2].kern[1].f.tcp.state, TCP_ESTABLISHED);
+	bed_free(b);
+}
+
+static void test_word_counts(void **state)
+{
+	(void)state;
+	for (unsigned int i = 0; i < 4; i++)
+		word_counts(i & 1, i & 2);
+}
+
+/* A node yields to what we announce, while nobody is primary: that tells nothing of our entry. */
+static void test_claim_released(void **state)
+{
+	struct bed *b = bed_pair(false);
+
+	(void)state;
+	bed_open(b, 1, 4);
+	bed_run(b, 100);
+	bed_open(b, 0, 4);
+	bed_run(b, 100);
+	assert_int_equal(bed_mirror(b, 1, 0, 4)->list, CACHE_LIST_LATER);
+	engine_cmd(b->n[0].e, CMD_DEMOTE, b->now);
+	bed_run(b, 300);
+	bed_state(b, 1, 4, TCP_FIN_WAIT);
+	bed_run(b, 300);
+	assert_int_equal(bed_mirror(b, 0, 1, 4)->list, CACHE_LIST_LATER);
+	b->n[1].kern[4].end_at = b->now + 60 * USEC_PER_SEC; /* no packet met it since */
+	engine_cmd(b->n[1].e, CMD_COMMIT, b->now);
+	bed_run(b, 500);
+	assert_null(bed_own(b, 1, 4));
+	assert_int_equal(b->n[1].kern[4].f.tcp.state, TCP_ESTABLISHED);
+	assert_int_equal(b->n[0].ops[OP_REPLACE], 0);
+	assert_int_equal(b->n[0].kern[4].f.tcp.state, TCP_ESTABLISHED);
+	bed_free(b);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -257,6 +321,7 @@ int main(void)
 		cmocka_unit_test(test_failback_forgotten), cmocka_unit_test(test_failback_touched),
 		cmocka_unit_test(test_unknown_forgotten),  cmocka_unit_test(test_two_claims),
 		cmocka_unit_test(test_two_claims_word),    cmocka_unit_test(test_claim_word),
+		cmocka_unit_test(test_word_counts),        cmocka_unit_test(test_claim_released),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
