@@ -11,14 +11,14 @@
 
 /* A refused flow remembers its errno and the commit that counted it, so that figures speak of flows
  * and not of tries. */
-static bool is_counted(const struct engine *e, const struct rec *r)
+bool refusal_counts(const struct engine *e, const struct rec *r)
 {
 	return (r->flags & F_REFUSED) && r->aux >> 16 == (e->commit.serial & 0xffff);
 }
 
 static void commit_uncount(struct engine *e, const struct rec *r)
 {
-	if (!e->commit.running || !is_counted(e, r))
+	if (!e->commit.running || !refusal_counts(e, r))
 		return;
 	e->commit.refused--;
 	e->commit.refused_by[(r->aux & 0xffff) % ARRAY_LEN(e->commit.refused_by)]--;
@@ -131,7 +131,7 @@ static void inject_result(struct engine *e, struct peer *p, struct rec *r,
 	} else if (err == -EOPNOTSUPP && flow_is_expect(r->body)) {
 		expect_spend(e, p, r); /* its master has no helper here: told by kern_op.c */
 	} else {
-		bool again = r->flags & F_REFUSED;
+		bool again = refusal_counts(e, r);
 
 		refused(e, r, err);
 		if (!again)

@@ -47,7 +47,8 @@ struct side {
 
 /* ---- Our side ---- */
 
-/* What peers say of a flow that is no copy: of several the one that was tried, or is to be. */
+/* What peers say of a flow that is no copy: of several the one whose word counts, or that was
+ * tried, or is to be. */
 static void find_absent(struct engine *e, const struct place *k, struct side *s)
 {
 	for (unsigned int i = 0; i < ENGINE_PEERS_MAX; i++) {
@@ -55,7 +56,8 @@ static void find_absent(struct engine *e, const struct place *k, struct side *s)
 		struct rec *r = p->used ? cache_find(p->mirror, k->p, k->len, k->hash) : NULL;
 
 		if (!r || r->tomb ||
-		    (s->r && !(r->flags & F_REFUSED) && r->list != CACHE_LIST_WORK))
+		    (s->r && !(s->r->flags & ~r->flags & F_PASSED) && !(r->flags & F_REFUSED) &&
+		     r->list != CACHE_LIST_WORK))
 			continue;
 		s->r = r;
 		s->p = p;

@@ -256,7 +256,7 @@ struct rec *copy_before(struct engine *e, const struct peer *p, const struct rec
 		struct flow f;
 
 		*q = &e->peers[i];
-		if (x && !(x->flags & (F_REFUSED | F_SPENT | F_PASSED)) &&
+		if (x && !(x->flags & (F_SPENT | F_PASSED)) && !refusal_counts(e, x) &&
 		    !flow_unpack(x->body, x->len, &f) && active_injectable(e, &f))
 			return x;
 	}
@@ -309,23 +309,24 @@ void own_mirror_set(struct engine *e, struct peer *p, struct rec *r, usec_t now)
 		cache_list_add(p->mirror, r, CACHE_LIST_WORK);
 }
 
-/* The other peer whose mirror has the key too, in a state that can be carried on. */
+/* Another peer's record of the key, in a state that can be carried on, whose word counts of them.
+ */
 struct rec *also_claimed(struct engine *e, const struct peer *p, const struct rec *r,
 			 struct peer **q)
 {
+	struct rec *found = NULL;
+
 	for (unsigned int i = 0; i < ENGINE_PEERS_MAX; i++) {
-		struct rec *other;
+		struct rec *x = word_of(&e->peers[i], p, r);
 		struct flow f;
 
-		*q = &e->peers[i];
-		if (*q == p || !(*q)->used)
+		if (!x || (found && (x->flags & F_PASSED)) || flow_unpack(x->body, x->len, &f) ||
+		    !active_injectable(e, &f))
 			continue;
-		other = cache_find((*q)->mirror, r->body, r->keylen, r->hash);
-		if (other && !other->tomb && !flow_unpack(other->body, other->len, &f) &&
-		    active_injectable(e, &f))
-			return other;
+		found = x;
+		*q = &e->peers[i];
 	}
-	return NULL;
+	return found;
 }
 
 /* Does the wait of a forced end stand beside the copy r, and is it of the same life (R47)? */
@@ -359,6 +360,19 @@ static bool is_young(const struct engine *e, const struct rec *r)
 	return !flow_unpack(r->body, r->len, &f) && !active_injectable(e, &f);
 }
 
+/* Does the copy r, which leaves a mirror, become that of q's record of the key? What an address
+ * that moves may need again is not turned into an earlier life of it, nor into the word of one who
+ * may have lost it, unheard, not yet read, or of an earlier run; nor what nobody says has ended
+ * into what was known before, but by a primary's word. */
+static bool takes_over(const struct engine *e, const struct peer *q, const struct rec *other,
+		       const struct rec *r, enum gone_how how)
+{
+	if (how == GONE_OLD)
+		return q->primary || !(other->flags & F_PASSED);
+	return how != GONE_FORCED || (q->primary && peer_hears(e, q) && other->gen == q->gen &&
+				      !copy_reborn(r, other->body, other->len));
+}
+
 static void copy_left(struct engine *e, struct peer *p, struct rec *r, enum gone_how how,
 		      usec_t now)
 {
@@ -371,12 +385,7 @@ static void copy_left(struct engine *e, struct peer *p, struct rec *r, enum gone
 	bool revives;
 
 	other = also_claimed(e, p, r, &q);
-	/* What an address that moves may need again is not turned into an earlier life of it, nor
-	 * into the word of one who may have lost it, unheard, not yet read, or of an earlier run.
-	 */
-	if (other &&
-	    (how != GONE_FORCED || (q->primary && peer_hears(e, q) && other->gen == q->gen &&
-				    !copy_reborn(r, other->body, other->len)))) {
+	if (other && takes_over(e, q, other, r, how)) {
 		copy_move(e, q, other, r);
 		return;
 	}

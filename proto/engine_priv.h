@@ -385,6 +385,7 @@ bool visit_stray(struct engine *e, struct rec *r, struct engine_op *op);
 bool visit_patrol(struct engine *e, unsigned int table, struct rec *r, struct engine_op *op,
 		  usec_t now);
 void refusal_forget(struct engine *e, struct rec *r);
+bool refusal_counts(const struct engine *e, const struct rec *r); /* by the last commit, or since */
 
 /* patrol.c: the order of kernel operations. */
 #define PATROL_ROUND_S 60       /* a round at ease */

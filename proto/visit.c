@@ -75,10 +75,28 @@ static bool stray_stands(struct engine *e, const struct rec *r)
 	return s && (s->flags & F_KERN) && (s->flags & (F_UNKNOWN | F_FORCED));
 }
 
+/* A peer's flow that no table of ours has in our kernel. */
+static bool absent_op(struct engine *e, struct peer *p, struct rec *r, struct engine_op *op)
+{
+	struct peer *q;
+	struct rec *x;
+
+	if (mirror_find(e, r->body, r->keylen, r->hash, false, &q))
+		return false; /* another mirror's copy */
+	if ((!own_injects(e) && !e->commit.running && !(r->flags & F_REFUSED)) || !injectable(e, r))
+		return false;
+	x = copy_before(e, p, r, &q);
+	if (!x)
+		return master_inject(e, r, p->index, op);
+	/* It has its turn instead. What it claimed has gone. */
+	if (x->list == CACHE_LIST_NONE || (x->list == CACHE_LIST_LATER && !(x->flags & F_AWAITED)))
+		cache_list_add(q->mirror, x, CACHE_LIST_WORK);
+	return false;
+}
+
 bool visit_mirror(struct engine *e, struct peer *p, struct rec *r, struct engine_op *op)
 {
-	struct rec *own = own_find(e, r->body, r->keylen, r->hash), *other_r;
-	struct peer *other;
+	struct rec *own = own_find(e, r->body, r->keylen, r->hash);
 
 	if (r->flags & F_CHECK)
 		return visit_make(op, OP_GET, r, p->index, TAG_CHECK, 0, 0);
@@ -99,20 +117,7 @@ bool visit_mirror(struct engine *e, struct peer *p, struct rec *r, struct engine
 		return op_exact(e, op, OP_DELETE, r, p->index, 0);
 	if (r->flags & F_REBORN)
 		return op_exact(e, op, OP_REPLACE, r, p->index, rec_timer(e, r).hold_s);
-	if (r->flags & F_KERN)
-		return update_op(e, p, r, op);
-	if (mirror_find(e, r->body, r->keylen, r->hash, false, &other))
-		return false; /* another mirror's copy */
-	if ((!own_injects(e) && !e->commit.running && !(r->flags & F_REFUSED)) || !injectable(e, r))
-		return false;
-	other_r = copy_before(e, p, r, &other);
-	if (other_r) { /* has its turn instead; what it claimed has gone */
-		if (other_r->list == CACHE_LIST_NONE ||
-		    (other_r->list == CACHE_LIST_LATER && !(other_r->flags & F_AWAITED)))
-			cache_list_add(other->mirror, other_r, CACHE_LIST_WORK);
-		return false;
-	}
-	return master_inject(e, r, p->index, op);
+	return r->flags & F_KERN ? update_op(e, p, r, op) : absent_op(e, p, r, op);
 }
 
 /* ---- By the patrol ---- */

@@ -51,6 +51,10 @@ static void test_forced_beside_copy(void **state)
 	for (unsigned int promoted = 0; promoted < 2; promoted++) {
 		struct bed *b = trio();
 
+		role(b, 0, CMD_DEMOTE);
+		b->n[0].kern[1].f.mark = 1;
+		bed_event(b, 0, KERN_UPDATE, 1, 0);
+		bed_run(b, 100);
 		bed_open(b, 2, 1);
 		bed_run(b, 100);
 		assert_true(bed_mirror(b, 1, 2, 1)->flags & F_KERN);
