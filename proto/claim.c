@@ -54,7 +54,7 @@ static bool is_outdone(struct engine *e, const struct peer *p, const struct rec 
 		if (!x || !is_fit(e, x) || !((x->flags & F_STALE) || claim_stands(e, q, x)))
 			continue;
 		if (x->aux > r->aux || (x->flags & F_FLIGHT) ||
-		    (x->aux == r->aux && (r->flags & ~x->flags & F_PASSED)))
+		    (x->aux == r->aux && copy_goes_before(x, r)))
 			return true;
 	}
 	return false;

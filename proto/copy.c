@@ -251,12 +251,12 @@ void copy_told(struct engine *e, struct peer *p, struct rec *r)
 struct rec *copy_before(struct engine *e, const struct peer *p, const struct rec *r,
 			struct peer **q)
 {
-	for (unsigned int i = 0; i < ENGINE_PEERS_MAX && (r->flags & F_PASSED); i++) {
+	for (unsigned int i = 0; i < ENGINE_PEERS_MAX; i++) {
 		struct rec *x = word_of(&e->peers[i], p, r);
 		struct flow f;
 
 		*q = &e->peers[i];
-		if (x && !(x->flags & (F_SPENT | F_PASSED)) && !refusal_counts(e, x) &&
+		if (x && copy_goes_before(x, r) && !(x->flags & F_SPENT) && !refusal_counts(e, x) &&
 		    !flow_unpack(x->body, x->len, &f) && active_injectable(e, &f))
 			return x;
 	}
@@ -320,8 +320,8 @@ struct rec *also_claimed(struct engine *e, const struct peer *p, const struct re
 		struct rec *x = word_of(&e->peers[i], p, r);
 		struct flow f;
 
-		if (!x || (found && (x->flags & F_PASSED)) || flow_unpack(x->body, x->len, &f) ||
-		    !active_injectable(e, &f))
+		if (!x || (found && !copy_goes_before(x, found)) ||
+		    flow_unpack(x->body, x->len, &f) || !active_injectable(e, &f))
 			continue;
 		found = x;
 		*q = &e->peers[i];
@@ -368,7 +368,7 @@ static bool takes_over(const struct engine *e, const struct peer *q, const struc
 		       const struct rec *r, enum gone_how how)
 {
 	if (how == GONE_OLD)
-		return q->primary || !(other->flags & F_PASSED);
+		return q->primary || !copy_goes_before(r, other);
 	return how != GONE_FORCED || (q->primary && peer_hears(e, q) && other->gen == q->gen &&
 				      !copy_reborn(r, other->body, other->len));
 }

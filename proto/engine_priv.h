@@ -263,7 +263,13 @@ void copy_move(struct engine *e, struct peer *p, struct rec *r, const struct rec
 /* p has told something new of r: of several peers that announce a key the last word counts, but
  * what a primary said before what a backup did. */
 void copy_told(struct engine *e, struct peer *p, struct rec *r);
-/* Another peer's record of the key of r, p's, that goes before it (R36). NULL: none. */
+/* Two peers' records of a key: does x go before r? (R36) */
+static inline bool copy_goes_before(const struct rec *x, const struct rec *r)
+{
+	return (r->flags & F_PASSED) && ((x->flags & ~r->flags & F_LED) || !(x->flags & F_PASSED));
+}
+
+/* Another peer's record of the key of r, p's, that does so and can be carried on. NULL: none. */
 struct rec *copy_before(struct engine *e, const struct peer *p, const struct rec *r,
 			struct peer **q);
 /* A stray that is due at an instant. The two waits are constant, so each list stays in order. */
