@@ -519,7 +519,10 @@ static void own_result(struct engine *e, const struct engine_op *op, struct rec 
 	}
 	if (!err) {
 		r->gen = e->dump.gen;
-		e->count.joins += op->type == OP_JOIN;
+		if (op->type == OP_JOIN) {
+			e->count.joins++;
+			r->written_s = (uint32_t)min_u64(r->written_s, to_s(now) + got->timeout_s);
+		}
 		own_update(e, r, got, false, now);
 	} else if (op->tag == TAG_SCOPE) { /* its end may be withheld */
 		scope_withdraw(e, r);

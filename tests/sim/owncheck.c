@@ -435,6 +435,46 @@ static bool is_missed(const struct sim *s, int n, unsigned int i)
 	       !peek_local(s->node[n].e, &s->conn[i].key, &own);
 }
 
+/* May a promoted node n be without flow i? */
+static bool may_lack(struct sim *s, int n, unsigned int i)
+{
+	const struct failover_check *f = &s->node[n].failover;
+
+	if ((s->p.chaos || f->forced[i]) && s->node[n].k.ent[i].present)
+		return true; /* its own, expired, not collected yet, and its owner not primary: a
+				claim that does not count */
+	if (expect_is(s, i) && !expect_master_lives(s, n, i))
+		return true;
+	return f->expire_at[i] <= s->now || fk_alive(s, n, i) || !s->conn[i].open ||
+	       s->conn[i].opened_at > f->armed_at || is_misled(s, f->from, n, f->armed_at) ||
+	       (f->forced[i] && (f->unheard || (f->swept && s->conn[i].flow.key.proto != 6) ||
+				 (f->rival[i] >= 0 && !owns(s, f->rival[i], i)))) ||
+	       reply_held(s, &s->conn[i].flow, i, n) ||
+	       reply_held(s, &s->node[f->from].k.ent[i].f, i, n);
+}
+
+/* What is wrong with flow i, of those that node n had covered; NULL: nothing. *again: not yet. */
+static const char *failover_wrong(struct sim *s, int n, unsigned int i, bool *again)
+{
+	struct peek_owner o;
+
+	s->count.failover_flows++;
+	if (is_missed(s, n, i)) {
+		peek_owner(s->node[n].e, &o);
+		/* its policy left it out until lately; the dump finds it (R64) */
+		*again = s->policy_us && o.reads;
+		return *again ? NULL : "is in its kernel, and not its own (R36)";
+	}
+	if (is_stale(s, n, i))
+		return "has an old window (R38)";
+	if (is_other(s, n, i))
+		return "is not the one that was covered (I6)";
+	if (may_lack(s, n, i))
+		return NULL;
+	return s->node[n].k.ent[i].present ? "was covered, and has expired (I6)"
+					   : "was covered, and is not in its kernel (I6)";
+}
+
 /* After each turn of a daemon: is its promote done, and is all there? What an event has undone
  * since (the end of an earlier life, read late) is looked at when it is done again. */
 void own_check_failover(struct sim *s, int n)
@@ -457,8 +497,9 @@ void own_check_failover(struct sim *s, int n)
 	if (c->refused || may_refuse(s, n))
 		return;
 	for (unsigned int i = 0; i < s->p.keys; i++) {
-		const struct kent *t = &s->node[n].k.ent[i];
 		struct peek_rec own;
+		const char *wrong;
+		bool again = false;
 
 		if (!f->expire_at[i] || (peek_local(s->node[n].e, &s->conn[i].key, &own) &&
 					 !own.tomb && (own.mute || s->now < s->node[n].unheard_to)))
@@ -468,49 +509,12 @@ void own_check_failover(struct sim *s, int n)
 			f->armed = true;
 			return;
 		}
-		s->count.failover_flows++;
-		if (is_missed(s, n, i)) {
-			if (s->policy_us && o.reads) { /* its policy left it out until lately; the
-							  dump finds it (R64) */
-				f->armed = true;
-				continue;
-			}
-			sim_fail(s,
-				 "node %d: promoted, and flow %u, which is in its kernel, is not "
-				 "its own; %s (R36)",
-				 n, i, describe(s, n, i));
-			return;
-		}
-		if (is_stale(s, n, i)) {
-			sim_fail(s,
-				 "node %d: promoted, and the window of flow %u is an old one; %s "
-				 "(R38)",
-				 n, i, describe(s, n, i));
-			return;
-		}
-		if (is_other(s, n, i)) {
-			sim_fail(s,
-				 "node %d: promoted, and the entry of flow %u is not the one that "
-				 "was covered; %s (I6)",
-				 n, i, describe(s, n, i));
-			return;
-		}
-		if ((s->p.chaos || f->forced[i]) && t->present)
-			continue; /* its own, expired, not collected yet, and its owner not primary:
-				     a claim that does not count */
-		if (expect_is(s, i) && !expect_master_lives(s, n, i))
+		wrong = failover_wrong(s, n, i, &again);
+		f->armed |= again;
+		if (!wrong)
 			continue;
-		if (f->expire_at[i] <= s->now || fk_alive(s, n, i) || !s->conn[i].open ||
-		    s->conn[i].opened_at > f->armed_at || is_misled(s, f->from, n, f->armed_at) ||
-		    (f->forced[i] && (f->unheard || (f->swept && s->conn[i].flow.key.proto != 6) ||
-				      (f->rival[i] >= 0 && !owns(s, f->rival[i], i)))) ||
-		    reply_held(s, &s->conn[i].flow, i, n) ||
-		    reply_held(s, &s->node[f->from].k.ent[i].f, i, n))
-			continue;
-		sim_fail(s,
-			 "node %d: promoted, and flow %u, covered before its "
-			 "owner died, is not in the kernel%s; %s (I6)",
-			 n, i, t->present ? " any more: expired" : "", describe(s, n, i));
+		sim_fail(s, "node %d: promoted, and flow %u %s; %s", n, i, wrong,
+			 describe(s, n, i));
 		return;
 	}
 }
