@@ -60,8 +60,7 @@ static uint32_t deadline_of(const struct engine_op *op, usec_t now)
 static void adopt_got(struct engine *e, const struct rec *r, const struct flow *got, bool touched,
 		      usec_t now)
 {
-	uint8_t body[FLOW_PACKED_MAX];
-	size_t len = got ? flow_pack(got, body) : 0;
+	struct key k = { .len = r->keylen, .hash = r->hash };
 	struct rec *own = own_find(e, r->body, r->keylen, r->hash);
 	struct peer *p;
 	/* A copy may stand beside a stray that is in no kernel. */
@@ -74,15 +73,10 @@ static void adopt_got(struct engine *e, const struct rec *r, const struct flow *
 		own->flags |= touched ? F_TOUCHED : 0;
 		return;
 	}
-	own = own_adopt(e, got ? body : r->body, got ? len : r->len, r->keylen, r->hash, deadline_s,
-			touched, now);
-	if (!own)
-		return;
-	if (got) {
-		own->aux = got->id;
-		own->expire_s = to_s(now) + got->timeout_s;
-	}
-	if (!told)
+	memcpy(k.p, r->body, k.len);
+	own = got ? own_adopt_flow(e, got, &k, deadline_s, touched, now)
+		  : own_adopt(e, r->body, r->len, r->keylen, r->hash, deadline_s, touched, now);
+	if (own && !told)
 		own_maybe_mute(e, own);
 }
 
@@ -469,6 +463,7 @@ static void heir_result(struct engine *e, struct rec *r, const struct engine_op 
 	if (err) { /* it was deleted, and could not be made again: it waits for a promote */
 		refused(e, NULL, err);
 		stray_age(e, stray_put(e, r, 0, 0), now);
+		copy_wanted(e, NULL, r);
 		own_yield(e, r);
 		return;
 	}

@@ -44,6 +44,11 @@ bool claim_stands(struct engine *e, const struct peer *p, const struct rec *r)
 	return unknown_find(e, r);
 }
 
+static bool is_newer(const struct rec *x, const struct rec *r)
+{
+	return x->aux > r->aux || (x->aux == r->aux && copy_goes_before(x, r));
+}
+
 /* Does another peer's claim settle the key: a newer one, or one that does so in this very batch? */
 static bool is_outdone(struct engine *e, const struct peer *p, const struct rec *r)
 {
@@ -53,8 +58,7 @@ static bool is_outdone(struct engine *e, const struct peer *p, const struct rec 
 
 		if (!x || !is_fit(e, x) || !((x->flags & F_STALE) || claim_stands(e, q, x)))
 			continue;
-		if (x->aux > r->aux || (x->flags & F_FLIGHT) ||
-		    (x->aux == r->aux && copy_goes_before(x, r)))
+		if (is_newer(x, r) || (x->flags & F_FLIGHT))
 			return true;
 	}
 	return false;
@@ -102,8 +106,11 @@ void claim_done(struct engine *e, const struct peer *p, const struct rec *r)
 		const struct peer *q = &e->peers[i];
 		struct rec *x = q != p ? claim_of(q, r) : NULL;
 
-		if (x && x->aux <= r->aux)
-			x->flags &= (uint16_t)~F_STALE;
+		if (!x || is_newer(x, r))
+			continue;
+		x->flags &= (uint16_t)~F_STALE;
+		if (x->list == CACHE_LIST_LATER)
+			cache_list_del(q->mirror, x);
 	}
 }
 

@@ -108,16 +108,20 @@ static bool others_clear(struct engine *e, const uint8_t *key, size_t keylen, ui
 	return true;
 }
 
+/* The body of an entry that we wrote, if we did (deadline_s), as it is in our kernel (R71). */
+static const uint8_t *written_body(const struct engine *e, const uint8_t *body, size_t len,
+				   uint32_t deadline_s, uint8_t *liberal)
+{
+	return e->conf.active_active && deadline_s ? active_liberal_body(body, len, liberal) : body;
+}
+
 static struct rec *adopt(struct engine *e, const uint8_t *body, size_t len, const struct key *k,
 			 uint32_t deadline_s, bool touched)
 {
 	struct rec *r = cache_find(e->local, k->p, k->len, k->hash);
 	uint16_t sent = r ? r->flags & F_SENT : 0;
-	uint8_t liberal[FLOW_PACKED_MAX];
 
 	assert(!r || r->tomb);
-	if (e->conf.active_active && deadline_s)
-		body = active_liberal_body(body, len, liberal);
 	if (others_clear(e, k->p, k->len, k->hash))
 		e->count.adopted++;
 	r = cache_flows(e->local) < e->conf.flows_max
@@ -182,7 +186,7 @@ static bool wants(struct engine *e, const struct flow *f, const struct key *k)
 struct rec *own_adopt(struct engine *e, const uint8_t *body, size_t len, size_t keylen,
 		      uint32_t hash, uint32_t deadline_s, bool touched, usec_t now)
 {
-	uint8_t copy[FLOW_PACKED_MAX];
+	uint8_t copy[FLOW_PACKED_MAX], liberal[FLOW_PACKED_MAX];
 	struct key k = { .len = keylen, .hash = hash };
 	struct flow f;
 
@@ -191,7 +195,8 @@ struct rec *own_adopt(struct engine *e, const uint8_t *body, size_t len, size_t 
 	memcpy(k.p, body, keylen);
 	(void)now;
 	if (!flow_unpack(copy, len, &f) && wants(e, &f, &k))
-		return adopt(e, copy, len, &k, deadline_s, touched);
+		return adopt(e, written_body(e, copy, len, deadline_s, liberal), len, &k,
+			     deadline_s, touched);
 	e->count.excluded++;
 	own_let_go(e, copy, len, keylen, hash);
 	return NULL;
@@ -200,8 +205,11 @@ struct rec *own_adopt(struct engine *e, const uint8_t *body, size_t len, size_t 
 struct rec *own_adopt_included(struct engine *e, const struct flow *f, const struct key *k,
 			       uint32_t deadline_s, bool touched, usec_t now)
 {
-	uint8_t body[FLOW_PACKED_MAX];
-	struct rec *r = adopt(e, body, flow_pack(f, body), k, deadline_s, touched);
+	bool whole = f->has & FLOW_HAS_ALL; /* as it is; an event tells a part */
+	uint8_t body[FLOW_PACKED_MAX], liberal[FLOW_PACKED_MAX];
+	size_t len = flow_pack(f, body);
+	struct rec *r = adopt(e, written_body(e, body, len, whole ? 0 : deadline_s, liberal), len,
+			      k, deadline_s, touched);
 
 	if (!r)
 		return NULL;
