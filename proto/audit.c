@@ -56,7 +56,7 @@ static void find_absent(struct engine *e, const struct place *k, struct side *s)
 		struct rec *r = p->used ? cache_find(p->mirror, k->p, k->len, k->hash) : NULL;
 
 		if (!r || r->tomb ||
-		    (s->r && !copy_goes_before(r, s->r) && !(r->flags & F_REFUSED) &&
+		    (s->r && !copy_goes_before(p, r, s->p, s->r) && !(r->flags & F_REFUSED) &&
 		     r->list != CACHE_LIST_WORK))
 			continue;
 		s->r = r;

@@ -44,9 +44,10 @@ bool claim_stands(struct engine *e, const struct peer *p, const struct rec *r)
 	return unknown_find(e, r);
 }
 
-static bool is_newer(const struct rec *x, const struct rec *r)
+static bool is_newer(const struct peer *q, const struct rec *x, const struct peer *p,
+		     const struct rec *r)
 {
-	return x->aux > r->aux || (x->aux == r->aux && copy_goes_before(x, r));
+	return x->aux > r->aux || (x->aux == r->aux && copy_goes_before(q, x, p, r));
 }
 
 /* Does another peer's claim settle the key: a newer one, or one that does so in this very batch? */
@@ -58,7 +59,7 @@ static bool is_outdone(struct engine *e, const struct peer *p, const struct rec 
 
 		if (!x || !is_fit(e, x) || !((x->flags & F_STALE) || claim_stands(e, q, x)))
 			continue;
-		if (is_newer(x, r) || (x->flags & F_FLIGHT))
+		if (is_newer(q, x, p, r) || (x->flags & F_FLIGHT))
 			return true;
 	}
 	return false;
@@ -106,7 +107,7 @@ void claim_done(struct engine *e, const struct peer *p, const struct rec *r)
 		const struct peer *q = &e->peers[i];
 		struct rec *x = q != p ? claim_of(q, r) : NULL;
 
-		if (!x || is_newer(x, r))
+		if (!x || is_newer(q, x, p, r))
 			continue;
 		x->flags &= (uint16_t)~F_STALE;
 		if (x->list == CACHE_LIST_LATER)

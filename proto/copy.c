@@ -241,11 +241,22 @@ void copy_told(struct engine *e, struct peer *p, struct rec *r)
 	for (unsigned int i = 0; i < ENGINE_PEERS_MAX; i++) {
 		struct rec *x = word_of(&e->peers[i], p, r);
 
-		if (x && (x->flags & ~r->flags & F_LED))
-			r->flags |= F_PASSED;
-		else if (x)
+		if (x)
 			x->flags |= F_PASSED;
 	}
+}
+
+static unsigned int rank(const struct peer *p, const struct rec *r)
+{
+	return p->primary || p->led ? 2 : r->flags & F_LED ? 1 : 0;
+}
+
+bool copy_goes_before(const struct peer *q, const struct rec *x, const struct peer *p,
+		      const struct rec *r)
+{
+	unsigned int a = rank(q, x), b = rank(p, r);
+
+	return a != b ? a > b : (r->flags & ~x->flags & F_PASSED);
 }
 
 struct rec *copy_before(struct engine *e, const struct peer *p, const struct rec *r,
@@ -256,8 +267,9 @@ struct rec *copy_before(struct engine *e, const struct peer *p, const struct rec
 		struct flow f;
 
 		*q = &e->peers[i];
-		if (x && copy_goes_before(x, r) && !(x->flags & F_SPENT) && !refusal_counts(e, x) &&
-		    !flow_unpack(x->body, x->len, &f) && active_injectable(e, &f))
+		if (x && copy_goes_before(*q, x, p, r) && !(x->flags & F_SPENT) &&
+		    !refusal_counts(e, x) && !flow_unpack(x->body, x->len, &f) &&
+		    active_injectable(e, &f))
 			return x;
 	}
 	return NULL;
@@ -320,7 +332,7 @@ struct rec *also_claimed(struct engine *e, const struct peer *p, const struct re
 		struct rec *x = word_of(&e->peers[i], p, r);
 		struct flow f;
 
-		if (!x || (found && !copy_goes_before(x, found)) ||
+		if (!x || (found && !copy_goes_before(&e->peers[i], x, *q, found)) ||
 		    flow_unpack(x->body, x->len, &f) || !active_injectable(e, &f))
 			continue;
 		found = x;
@@ -365,10 +377,10 @@ static bool is_young(const struct engine *e, const struct rec *r)
  * may have lost it, unheard, not yet read, or of an earlier run; nor what nobody says has ended
  * into what was known before, but by a primary's word. */
 static bool takes_over(const struct engine *e, const struct peer *q, const struct rec *other,
-		       const struct rec *r, enum gone_how how)
+		       const struct peer *p, const struct rec *r, enum gone_how how)
 {
 	if (how == GONE_OLD)
-		return q->primary || !copy_goes_before(r, other);
+		return q->primary || !copy_goes_before(p, r, q, other);
 	return how != GONE_FORCED || (q->primary && peer_hears(e, q) && other->gen == q->gen &&
 				      !copy_reborn(r, other->body, other->len));
 }
@@ -385,7 +397,7 @@ static void copy_left(struct engine *e, struct peer *p, struct rec *r, enum gone
 	bool revives;
 
 	other = also_claimed(e, p, r, &q);
-	if (other && takes_over(e, q, other, r, how)) {
+	if (other && takes_over(e, q, other, p, r, how)) {
 		copy_move(e, q, other, r);
 		return;
 	}

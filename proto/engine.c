@@ -291,6 +291,9 @@ static void peer_heard(struct engine *e, struct peer *p, uint8_t type, uint8_t f
 	if (primary && !p->primary)
 		own_claims(e);
 	p->primary = primary;
+	for (unsigned int i = 0; primary && !p->led && i < ENGINE_PEERS_MAX; i++)
+		e->peers[i].led = false;
+	p->led |= primary;
 	/* Never complete means: nothing is compared, no LIST is believed. */
 	p->complete = (flags & WIRE_F_COMPLETE) && !p->other_tables;
 }

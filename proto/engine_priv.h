@@ -263,12 +263,9 @@ void copy_move(struct engine *e, struct peer *p, struct rec *r, const struct rec
 /* p has told something new of r: of several peers that announce a key the last word counts, but
  * what a primary said before what a backup did. */
 void copy_told(struct engine *e, struct peer *p, struct rec *r);
-/* Two peers' records of a key: does x go before r? (R36) */
-static inline bool copy_goes_before(const struct rec *x, const struct rec *r)
-{
-	return (r->flags & F_PASSED) && ((x->flags & ~r->flags & F_LED) || !(x->flags & F_PASSED));
-}
-
+/* Of two peers' records of a key: does x, q's, go before r, p's? (R36) */
+bool copy_goes_before(const struct peer *q, const struct rec *x, const struct peer *p,
+		      const struct rec *r);
 /* Another peer's record of the key of r, p's, that does so and can be carried on. NULL: none. */
 struct rec *copy_before(struct engine *e, const struct peer *p, const struct rec *r,
 			struct peer **q);

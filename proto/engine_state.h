@@ -60,7 +60,7 @@
 
 /* rec.flags. "own" = local half, "stray" = strays, "mirror" = a peer's. */
 #define F_SENT 0x0001    /* own: some datagram carried it, so its end needs a tombstone */
-#define F_PASSED 0x0001  /* mirror: another peer's word on the key goes before it */
+#define F_PASSED 0x0001  /* mirror: another peer has told of the key since */
 #define F_MUTE 0x0002    /* own: learnt by a dump, may never send an event */
 #define F_SPENT 0x0002   /* mirror: an expectation that has no place in our kernel (R87) */
 #define F_LED 0x0004     /* mirror: its peer was primary as it said so */
@@ -187,6 +187,7 @@ struct peer {
 	usec_t hears_us_at; /* last REPORT that says it heard us lately */
 	usec_t progress_at; /* when nothing was missing, or P advanced, for the last time */
 	bool primary, complete, bye, up, one_way;
+	bool led; /* of all peers the last that was heard to be primary */
 	bool other_tables; /* hashed with other keys than ours: nothing can be compared */
 	bool tables_noted;
 	uint8_t tables[WIRE_TABLES_LEN]; /* of its present epoch */

@@ -52,9 +52,7 @@ static void test_forced_beside_copy(void **state)
 		struct bed *b = trio();
 
 		role(b, 0, CMD_DEMOTE);
-		b->n[0].kern[1].f.mark = 1;
-		bed_event(b, 0, KERN_UPDATE, 1, 0);
-		bed_run(b, 100);
+		role(b, 2, CMD_PROMOTE);
 		bed_open(b, 2, 1);
 		bed_run(b, 100);
 		assert_true(bed_mirror(b, 1, 2, 1)->flags & F_KERN);
