@@ -430,7 +430,7 @@ static void stray_result(struct engine *e, const struct engine_op *op, struct re
 	} else if (err == -ENOENT) {
 		e->dump.gone += op->tag == TAG_SWEEP;
 		copy_wanted(e, NULL, r); /* what a peer says of it waited for this */
-		stray_del(e, r);
+		stray_missing(e, r);
 	} else if (op->tag == TAG_PARTIAL) {
 		r->flags &= (uint16_t)~F_CHECK; /* could not be read: it ages */
 	}

@@ -44,10 +44,15 @@ bool claim_stands(struct engine *e, const struct peer *p, const struct rec *r)
 	return unknown_find(e, r);
 }
 
+/* Of two claims that of a primary counts, else the last word. */
 static bool is_newer(const struct peer *q, const struct rec *x, const struct peer *p,
 		     const struct rec *r)
 {
-	return x->aux > r->aux || (x->aux == r->aux && copy_goes_before(q, x, p, r));
+	if (q->primary != p->primary)
+		return q->primary;
+	if ((x->flags ^ r->flags) & F_PASSED)
+		return r->flags & F_PASSED;
+	return x->aux > r->aux;
 }
 
 /* Does another peer's claim settle the key: a newer one, or one that does so in this very batch? */

@@ -133,6 +133,17 @@ void stray_del(struct engine *e, struct rec *r)
 	cache_del(e->strays, r);
 }
 
+void stray_missing(struct engine *e, struct rec *r)
+{
+	if (!(r->flags & F_FORCED)) {
+		stray_del(e, r);
+		return;
+	}
+	e->absent += (r->flags & F_KERN) && !flow_is_expect(r->body); /* a promote makes it */
+	r->flags = F_FORCED;
+	r->written_s = 0;
+}
+
 /* Does our kernel have an entry for it whose provenance nobody knows? */
 struct rec *unknown_find(struct engine *e, const struct rec *r)
 {

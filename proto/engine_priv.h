@@ -218,6 +218,8 @@ struct rec *unknown_find(struct engine *e, const struct rec *r);
 bool looks_held(const struct engine *e, const struct rec *s, usec_t now);
 bool entry_was_touched(const struct engine *e, const struct rec *s, usec_t now);
 void stray_del(struct engine *e, struct rec *r);
+/* The entry of r has gone. What an address that moves may need again goes on waiting (R47). */
+void stray_missing(struct engine *e, struct rec *r);
 void own_maybe_mute(struct engine *e, struct rec *r);
 /* What the policy excludes is not ours (R62). If a peer announces it, the entry stands for that
  * peer's copy, of which we wrote nothing: never deleted nor written to, but missed when it goes. */

@@ -389,7 +389,7 @@ static void stray_gone(struct engine *e, struct rec *r)
 	struct peer *p;
 
 	memcpy(key, r->body, keylen);
-	stray_del(e, r);
+	stray_missing(e, r);
 	r = mirror_find(e, key, keylen, hash, true, &p);
 	if (r)
 		reinject(e, p, r);

@@ -207,6 +207,9 @@ void refusal_forget(struct engine *e, struct rec *r)
 static bool walk_mirror(struct engine *e, struct peer *p, struct rec *r, struct engine_op *op,
 			usec_t now)
 {
+	struct rec *copy;
+	struct peer *q;
+
 	if (silent_over(e, p, r, now)) {
 		e->count.expired_silent++;
 		peer_drop_flow(e, p, r);
@@ -220,6 +223,12 @@ static bool walk_mirror(struct engine *e, struct peer *p, struct rec *r, struct 
 		refusal_forget(e, r);
 		if ((p->primary && !e->conf.active_active) || unknown_find(e, r))
 			own_stale_later(e, p, r, peer_hears(e, p) ? now : p->heard_at);
+		return false;
+	}
+	if (p->primary && own_injects(e) &&
+	    (copy = mirror_find(e, r->body, r->keylen, r->hash, false, &q)) &&
+	    copy_goes_before(p, r, q, copy) && injectable(e, r)) {
+		copy_move(e, p, r, copy); /* it became primary since it spoke (R36) */
 		return false;
 	}
 	if (!own_injects(e) && round_has(e, e->patrol.forget_to))

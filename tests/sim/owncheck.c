@@ -283,6 +283,7 @@ void own_unheard(struct sim *s, int n)
 {
 	s->node[n].unheard_to = (s->now > s->node[n].stalled_to ? s->now : s->node[n].stalled_to) +
 				3 * USEC_PER_SEC;
+	s->node[n].failover.unheard = true; /* it may believe that what was forced is its own */
 	own_untold(s, n);
 }
 
