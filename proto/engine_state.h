@@ -187,7 +187,7 @@ struct peer {
 	usec_t hears_us_at; /* last REPORT that says it heard us lately */
 	usec_t progress_at; /* when nothing was missing, or P advanced, for the last time */
 	bool primary, complete, bye, up, one_way;
-	bool led; /* of all peers the last that was heard to be primary */
+	bool led;          /* of all peers the last that was heard to be primary */
 	bool other_tables; /* hashed with other keys than ours: nothing can be compared */
 	bool tables_noted;
 	uint8_t tables[WIRE_TABLES_LEN]; /* of its present epoch */

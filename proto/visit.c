@@ -229,7 +229,7 @@ static bool walk_mirror(struct engine *e, struct peer *p, struct rec *r, struct 
 	    (copy = mirror_find(e, r->body, r->keylen, r->hash, false, &q)) &&
 	    copy_goes_before(p, r, q, copy) && injectable(e, r)) {
 		copy_move(e, p, r, copy); /* it became primary since it spoke (R36) */
-		return false;
+		return r->list == CACHE_LIST_NONE && walk_copy(e, p, r, op, now);
 	}
 	if (!own_injects(e) && round_has(e, e->patrol.forget_to))
 		refusal_forget(e, r);

@@ -100,7 +100,8 @@ void truth_left(struct sim *s, int n, unsigned int i, bool dead)
 	if (dead)
 		t->orphan_to[i] = 0;
 	peek_owner(node->e, &o);
-	if (!dead && !s->p.hot && o.role == ROLE_BACKUP && !is_behind(s, n, i) && !s->policy_us)
+	if (!dead && !s->p.hot && o.role == ROLE_BACKUP && !is_behind(s, n, i) && !s->policy_us &&
+	    (!node->k.ent[i].present || fk_alive(s, n, i))) /* else it has expired here */
 		t->orphan_to[i] = s->now + node->conf.orphan_s * USEC_PER_SEC;
 }
 
