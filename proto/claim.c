@@ -44,17 +44,6 @@ bool claim_stands(struct engine *e, const struct peer *p, const struct rec *r)
 	return unknown_find(e, r);
 }
 
-/* Of two claims that of a primary counts, else the last word. */
-static bool is_newer(const struct peer *q, const struct rec *x, const struct peer *p,
-		     const struct rec *r)
-{
-	if (q->primary != p->primary)
-		return q->primary;
-	if ((x->flags ^ r->flags) & F_PASSED)
-		return r->flags & F_PASSED;
-	return x->aux > r->aux;
-}
-
 /* Does another peer's claim settle the key: a newer one, or one that does so in this very batch? */
 static bool is_outdone(struct engine *e, const struct peer *p, const struct rec *r)
 {
@@ -64,7 +53,7 @@ static bool is_outdone(struct engine *e, const struct peer *p, const struct rec 
 
 		if (!x || !is_fit(e, x) || !((x->flags & F_STALE) || claim_stands(e, q, x)))
 			continue;
-		if (is_newer(q, x, p, r) || (x->flags & F_FLIGHT))
+		if (copy_goes_before(q, x, p, r) || (x->flags & F_FLIGHT))
 			return true;
 	}
 	return false;
@@ -112,7 +101,7 @@ void claim_done(struct engine *e, const struct peer *p, const struct rec *r)
 		const struct peer *q = &e->peers[i];
 		struct rec *x = q != p ? claim_of(q, r) : NULL;
 
-		if (!x || is_newer(q, x, p, r))
+		if (!x || copy_goes_before(q, x, p, r))
 			continue;
 		x->flags &= (uint16_t)~F_STALE;
 		if (x->list == CACHE_LIST_LATER)

@@ -227,7 +227,7 @@ static bool walk_mirror(struct engine *e, struct peer *p, struct rec *r, struct 
 	}
 	if (p->primary && own_injects(e) &&
 	    (copy = mirror_find(e, r->body, r->keylen, r->hash, false, &q)) &&
-	    copy_goes_before(p, r, q, copy) && injectable(e, r)) {
+	    !(copy->flags & F_FLIGHT) && copy_goes_before(p, r, q, copy) && injectable(e, r)) {
 		copy_move(e, p, r, copy); /* it became primary since it spoke (R36) */
 		return r->list == CACHE_LIST_NONE && walk_copy(e, p, r, op, now);
 	}

@@ -210,7 +210,7 @@ static void test_two_claims(void **state)
 	bed_free(b);
 }
 
-/* A claim that waits, while nobody is primary, is as new as the node's last word. */
+/* Of claims that wait, while nobody is primary, the last primary's counts, whoever speaks later. */
 static void test_two_claims_word(void **state)
 {
 	struct bed *b = bed_three();
@@ -219,7 +219,9 @@ static void test_two_claims_word(void **state)
 	reign(b, 0, 1000);
 	reign(b, 1, 100);
 	bed_run(b, 2000);
-	bed_state(b, 0, 1, TCP_FIN_WAIT);
+	bed_state(b, 1, 1, TCP_FIN_WAIT);
+	bed_run(b, 1000);
+	bed_state(b, 0, 1, TCP_SYN_RECV); /* read late */
 	bed_run(b, 5000);
 	engine_cmd(b->n[2].e, CMD_PROMOTE, b->now);
 	bed_run(b, 100);
