@@ -51,6 +51,16 @@ static void refused(struct engine *e, struct rec *r, int err)
 	r->aux = (uint32_t)(e->commit.serial & 0xffff) << 16 | (no & 0xffff);
 }
 
+/* Another peer's word on the key has its turn, once (R36). */
+static void refused_here(struct engine *e, struct peer *p, struct rec *r, int err)
+{
+	bool again = refusal_counts(e, r);
+
+	refused(e, r, err);
+	if (!again)
+		copy_wanted(e, p, r);
+}
+
 static uint32_t deadline_of(const struct engine_op *op, usec_t now)
 {
 	return to_s(now) + op->flow.timeout_s;
@@ -125,11 +135,7 @@ static void inject_result(struct engine *e, struct peer *p, struct rec *r,
 	} else if (err == -EOPNOTSUPP && flow_is_expect(r->body)) {
 		expect_spend(e, p, r); /* its master has no helper here: told by kern_op.c */
 	} else {
-		bool again = refusal_counts(e, r);
-
-		refused(e, r, err);
-		if (!again)
-			copy_wanted(e, p, r);
+		refused_here(e, p, r, err);
 	}
 }
 
@@ -144,9 +150,8 @@ static void check_result(struct engine *e, struct peer *p, struct rec *r, int er
 
 	r->flags &= (uint16_t)~F_CHECK;
 	if (err) {
-		refused(e, r,
-			err == -ENOENT ? -EEXIST
-				       : err); /* absent: another flow has the reply tuple */
+		/* absent: another flow has the reply tuple */
+		refused_here(e, p, r, err == -ENOENT ? -EEXIST : err);
 		return;
 	}
 	commit_uncount(e, r);
@@ -281,7 +286,10 @@ static void stale_result(struct engine *e, struct peer *p, struct rec *r,
 	if (own && (e->role == ROLE_BACKUP || err))
 		own_yield(e, own); /* with an error it was deleted and could not be made again */
 	if (err) {                 /* what is kept in memory alone waits for a promote */
-		refused(e, own_injects(e) || e->commit.running ? r : NULL, err);
+		if (own_injects(e) || e->commit.running)
+			refused_here(e, p, r, err);
+		else
+			refused(e, NULL, err);
 		return;
 	}
 	e->count.replaces++;
@@ -408,10 +416,12 @@ static void stray_injected(struct engine *e, struct rec *r, const struct engine_
 	}
 	refused(e, NULL, err);
 	outcome_refused(e, (unsigned int)-err);
-	if (e->role == ROLE_BACKUP) /* it is still nobody's */
+	if (e->role == ROLE_BACKUP) { /* it is still nobody's */
 		stray_age(e, r, now);
-	else
-		stray_del(e, r);
+		return;
+	}
+	copy_wanted(e, NULL, r);
+	stray_del(e, r);
 }
 
 static void stray_result(struct engine *e, const struct engine_op *op, struct rec *r, int err,
@@ -485,6 +495,14 @@ static bool is_missed(const struct engine *e, struct rec *r)
 	return again;
 }
 
+/* Is the entry in another state of TCP than its record? */
+static bool is_moved(const struct rec *r, const struct flow *got)
+{
+	struct flow f;
+
+	return !flow_unpack(r->body, r->len, &f) && f.tcp.state != got->tcp.state;
+}
+
 static void own_result(struct engine *e, const struct engine_op *op, struct rec *r, int err,
 		       const struct flow *got, usec_t now)
 {
@@ -516,10 +534,11 @@ static void own_result(struct engine *e, const struct engine_op *op, struct rec 
 		r->gen = e->dump.gen;
 		if (op->type == OP_JOIN) {
 			e->count.joins++;
-			r->written_s = (uint32_t)min_u64(r->written_s, to_s(now) + got->timeout_s);
+			if ((r->flags & F_ADOPTED) && is_moved(r, got)) /* with its timer (R72) */
+				r->written_s = to_s(now) + got->timeout_s;
 		}
 		own_update(e, r, got, false, now);
-	} else if (op->tag == TAG_SCOPE) { /* its end may be withheld */
+	} else if (op->tag == TAG_SCOPE && err != -ENOENT) { /* by what we know of it */
 		scope_withdraw(e, r);
 	} else if (op->type == OP_JOIN && err != -ENOENT) {
 		refused(e, NULL, err);

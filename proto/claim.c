@@ -44,7 +44,8 @@ bool claim_stands(struct engine *e, const struct peer *p, const struct rec *r)
 	return unknown_find(e, r);
 }
 
-/* Does another peer's claim settle the key: a newer one, or one that does so in this very batch? */
+/* Does another peer's claim settle the key: one whose word counts, or one that does so in this very
+ * batch? */
 static bool is_outdone(struct engine *e, const struct peer *p, const struct rec *r)
 {
 	for (unsigned int i = 0; i < ENGINE_PEERS_MAX; i++) {
@@ -162,6 +163,7 @@ void claim_rival(struct engine *e, struct peer *p, struct rec *r, usec_t now)
 	if (!p->primary || r->body[1] != 6 || (r->flags & (F_STALE | F_KERN | F_FLIGHT)))
 		return;
 	refusal_forget(e, r);
+	r->flags &= (uint16_t)~F_AWAITED;
 	r->aux = to_s(now); /* its newest word counts */
 	cache_list_add(p->mirror, r, CACHE_LIST_LATER);
 }

@@ -135,7 +135,7 @@ void stray_del(struct engine *e, struct rec *r)
 
 void stray_missing(struct engine *e, struct rec *r)
 {
-	if (!(r->flags & F_FORCED)) {
+	if (!(r->flags & F_FORCED) || r->list != CACHE_LIST_LATER) {
 		stray_del(e, r);
 		return;
 	}
@@ -218,6 +218,7 @@ void own_stale_later(struct engine *e, struct peer *p, struct rec *r, usec_t now
 	    (r->flags & (F_STALE | F_KERN)) ||
 	    (r->list == CACHE_LIST_LATER && claim_stands(e, p, r)))
 		return;
+	r->flags &= (uint16_t)~F_AWAITED;
 	r->aux = to_s(now);
 	cache_list_add(p->mirror, r, CACHE_LIST_LATER);
 }
@@ -421,6 +422,7 @@ static void copy_left(struct engine *e, struct peer *p, struct rec *r, enum gone
 	/* Let go, so the kernel's own and not as the peer said; or about to be, which must not be
 	 * to the record that leaves. */
 	if (!deadline_s || (revives && !scope_wants_body(e, r->body, r->len))) {
+		copy_wanted(e, p, r);
 		if (flow_is_expect(r->body))
 			expect_wait(e, r->body, r->len, r->keylen, r->hash);
 		else if (!own_injects(e) && how != GONE_DEAD)
@@ -482,7 +484,7 @@ static void unknown_dies(struct engine *e, const struct peer *p, const struct re
 void own_mirror_gone(struct engine *e, struct peer *p, struct rec *r, enum gone_how how, usec_t now)
 {
 	struct peer *q;
-	struct rec *s;
+	struct rec *s, *x;
 
 	if (r->flags & F_REFUSED)
 		e->refused--;
@@ -494,12 +496,13 @@ void own_mirror_gone(struct engine *e, struct peer *p, struct rec *r, enum gone_
 	copy_wanted(e, p, r);
 	if (how == GONE_DEAD)
 		unknown_dies(e, p, r, now);
-	else if (how == GONE_OLD || unknown_find(e, r))
+	else if (how != GONE_RELEASE || unknown_find(e, r))
 		claim_left(e, p, r);
 	s = stray_find(e, r->body, r->keylen, r->hash);
 	if (how == GONE_DEAD || expect_is_spent(r) || own_find(e, r->body, r->keylen, r->hash) ||
 	    (s && (s->flags & F_KERN) && (how == GONE_FORCED || !(s->flags & F_FORCED))) ||
-	    (how != GONE_FORCED && also_claimed(e, p, r, &q)))
+	    (how != GONE_FORCED && (x = also_claimed(e, p, r, &q)) &&
+	     takes_over(e, q, x, p, r, how)))
 		return;
 	if (s && how != GONE_FORCED) { /* who leaves says nothing of its end */
 		if (s->flags & F_KERN)

@@ -277,8 +277,24 @@ static int recv_message(struct engine *e, struct peer *p, uint64_t counter, stru
 	}
 }
 
+/* Of all peers the last that is, or was, heard to be primary; of two at once the first. */
+static void peer_leads(struct engine *e, struct peer *p)
+{
+	for (unsigned int i = 0; i < ENGINE_PEERS_MAX; i++) {
+		const struct peer *q = &e->peers[i];
+
+		if (q->used && q->led && q->primary && peer_hears(e, q))
+			return;
+	}
+	for (unsigned int i = 0; i < ENGINE_PEERS_MAX; i++)
+		e->peers[i].led = false;
+	p->led = true;
+	own_claims(e);
+}
+
+/* newest: of all that came of this epoch; what comes late tells nothing of the role. */
 static void peer_heard(struct engine *e, struct peer *p, uint8_t type, uint8_t flags, size_t len,
-		       usec_t now)
+		       bool newest, usec_t now)
 {
 	bool primary = flags & WIRE_F_PRIMARY;
 
@@ -288,14 +304,15 @@ static void peer_heard(struct engine *e, struct peer *p, uint8_t type, uint8_t f
 		p->bye = false;
 	if (type == WIRE_ASK || type == WIRE_BYE)
 		return; /* carry no role */
+	/* Never complete means: nothing is compared, no LIST is believed. */
+	p->complete = (flags & WIRE_F_COMPLETE) && !p->other_tables;
+	if (!newest)
+		return;
 	if (primary && !p->primary)
 		own_claims(e);
 	p->primary = primary;
-	for (unsigned int i = 0; primary && !p->led && i < ENGINE_PEERS_MAX; i++)
-		e->peers[i].led = false;
-	p->led |= primary;
-	/* Never complete means: nothing is compared, no LIST is believed. */
-	p->complete = (flags & WIRE_F_COMPLETE) && !p->other_tables;
+	if (primary && !p->led)
+		peer_leads(e, p);
 }
 
 static int recv_body(struct engine *e, struct peer *p, const struct wire_head *h,
@@ -326,7 +343,8 @@ static int recv_body(struct engine *e, struct peer *p, const struct wire_head *h
 		e->count.hellos_unknown++;
 		return hello_recv(e, h, &b, 1U << endpoint);
 	}
-	peer_heard(e, p, type == WIRE_HELLO ? WIRE_BYE : type, flags, len, now);
+	peer_heard(e, p, type == WIRE_HELLO ? WIRE_BYE : type, flags, len,
+		   h->counter == p->window.top, now);
 	if (type == WIRE_HELLO)
 		return hello_recv(e, h, &b, p->endpoints);
 	covered = p->covered;

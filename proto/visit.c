@@ -79,12 +79,22 @@ static bool stray_stands(struct engine *e, const struct rec *r)
 static bool absent_op(struct engine *e, struct peer *p, struct rec *r, struct engine_op *op)
 {
 	struct peer *q;
-	struct rec *x;
+	struct rec *x, *s;
 
-	if (mirror_find(e, r->body, r->keylen, r->hash, false, &q))
-		return false; /* another mirror's copy */
+	x = mirror_find(e, r->body, r->keylen, r->hash, false, &q);
+	if (x) { /* another mirror's copy */
+		if (copy_goes_before(q, x, p, r))
+			refusal_forget(e, r);
+		return false;
+	}
 	if ((!own_injects(e) && !e->commit.running && !(r->flags & F_REFUSED)) || !injectable(e, r))
 		return false;
+	s = round_has(e, e->patrol.adopt_to) ? stray_find(e, r->body, r->keylen, r->hash) : NULL;
+	if (s && !(s->flags & F_KERN) && injectable(e, s)) {
+		/* an orphan, and newer: else this word had taken its place */
+		cache_list_add(e->strays, s, CACHE_LIST_WORK);
+		return false;
+	}
 	x = copy_before(e, p, r, &q);
 	if (!x)
 		return master_inject(e, r, p->index, op);
@@ -171,11 +181,17 @@ static bool walk_copy(struct engine *e, struct peer *p, struct rec *r, struct en
 {
 	struct rec_timer t;
 	uint32_t hold, left;
+	struct peer *q;
+	struct rec *x;
 
 	if (sweep_missed(e, r->aux))
 		return visit_make(op, OP_GET, r, p->index, TAG_SWEEP, 0, 0);
 	if (round_has(e, e->patrol.adopt_to) && active_takes_over(e, p) && !copy_is_not_ours(r)) {
-		patrol_adopt(e, r, now);
+		x = copy_before(e, p, r, &q);
+		if (x)
+			copy_move(e, q, x, r);
+		if (!x || x->list == CACHE_LIST_NONE) /* else the answer adopts it */
+			patrol_adopt(e, x ? x : r, now);
 		return false;
 	}
 	if (copy_is_not_ours(r)) /* no event tells of its end (R66) */
@@ -221,13 +237,16 @@ static bool walk_mirror(struct engine *e, struct peer *p, struct rec *r, struct 
 		return false;
 	if (own_find(e, r->body, r->keylen, r->hash) || unknown_find(e, r)) {
 		refusal_forget(e, r);
-		if ((p->primary && !e->conf.active_active) || unknown_find(e, r))
+		if ((p->primary && r->gen == p->gen && !e->conf.active_active) ||
+		    unknown_find(e, r))
 			own_stale_later(e, p, r, peer_hears(e, p) ? now : p->heard_at);
 		return false;
 	}
 	if (p->primary && own_injects(e) &&
 	    (copy = mirror_find(e, r->body, r->keylen, r->hash, false, &q)) &&
-	    !(copy->flags & F_FLIGHT) && copy_goes_before(p, r, q, copy) && injectable(e, r)) {
+	    !(copy->flags & F_FLIGHT) && copy_goes_before(p, r, q, copy) && injectable(e, r) &&
+	    !(r->flags & F_SPENT) &&
+	    !((r->flags & F_REFUSED) && copy_reborn(copy, r->body, r->len))) {
 		copy_move(e, p, r, copy); /* it became primary since it spoke (R36) */
 		return r->list == CACHE_LIST_NONE && walk_copy(e, p, r, op, now);
 	}
