@@ -260,7 +260,7 @@ void copy_told(struct engine *e, struct peer *p, struct rec *r)
 
 static unsigned int rank(const struct peer *p, const struct rec *r)
 {
-	return p->primary || p->led ? 2 : r->flags & F_LED ? 1 : 0;
+	return p->led ? 2 : r->flags & F_LED ? 1 : 0;
 }
 
 bool copy_goes_before(const struct peer *q, const struct rec *x, const struct peer *p,
@@ -392,7 +392,7 @@ static bool takes_over(const struct engine *e, const struct peer *q, const struc
 		       const struct peer *p, const struct rec *r, enum gone_how how)
 {
 	if (how == GONE_OLD)
-		return q->primary || !copy_goes_before(p, r, q, other);
+		return (q->primary && peer_hears(e, q)) || !copy_goes_before(p, r, q, other);
 	return how != GONE_FORCED || (q->primary && peer_hears(e, q) && other->gen == q->gen &&
 				      !copy_reborn(r, other->body, other->len));
 }

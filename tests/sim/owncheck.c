@@ -253,6 +253,7 @@ void own_arm_failover(struct sim *s, int from, int to)
 	f->armed_at = s->now;
 	f->claimed = s->node[from].truth.promoted_at &&
 		     s->node[to].heard_at[from] > s->node[from].truth.promoted_at + CLAIMED_US;
+	f->heard = s->node[to].heard_at[from] >= s->node[from].truth.promoted_at + CLAIMED_US;
 	f->from = from;
 	f->serial = UINT64_MAX;
 }
@@ -414,10 +415,11 @@ static bool is_other(const struct sim *s, int n, unsigned int i)
 	const struct kent *t = &s->node[n].k.ent[i];
 	const struct flow *x = &f->told[i];
 
-	if ((f->own[i] && !f->claimed) || f->forced[i] || is_contested(s, f->from, n) ||
-	    s->p.chaos || s->p.active_active || s->now < s->node[n].unheard_to ||
-	    scope_excludes(s, n, &t->f) || expect_is(s, i) || !fk_alive(s, n, i) || t->raced ||
-	    !s->conn[i].open || s->conn[i].doubled || s->conn[i].seq != f->seq[i])
+	if ((f->own[i] && !f->claimed) || !f->heard || f->forced[i] ||
+	    is_contested(s, f->from, n) || s->p.chaos || s->p.active_active ||
+	    s->now < s->node[n].unheard_to || scope_excludes(s, n, &t->f) || expect_is(s, i) ||
+	    !fk_alive(s, n, i) || t->raced || !s->conn[i].open || s->conn[i].doubled ||
+	    s->conn[i].seq != f->seq[i])
 		return false;
 	return memcmp(&t->f.reply, &x->reply, sizeof(x->reply)) != 0 || t->f.status != x->status ||
 	       memcmp(&t->f.tcp, &x->tcp, sizeof(x->tcp)) != 0 ||
