@@ -123,6 +123,28 @@ static void test_failback_forgotten(void **state)
 	bed_free(b);
 }
 
+/* Nor that its entry went with the address: packets had met it there. */
+static void test_failback_forced(void **state)
+{
+	struct bed *b = bed_pair(true);
+
+	(void)state;
+	engine_cmd(b->n[0].e, CMD_DEMOTE, b->now);
+	engine_cmd(b->n[1].e, CMD_PROMOTE, b->now);
+	bed_run(b, 300);
+	bed_event(b, 1, KERN_UPDATE, 1, 0);
+	engine_cmd(b->n[1].e, CMD_DEMOTE, b->now);
+	bed_run(b, 300);
+	bed_end(b, 1, 1, 1000, 0);
+	bed_run(b, 300);
+	assert_null(bed_mirror(b, 0, 1, 1));
+	engine_cmd(b->n[0].e, CMD_PROMOTE, b->now);
+	bed_run(b, 100);
+	assert_int_equal(b->n[0].ops[OP_REPLACE], 3);
+	assert_non_null(bed_own(b, 0, 1));
+	bed_free(b);
+}
+
 /* An entry through which packets pass stays ours, whoever claims it (R38, R39). */
 static void test_failback_touched(void **state)
 {
@@ -323,7 +345,8 @@ int main(void)
 		cmocka_unit_test(test_failback_forgotten), cmocka_unit_test(test_failback_touched),
 		cmocka_unit_test(test_unknown_forgotten),  cmocka_unit_test(test_two_claims),
 		cmocka_unit_test(test_two_claims_word),    cmocka_unit_test(test_claim_word),
-		cmocka_unit_test(test_word_counts),        cmocka_unit_test(test_claim_released),
+		cmocka_unit_test(test_failback_forced),    cmocka_unit_test(test_word_counts),
+		cmocka_unit_test(test_claim_released),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
