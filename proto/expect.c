@@ -24,13 +24,13 @@ static const struct rec *master_of(struct engine *e, struct flow f, enum where *
 		master_key(e, &f, &k);
 		*where = OWN;
 		r = own_find(e, k.p, k.len, k.hash);
+		if (!r) { /* beside an orphan a copy is what our kernel has */
+			r = mirror_find(e, k.p, k.len, k.hash, false, &p);
+			*where = COPY;
+		}
 		if (!r) {
 			*where = STRAY;
 			r = stray_find(e, k.p, k.len, k.hash);
-		}
-		if (!r) {
-			r = mirror_find(e, k.p, k.len, k.hash, false, &p);
-			*where = COPY;
 		}
 		if (!r) {
 			r = mirror_find(e, k.p, k.len, k.hash, true, &p);
