@@ -246,7 +246,8 @@ bool flow_is_over(const struct flow *f);
 bool flow_is_further(const struct flow *ours, const struct flow *theirs);
 
 /* Active-active: what two nodes know of one flow of which each sees a part (PROTOCOL.md, R72).
- * Writes into out what ours becomes with the news in theirs. Returns false if there are none. */
+ * Writes into out what ours becomes with the news in theirs. Returns false if there are none, or if
+ * both have an id and it is not the same: theirs is meant for another entry. */
 bool flow_join(const struct flow *ours, const struct flow *theirs, struct flow *out);
 
 /* May a kernel entry made from f carry the flow on? False for TCP SYN_SENT and NONE, for SCTP

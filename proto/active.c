@@ -64,7 +64,8 @@ bool active_op(struct engine *e, struct peer *p, struct rec *r, struct rec *own,
 	if (!flow_join(&ours, &theirs, &joined) ||
 	    !visit_make(op, OP_JOIN, own, TABLE_LOCAL, TAG_PLAIN, 0, 0))
 		return false;
-	op->flow.has = theirs.has | FLOW_HAS_TIMEOUT;
+	op->flow.has = theirs.has | FLOW_HAS_TIMEOUT | (own->aux ? FLOW_HAS_ID : 0);
+	op->flow.id = own->aux;
 	op->flow.status = theirs.status;
 	op->flow.tcp = theirs.tcp;
 	op->flow.timeout_s = rec_timer(e, r).full_s;

@@ -61,6 +61,8 @@ bool flow_join(const struct flow *ours, const struct flow *theirs, struct flow *
 	bool news = (theirs->status & JOINED & ~ours->status) != 0;
 
 	*out = *ours;
+	if ((ours->has & theirs->has & FLOW_HAS_ID) && ours->id != theirs->id)
+		return false; /* the tuple is used again, and we have not heard of it */
 	out->has &= ~(uint32_t)(FLOW_HAS_TIMEOUT | FLOW_HAS_MARK);
 	out->status |= theirs->status & JOINED;
 	if (ours->key.proto == 6 && (theirs->has & FLOW_HAS_TCP))

@@ -35,6 +35,24 @@ static bool moves(uint8_t ours, uint8_t theirs)
 	return theirs <= TCP_CONNTRACK_ESTABLISHED || ours >= TCP_CONNTRACK_ESTABLISHED;
 }
 
+/* What is meant for one entry is not written to the next one of its tuple. */
+static void another_entry(void **state)
+{
+	struct flow ours = tcp(TCP_CONNTRACK_ESTABLISHED, 0xb, 0xb);
+	struct flow theirs = tcp(TCP_CONNTRACK_FIN_WAIT, 0xb, 0xb), out;
+
+	(void)state;
+	ours.has |= FLOW_HAS_ID;
+	ours.id = 1;
+	assert_true(flow_join(&ours, &theirs, &out));
+	theirs.has |= FLOW_HAS_ID;
+	theirs.id = 1;
+	assert_true(flow_join(&ours, &theirs, &out));
+	theirs.id = 2;
+	assert_false(flow_join(&ours, &theirs, &out));
+	assert_int_equal(out.tcp.state, TCP_CONNTRACK_ESTABLISHED);
+}
+
 static void every_state_by_every_state(void **state)
 {
 	(void)state;
@@ -98,6 +116,7 @@ static void udp_joins_what_was_seen(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(another_entry),
 		cmocka_unit_test(every_state_by_every_state),
 		cmocka_unit_test(two_nodes_come_to_rest),
 		cmocka_unit_test(a_direction_is_learnt_from_who_saw_its_syn),
