@@ -140,7 +140,7 @@ void stray_missing(struct engine *e, struct rec *r)
 		return;
 	}
 	e->absent += (r->flags & F_KERN) && !flow_is_expect(r->body); /* a promote makes it */
-	r->flags = F_FORCED;
+	r->flags = F_FORCED | F_PASSED;
 	r->written_s = 0;
 }
 
@@ -364,12 +364,16 @@ static bool is_awaited(struct engine *e, const struct rec *r, usec_t *to)
 	return true;
 }
 
-/* In no kernel, and not dead: a promote commits it. */
-static void orphan_put(struct engine *e, const struct rec *r, enum gone_how how, usec_t wait_to,
-		       usec_t now)
+/* In no kernel, and not dead: a promote commits it, before what peers say of the key unless one of
+ * them goes before it. */
+static void orphan_put(struct engine *e, const struct peer *p, const struct rec *r,
+		       enum gone_how how, usec_t wait_to, usec_t now)
 {
-	struct rec *s = stray_put(e, r, how == GONE_FORCED ? F_FORCED : 0, 0);
+	struct peer *q;
+	struct rec *x = also_claimed(e, p, r, &q), *s;
+	uint16_t passed = x && copy_goes_before(q, x, p, r) ? F_PASSED : 0;
 
+	s = stray_put(e, r, (uint16_t)((how == GONE_FORCED ? F_FORCED : 0) | passed), 0);
 	if (how == GONE_FORCED)
 		stray_wait(e, s, CACHE_LIST_LATER, wait_to);
 	else
@@ -426,7 +430,7 @@ static void copy_left(struct engine *e, struct peer *p, struct rec *r, enum gone
 		if (flow_is_expect(r->body))
 			expect_wait(e, r->body, r->len, r->keylen, r->hash);
 		else if (!own_injects(e) && how != GONE_DEAD)
-			orphan_put(e, r, how, wait_to, now);
+			orphan_put(e, p, r, how, wait_to, now);
 		return;
 	}
 	if (revives) {
@@ -512,5 +516,5 @@ void own_mirror_gone(struct engine *e, struct peer *p, struct rec *r, enum gone_
 		s->flags &= (uint16_t) ~(F_FORCED | F_DOOM);
 		return;
 	}
-	orphan_put(e, r, how, now + e->conf.forced_wait_ms * USEC_PER_MS, now);
+	orphan_put(e, p, r, how, now + e->conf.forced_wait_ms * USEC_PER_MS, now);
 }

@@ -60,7 +60,7 @@
 
 /* rec.flags. "own" = local half, "stray" = strays, "mirror" = a peer's. */
 #define F_SENT 0x0001    /* own: some datagram carried it, so its end needs a tombstone */
-#define F_PASSED 0x0001  /* mirror: another peer has told of the key since */
+#define F_PASSED 0x0001  /* mirror, stray: another peer has told of the key since */
 #define F_MUTE 0x0002    /* own: learnt by a dump, may never send an event */
 #define F_SPENT 0x0002   /* mirror: an expectation that has no place in our kernel (R87) */
 #define F_LED 0x0004     /* mirror: its peer was primary as it said so */

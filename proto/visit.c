@@ -75,6 +75,12 @@ static bool stray_stands(struct engine *e, const struct rec *r)
 	return s && (s->flags & F_KERN) && (s->flags & (F_UNKNOWN | F_FORCED));
 }
 
+/* An entry that nobody announces any more, and that ages (R42). */
+static bool is_leftover(const struct rec *s)
+{
+	return (s->flags & (F_KERN | F_UNKNOWN | F_FORCED | F_CHECK | F_DOOM | F_FLIGHT)) == F_KERN;
+}
+
 /* A peer's flow that no table of ours has in our kernel. */
 static bool absent_op(struct engine *e, struct peer *p, struct rec *r, struct engine_op *op)
 {
@@ -89,9 +95,16 @@ static bool absent_op(struct engine *e, struct peer *p, struct rec *r, struct en
 	}
 	if ((!own_injects(e) && !e->commit.running && !(r->flags & F_REFUSED)) || !injectable(e, r))
 		return false;
-	s = round_has(e, e->patrol.adopt_to) ? stray_find(e, r->body, r->keylen, r->hash) : NULL;
-	if (s && !(s->flags & F_KERN) && injectable(e, s)) {
-		/* an orphan, and newer: else this word had taken its place */
+	s = stray_find(e, r->body, r->keylen, r->hash);
+	if (s && p->led && is_leftover(s)) {
+		copy_move(e, p, r, s);
+		stray_del(e, s);
+		if (round_has(e, e->patrol.adopt_to) && r->list == CACHE_LIST_NONE)
+			patrol_adopt(e, r, e->now);
+		return false;
+	}
+	if (s && round_has(e, e->patrol.adopt_to) && !(s->flags & (F_KERN | F_PASSED)) &&
+	    injectable(e, s)) { /* an orphan, and newer */
 		cache_list_add(e->strays, s, CACHE_LIST_WORK);
 		return false;
 	}

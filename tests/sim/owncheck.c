@@ -245,6 +245,7 @@ void own_arm_failover(struct sim *s, int from, int to)
 			continue;
 		f->expire_at[i] = t->expire_at;
 		f->told[i] = now;
+		f->version[i] = r.version;
 		f->seq[i] = is_current(s, &now, i) ? s->conn[i].seq : UINT64_MAX;
 		f->own[i] = peek_local(s->node[to].e, &s->conn[i].key, &r) && !r.tomb;
 		f->rival[i] = rival_of(s, from, to, i);
@@ -408,6 +409,18 @@ static bool is_meddled(const struct sim *s, unsigned int i)
 	return false;
 }
 
+/* Has its owner told anything new of flow i since, or nothing any more? */
+static bool is_retold(const struct sim *s, int n, unsigned int i)
+{
+	struct peek_rec r;
+
+	for (unsigned int k = 0; k < ENGINE_PEERS_MAX; k++)
+		if (peek_mirror(s->node[n].e, k, &s->conn[i].key, &r) &&
+		    r.version == s->node[n].failover.version[i])
+			return false;
+	return true;
+}
+
 /* Is its entry another than the one that was covered, though no packet has met it since? */
 static bool is_other(const struct sim *s, int n, unsigned int i)
 {
@@ -419,7 +432,7 @@ static bool is_other(const struct sim *s, int n, unsigned int i)
 	    is_contested(s, f->from, n) || s->p.chaos || s->p.active_active ||
 	    s->now < s->node[n].unheard_to || scope_excludes(s, n, &t->f) || expect_is(s, i) ||
 	    !fk_alive(s, n, i) || t->raced || !s->conn[i].open || s->conn[i].doubled ||
-	    s->conn[i].seq != f->seq[i])
+	    s->conn[i].seq != f->seq[i] || is_retold(s, n, i))
 		return false;
 	return memcmp(&t->f.reply, &x->reply, sizeof(x->reply)) != 0 || t->f.status != x->status ||
 	       memcmp(&t->f.tcp, &x->tcp, sizeof(x->tcp)) != 0 ||

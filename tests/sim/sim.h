@@ -222,6 +222,7 @@ struct failover_check { /* I6: what must be in this kernel once the promote is d
 	bool own[KEYS_MAX];  /* its own then, which `from` claims */
 	bool claimed; /* `from` was heard as primary long enough for its claims to be settled */
 	bool heard;   /* `from` was heard since it became primary */
+	uint64_t version[KEYS_MAX]; /* its word then, */
 	struct flow told[KEYS_MAX]; /* as the entry was then, */
 	uint64_t seq[KEYS_MAX];     /* and the packets that had met the connection; UINT64_MAX:
 				       the entry was an old one, or another node's word counts */
