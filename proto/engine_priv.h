@@ -262,8 +262,8 @@ static inline uint8_t dump_gen_other(const struct engine *e)
 void copy_wanted(struct engine *e, const struct peer *p, const struct rec *r);
 /* The entry behind from (another mirror's copy, or a stray) becomes the copy of r. */
 void copy_move(struct engine *e, struct peer *p, struct rec *r, const struct rec *from);
-/* p has told something new of r: of several peers that announce a key the last word counts, but
- * what a primary said before what a backup did. */
+/* p has told something new of r: of several peers that announce a key the word counts of the last
+ * that was heard to be primary, then what was said as a primary, then the last word (R36). */
 void copy_told(struct engine *e, struct peer *p, struct rec *r);
 /* Of two peers' records of a key: does x, q's, go before r, p's? (R36) */
 bool copy_goes_before(const struct peer *q, const struct rec *x, const struct peer *p,
@@ -274,7 +274,8 @@ struct rec *copy_before(struct engine *e, const struct peer *p, const struct rec
 /* A stray that is due at an instant. The two waits are constant, so each list stays in order. */
 void stray_wait(struct engine *e, struct rec *s, enum cache_list list, usec_t due);
 void stray_age(struct engine *e, struct rec *s, usec_t now); /* an orphan: for orphan_s */
-/* The record of r's key in the mirror of another peer than p, in a state that can be carried on. */
+/* The record of r's key in the mirror of another peer than p, in a state that can be carried on: of
+ * several the one whose word counts. */
 struct rec *also_claimed(struct engine *e, const struct peer *p, const struct rec *r,
 			 struct peer **q);
 /* The mirror record of key that is a copy, or any with the key when any is true. */

@@ -8,9 +8,9 @@
  * - mirrors: a record with F_KERN has a copy in our kernel (at most one mirror has it so),
  * rec.written_s is the timer that we wrote;
  * - strays: entries that nobody announces: leftovers that age, deletions that wait, entries of
- * unknown origin after a restart; and, in cache mode, orphans that are in no kernel but that a
- * promote would commit. During a dump they also remember what ended meanwhile (tombstones), because
- * a dump's message may be older than the event that we have read.
+ * unknown origin after a restart; and orphans that are in no kernel but that a promote would commit
+ * (in cache mode, and what was forced to end). During a dump they also remember what ended
+ * meanwhile (tombstones), because a dump's message may be older than the event that we have read.
  *
  * An entry of the kernel is own, copy or stray, never two of them.
  */
