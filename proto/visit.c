@@ -99,7 +99,8 @@ static bool absent_op(struct engine *e, struct peer *p, struct rec *r, struct en
 	if (s && p->led && is_leftover(s)) {
 		copy_move(e, p, r, s);
 		stray_del(e, s);
-		if (round_has(e, e->patrol.adopt_to) && r->list == CACHE_LIST_NONE)
+		if (round_has(e, e->patrol.adopt_to) && active_takes_over(e, p) &&
+		    r->list == CACHE_LIST_NONE)
 			patrol_adopt(e, r, e->now);
 		return false;
 	}
@@ -112,7 +113,8 @@ static bool absent_op(struct engine *e, struct peer *p, struct rec *r, struct en
 	if (!x)
 		return master_inject(e, r, p->index, op);
 	/* It has its turn instead. What it claimed has gone. */
-	if (x->list == CACHE_LIST_NONE || (x->list == CACHE_LIST_LATER && !(x->flags & F_AWAITED)))
+	if (!(x->flags & F_FLIGHT) && (x->list == CACHE_LIST_NONE ||
+				       (x->list == CACHE_LIST_LATER && !(x->flags & F_AWAITED))))
 		cache_list_add(q->mirror, x, CACHE_LIST_WORK);
 	return false;
 }
@@ -189,6 +191,14 @@ static bool silent_over(const struct engine *e, const struct peer *p, const stru
 	return now > p->heard_at + t.full_s * USEC_PER_SEC;
 }
 
+/* May the copy become that of r? Not for what has no place here, nor, replaced, for what the kernel
+ * has refused: it would be in no kernel then. */
+static bool may_take(const struct rec *r, const struct rec *copy)
+{
+	return !(r->flags & F_SPENT) &&
+	       !((r->flags & F_REFUSED) && copy_reborn(copy, r->body, r->len));
+}
+
 static bool walk_copy(struct engine *e, struct peer *p, struct rec *r, struct engine_op *op,
 		      usec_t now)
 {
@@ -201,6 +211,8 @@ static bool walk_copy(struct engine *e, struct peer *p, struct rec *r, struct en
 		return visit_make(op, OP_GET, r, p->index, TAG_SWEEP, 0, 0);
 	if (round_has(e, e->patrol.adopt_to) && active_takes_over(e, p) && !copy_is_not_ours(r)) {
 		x = copy_before(e, p, r, &q);
+		if (x && (!active_takes_over(e, q) || !may_take(x, r)))
+			x = NULL;
 		if (x)
 			copy_move(e, q, x, r);
 		if (!x || x->list == CACHE_LIST_NONE) /* else the answer adopts it */
@@ -258,8 +270,7 @@ static bool walk_mirror(struct engine *e, struct peer *p, struct rec *r, struct 
 	if (p->primary && own_injects(e) &&
 	    (copy = mirror_find(e, r->body, r->keylen, r->hash, false, &q)) &&
 	    !(copy->flags & F_FLIGHT) && copy_goes_before(p, r, q, copy) && injectable(e, r) &&
-	    !(r->flags & F_SPENT) &&
-	    !((r->flags & F_REFUSED) && copy_reborn(copy, r->body, r->len))) {
+	    may_take(r, copy)) {
 		copy_move(e, p, r, copy); /* it became primary since it spoke (R36) */
 		return r->list == CACHE_LIST_NONE && walk_copy(e, p, r, op, now);
 	}
