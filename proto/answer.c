@@ -520,8 +520,7 @@ static void own_result(struct engine *e, const struct engine_op *op, struct rec 
 		if (!r)
 			return;
 		r->flags &= (uint16_t)~F_LIFT;
-		if (err == -EBUSY &&
-		    r->written_s == op->limit_s) /* else a claim's write in this batch */
+		if (err == -EBUSY)
 			r->flags |= F_TOUCHED;
 		if (!err) {
 			e->count.refreshes++;

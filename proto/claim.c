@@ -110,6 +110,17 @@ void claim_done(struct engine *e, const struct peer *p, const struct rec *r)
 	}
 }
 
+bool claim_replaces(struct engine *e, const struct rec *own)
+{
+	for (unsigned int i = 0; i < ENGINE_PEERS_MAX; i++) {
+		const struct rec *x = claim_of(&e->peers[i], own);
+
+		if (x && (x->flags & F_STALE))
+			return true;
+	}
+	return false;
+}
+
 /* Does another peer's claim of the key wait? What is held of one who was not primary is none. */
 static bool claim_waits(struct engine *e, const struct peer *p, const struct rec *r)
 {

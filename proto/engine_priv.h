@@ -292,6 +292,8 @@ const struct rec *claim_entry(struct engine *e, const struct peer *p, const stru
 /* The entry that stands here, ours, is replaced by r's flow unless packets touched it. */
 bool claim_replace(struct engine *e, struct peer *p, struct rec *r, const struct rec *ours,
 		   struct engine_op *op);
+/* Is our entry about to be replaced by what some peer claims? */
+bool claim_replaces(struct engine *e, const struct rec *own);
 /* The claim of r is settled, and so are others' older ones of the key that were about to be. */
 void claim_done(struct engine *e, const struct peer *p, const struct rec *r);
 /* The claim of r leaves: was it not settled, and goes on as ours? */

@@ -289,7 +289,9 @@ static bool lift_op(struct engine *e, struct rec *r, struct engine_op *op)
 		r->flags &= (uint16_t)~F_LIFT;
 		return false;
 	}
-	if (!patrol_token(e)) { /* the next round has to be in time for it */
+	/* To a claim that replaces the entry our lift would look like a packet. The next round has
+	 * to be in time for it. */
+	if (claim_replaces(e, r) || !patrol_token(e)) {
 		patrol_hold_set(e, r->written_s > to_s(e->now) ? r->written_s - to_s(e->now) : 0);
 		return false;
 	}

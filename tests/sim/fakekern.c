@@ -103,7 +103,7 @@ void fk_create(struct sim *s, int n, unsigned int i, const struct flow *f, uint3
 		t->written_at = s->now;
 		t->wrote_to = t->expire_at;
 		t->wrote = true;
-		t->joined = false;
+		t->joined = t->let_go = false;
 	}
 	if (t->mute)
 		return;
@@ -225,7 +225,7 @@ static void set_timer(struct sim *s, struct kent *t, uint32_t timeout_s)
 	t->written_at = s->now;
 	t->wrote_to = t->expire_at;
 	t->wrote = true;
-	t->joined = false;
+	t->joined = t->let_go = false;
 }
 
 static int op_update(struct sim *s, int n, unsigned int i, const struct engine_op *op)

@@ -155,6 +155,7 @@ struct kent {
 	usec_t written_at; /* last write by the daemon, 0 none, */
 	usec_t wrote_to;   /* and the end that it set then */
 	bool joined;       /* since then a peer's news changed its state, and not its timer (R72) */
+	bool let_go;       /* since then its own word withdrew the flow, which it excludes (R62) */
 	usec_t packet_at;  /* last packet through, 0 none */
 	uint64_t seq;      /* conn.seq at that packet */
 	uint32_t ended_by; /* once it is no longer present: whose port, 0 the kernel's own */

@@ -60,11 +60,12 @@ void truth_feed(struct sim *s, int n, const struct kev *ev)
 void truth_told(struct sim *s, int n, unsigned int i, uint8_t how)
 {
 	const struct node *node = &s->node[n];
-	const struct kent *t = &node->k.ent[i];
+	struct kent *t = &s->node[n].k.ent[i];
 
 	/* Not since the promote: a policy let go of it, and so of what we wrote. */
 	if (s->policy_us)
 		s->node[n].truth.ours[i] = false;
+	t->let_go |= scope_excludes(s, n, &t->f);
 	if (how == WIRE_REC_RELEASE || is_behind(s, n, i) || s->policy_us ||
 	    scope_excludes(s, n, &t->f)) /* R63 */
 		return;
@@ -165,8 +166,10 @@ void truth_refresh(struct sim *s, int n, unsigned int i)
 {
 	const struct kent *t = &s->node[n].k.ent[i];
 
-	if (!s->flipped && t->written_at && t->written_at >= s->node[n].up_at &&
-	    /* else it cannot know */ t->expire_at > t->wrote_to + NOTICED_S * USEC_PER_SEC)
+	/* Else it cannot know. */
+	bool known = t->written_at && t->written_at >= s->node[n].up_at && !t->let_go;
+
+	if (!s->flipped && known && t->expire_at > t->wrote_to + NOTICED_S * USEC_PER_SEC)
 		sim_fail(s, "node %d: refreshes entry %u, through which packets pass (R35)", n, i);
 }
 

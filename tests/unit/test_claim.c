@@ -75,6 +75,27 @@ static void test_failback_lifted(void **state)
 	bed_free(b);
 }
 
+/* Nor does a lift come before the replacement in one batch. */
+static void test_failback_lifting(void **state)
+{
+	struct bed *b = bed_pair(true);
+
+	(void)state;
+	engine_cmd(b->n[0].e, CMD_DEMOTE, b->now);
+	engine_cmd(b->n[1].e, CMD_PROMOTE, b->now);
+	bed_run(b, 500);
+	engine_cmd(b->n[1].e, CMD_DEMOTE, b->now);
+	bed_run(b, 4000);
+	for (unsigned int i = 1; i <= 3; i++)
+		lift_later(b->n[0].e, bed_own(b, 0, i), b->now);
+	engine_cmd(b->n[0].e, CMD_PROMOTE, b->now);
+	b->n[0].e->patrol.ops = 7; /* the walk's turn */
+	bed_run(b, 100);
+	assert_int_equal(b->n[0].ops[OP_REPLACE], 3);
+	assert_int_equal(b->n[0].ops[OP_REFRESH], 0);
+	bed_free(b);
+}
+
 /* A dump that runs between a claim's leaving and the replacement shows the older entry. */
 static void test_failback_dumped(void **state)
 {
@@ -346,7 +367,7 @@ int main(void)
 		cmocka_unit_test(test_unknown_forgotten),  cmocka_unit_test(test_two_claims),
 		cmocka_unit_test(test_two_claims_word),    cmocka_unit_test(test_claim_word),
 		cmocka_unit_test(test_failback_forced),    cmocka_unit_test(test_word_counts),
-		cmocka_unit_test(test_claim_released),
+		cmocka_unit_test(test_claim_released),     cmocka_unit_test(test_failback_lifting),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
