@@ -47,17 +47,24 @@ struct side {
 
 /* ---- Our side ---- */
 
-/* What peers say of a flow that is no copy: of several the one whose word counts, or that was
- * tried, or is to be. */
+/* Is there a write of ours to come for a mirror's record? */
+static bool is_due(const struct rec *r)
+{
+	return r->list == CACHE_LIST_WORK || r->list == CACHE_LIST_LATER ||
+	       (r->flags & (F_FLIGHT | F_STALE | F_CHECK | F_REBORN));
+}
+
+/* What peers say of a flow that is no copy: of several the one that is to be tried, else the one
+ * whose word counts, or that was tried. */
 static void find_absent(struct engine *e, const struct place *k, struct side *s)
 {
 	for (unsigned int i = 0; i < ENGINE_PEERS_MAX; i++) {
 		struct peer *p = &e->peers[i];
 		struct rec *r = p->used ? cache_find(p->mirror, k->p, k->len, k->hash) : NULL;
 
-		if (!r || r->tomb ||
+		if (!r || r->tomb || (s->r && is_due(s->r)) ||
 		    (s->r && !copy_goes_before(p, r, s->p, s->r) && !(r->flags & F_REFUSED) &&
-		     r->list != CACHE_LIST_WORK))
+		     !is_due(r)))
 			continue;
 		s->r = r;
 		s->p = p;
@@ -100,8 +107,7 @@ static bool is_pending(const struct side *s)
 
 	if (s->is != SIDE_COPY && s->is != SIDE_ABSENT)
 		return r && (r->flags & F_FLIGHT);
-	return r->list == CACHE_LIST_WORK || r->list == CACHE_LIST_LATER ||
-	       (r->flags & (F_FLIGHT | F_STALE | F_CHECK | F_REBORN));
+	return is_due(r);
 }
 
 /* Ought a record that is in no kernel to be in ours? */

@@ -259,6 +259,42 @@ static void test_refused(void **state)
 	bed_free(b);
 }
 
+/* A child waits for its master by the word of one primary, and then the word of another counts: no
+ * kernel lacks it yet. */
+static void test_awaited(void **state)
+{
+	(void)state;
+	for (unsigned int first = 0; first < 2; first++) {
+		struct bed *b = bed_new(3, true);
+		unsigned int then = !first;
+		struct flow f = bed_flow(4);
+
+		for (unsigned int n = 0; n < 3; n++)
+			bed_start(b, n, n == first ? ROLE_PRIMARY : ROLE_BACKUP, ORIGIN_BOOT);
+		bed_run(b, 3000);
+		f.has |= FLOW_HAS_MASTER;
+		f.ext.master = (struct flow_master){ .proto = 6, .orig = { .sport = 9 } };
+		bed_put(b, first, 4, &f);
+		bed_event(b, first, KERN_NEW, 4, 0);
+		bed_run(b, 100);
+		engine_cmd(b->n[then].e, CMD_PROMOTE, b->now);
+		bed_run(b, 100);
+		engine_cmd(b->n[first].e, CMD_DEMOTE, b->now);
+		bed_run(b, 100);
+		assert_true(bed_mirror(b, 2, first, 4) && bed_mirror(b, 2, then, 4));
+		assert_false(b->n[2].kern[4].there);
+		assert_int_equal(bed_peer(b, 2, then)->led, 1);
+		engine_cmd(b->n[2].e, CMD_AUDIT, b->now);
+		bed_run(b, 1000);
+		assert_int_equal(over(b, 2)->found_count, 0);
+		assert_int_equal(over(b, 2)->unsettled, 1);
+		bed_run(b, 4000);
+		assert_true(b->n[2].kern[4].there);
+		assert_found(audit(b, 2), 0, 0, 0);
+		bed_free(b);
+	}
+}
+
 /* A second one that is asked for meanwhile begins after the first. */
 static void test_again(void **state)
 {
@@ -319,7 +355,8 @@ int main(void)
 		cmocka_unit_test(test_private), cmocka_unit_test(test_under_way),
 		cmocka_unit_test(test_flash),   cmocka_unit_test(test_unsettled),
 		cmocka_unit_test(test_overrun), cmocka_unit_test(test_refused),
-		cmocka_unit_test(test_again),   cmocka_unit_test(test_flipped),
+		cmocka_unit_test(test_awaited), cmocka_unit_test(test_again),
+		cmocka_unit_test(test_flipped),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
