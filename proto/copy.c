@@ -353,15 +353,21 @@ struct rec *also_claimed(struct engine *e, const struct peer *p, const struct re
 	return found;
 }
 
-/* Does the wait of a forced end stand beside the copy r, and is it of the same life (R47)? */
-static bool is_awaited(struct engine *e, const struct rec *r, usec_t *to)
+/* The copy r is to go. Not as its peer says, if beside it the wait of a forced end stands (R47), or
+ * a leftover, of which that says nothing (R42). */
+static enum gone_how how_beside(struct engine *e, const struct rec *r, enum gone_how how,
+				usec_t *wait_to)
 {
 	const struct rec *s = stray_find(e, r->body, r->keylen, r->hash);
 
-	if (!s || !(s->flags & F_FORCED) || copy_reborn(s, r->body, r->len))
-		return false;
-	*to = (s->aux - 1) * USEC_PER_SEC; /* stray_wait */
-	return true;
+	if (!s || copy_reborn(s, r->body, r->len) || (how != GONE_DEAD && how != GONE_FORCED))
+		return how;
+	if (!(s->flags & F_FORCED))
+		return GONE_OLD;
+	if (how == GONE_FORCED)
+		return how;
+	*wait_to = (s->aux - 1) * USEC_PER_SEC; /* stray_wait */
+	return GONE_FORCED;
 }
 
 /* In no kernel, and not dead: a promote commits it, before what peers say of the key unless one of
@@ -401,6 +407,13 @@ static bool takes_over(const struct engine *e, const struct peer *q, const struc
 				      !copy_reborn(r, other->body, other->len));
 }
 
+/* Is the word r, which leaves unended, newer than the other, whose copy the entry is then? An
+ * orphan beside it remembers. */
+static bool is_news(const struct rec *r, const struct rec *other, enum gone_how how)
+{
+	return how == GONE_OLD && (other->flags & ~r->flags & F_PASSED) && !flow_is_expect(r->body);
+}
+
 static void copy_left(struct engine *e, struct peer *p, struct rec *r, enum gone_how how,
 		      usec_t now)
 {
@@ -415,11 +428,12 @@ static void copy_left(struct engine *e, struct peer *p, struct rec *r, enum gone
 	other = also_claimed(e, p, r, &q);
 	if (other && takes_over(e, q, other, p, r, how)) {
 		copy_move(e, q, other, r);
+		if (is_news(r, other, how) && !stray_find(e, r->body, r->keylen, r->hash))
+			orphan_put(e, p, r, how, 0, now);
 		return;
 	}
 	copy_clear(p, r);
-	if (how == GONE_DEAD && is_awaited(e, r, &wait_to))
-		how = GONE_FORCED;
+	how = how_beside(e, r, how, &wait_to);
 	if (deadline_s && is_young(e, r)) /* its entry was to go (R48) */
 		how = GONE_DEAD;
 	revives = e->role == ROLE_PRIMARY && (how == GONE_FORCED || how == GONE_OLD);
@@ -506,7 +520,7 @@ void own_mirror_gone(struct engine *e, struct peer *p, struct rec *r, enum gone_
 	if (how == GONE_DEAD || expect_is_spent(r) || own_find(e, r->body, r->keylen, r->hash) ||
 	    (s && (s->flags & F_KERN) && (how == GONE_FORCED || !(s->flags & F_FORCED))) ||
 	    (how != GONE_FORCED && (x = also_claimed(e, p, r, &q)) &&
-	     takes_over(e, q, x, p, r, how)))
+	     takes_over(e, q, x, p, r, how) && !is_news(r, x, how)))
 		return;
 	if (s && how != GONE_FORCED) { /* who leaves says nothing of its end */
 		if (s->flags & F_KERN)

@@ -145,6 +145,43 @@ static void test_forced_while_young(void **state)
 	}
 }
 
+/* The entry of node 2, a backup, met a packet last, and node 2 says so; then its daemon starts anew
+ * and does not know whose the entry is. That the flow, which no packet met at node 0, the primary,
+ * has ended there tells nothing of it: the entry of node 1 ages, and a promote takes it. But it
+ * goes if node 0 has told of the flow since. */
+static void test_end_beside_leftover(void **state)
+{
+	(void)state;
+	for (unsigned int i = 0; i < 3; i++) {
+		struct bed *b = trio();
+		bool retold = i == 1, forced = i == 2;
+
+		bed_touch(b, 2, 1);
+		b->n[2].kern[1].f.mark = 5;
+		bed_event(b, 2, KERN_UPDATE, 1, 0);
+		bed_run(b, 100);
+		assert_non_null(bed_own(b, 2, 1));
+		assert_true(bed_mirror(b, 1, 0, 1)->flags & F_KERN);
+		bed_kill(b, 2);
+		bed_start(b, 2, ROLE_BACKUP, ORIGIN_RESTART);
+		for (unsigned int ms = 0; ms < 1000 && bed_mirror(b, 1, 2, 1); ms++)
+			bed_run(b, 1);
+		assert_null(bed_mirror(b, 1, 2, 1));
+		if (retold)
+			bed_state(b, 0, 1, TCP_FIN_WAIT);
+		bed_run(b, 10);
+		assert_true(bed_mirror(b, 1, 0, 1)->flags & F_KERN);
+		bed_end(b, 0, 1, forced ? 1000 : 0, 0);
+		bed_run(b, WAIT_MS);
+		assert_int_equal(b->n[1].kern[1].there, !retold);
+		role(b, 1, CMD_PROMOTE);
+		assert_int_equal(b->n[1].kern[1].there, !retold);
+		assert_int_equal(bed_own(b, 1, 1) != NULL, !retold);
+		assert_int_equal(b->n[1].e->absent, 0);
+		bed_free(b);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -152,6 +189,7 @@ int main(void)
 		cmocka_unit_test(test_claim_of_earlier_epoch),
 		cmocka_unit_test(test_claim_of_silent),
 		cmocka_unit_test(test_forced_while_young),
+		cmocka_unit_test(test_end_beside_leftover),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
