@@ -264,7 +264,7 @@ static bool walk_mirror(struct engine *e, struct peer *p, struct rec *r, struct 
 		refusal_forget(e, r);
 		if ((p->primary && r->gen == p->gen && !e->conf.active_active) ||
 		    unknown_find(e, r))
-			own_stale_later(e, p, r, peer_hears(e, p) ? now : p->heard_at);
+			own_stale_later(e, p, r, now);
 		return false;
 	}
 	if (p->primary && own_injects(e) &&

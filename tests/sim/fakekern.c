@@ -193,7 +193,7 @@ static int op_create(struct sim *s, int n, unsigned int i, const struct engine_o
 
 /* Do events of entry i wait to be read, or will one? A replacement overtakes them, and no id tells
  * older from newer: what they say stands against the new entry until the next dump. A known limit,
- * excused in owncheck.c. */
+ * excused in owncheck.c and claimcheck.c. */
 bool fk_overtakes(const struct sim *s, int n, unsigned int i)
 {
 	const struct fakekern *k = &s->node[n].k;
@@ -212,7 +212,7 @@ static int op_replace(struct sim *s, int n, unsigned int i, const struct engine_
 	bool raced = fk_overtakes(s, n, i) || expired;
 	int err;
 
-	own_check_replacement(s, n, i, op);
+	claims_check_replacement(s, n, i, op);
 	fk_destroy(s, n, i, expired ? 0 : OWN_PORT);
 	err = op_create(s, n, i, op);
 	s->node[n].k.ent[i].raced = raced;

@@ -141,6 +141,7 @@ static void fail_over(struct sim *s, int how)
 		return;
 	sim_trace(s, "address moves from node %d to node %d (%d)", from, to, how);
 	own_arm_failover(s, from, to);
+	claims_arm(s, from, to);
 	s->carrier = -1;
 	s->carrier_next = to;
 	if (how == FAIL_PLANNED) {
@@ -441,6 +442,7 @@ static void promote(struct sim *s, int n)
 		own_promote(s, n);
 	verb(s, n, CMD_PROMOTE, "promote");
 	truth_promote(s, n);
+	claims_promote(s, n);
 	if (s->node[n].e)
 		s->node[n].failover.serial = engine_commit(s->node[n].e)->serial;
 	if (!s->p.chaos || rng_chance(&s->rng, 5000))

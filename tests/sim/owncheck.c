@@ -55,33 +55,6 @@ static bool owns(struct sim *s, int n, unsigned int i)
 	return s->node[n].e && peek_local(s->node[n].e, &s->conn[i].key, &r) && !r.tomb;
 }
 
-/* A primary is about to replace entry i, its own, through which a connection's last packet passed,
- * by what a peer said of it: never by another life's translation, nor by an earlier state of it
- * (R38), but by a promote, which settles what was claimed before. */
-void own_check_replacement(struct sim *s, int n, unsigned int i, const struct engine_op *op)
-{
-	const struct kent *t = &s->node[n].k.ent[i];
-	const struct conn *c = &s->conn[i];
-	struct peek_owner o;
-
-	if (!owns(s, n, i))
-		return;
-	peek_owner(s->node[n].e, &o);
-	if (o.role != ROLE_PRIMARY || engine_commit(s->node[n].e)->running || s->flipped ||
-	    s->now < s->node[n].unheard_to || !s->node[n].truth.promoted_at ||
-	    t->packet_at < s->node[n].truth.promoted_at || !t->present || t->expire_at <= s->now ||
-	    !c->open || t->seq != c->seq || s->now < t->packet_at + BLIND_US || expect_is(s, i))
-		return;
-	if (memcmp(&op->flow.reply, &t->f.reply, sizeof(t->f.reply)) != 0)
-		sim_fail(s, "node %d: replaces flow %u by one with another translation (R38)", n,
-			 i);
-	if (t->f.key.proto == 6 && t->f.tcp.state == 3 && op->flow.tcp.state != 3)
-		sim_fail(s,
-			 "node %d: replaces flow %u, which is established, by one in state %u "
-			 "(R38)",
-			 n, i, op->flow.tcp.state);
-}
-
 /* A key is own, a copy or a stray, never two of them (own.c). */
 /* What a promote would write is counted, not found by looking. */
 static void check_absent(struct sim *s, int n)

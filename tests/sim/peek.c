@@ -132,6 +132,8 @@ static bool look(const struct rec *r, bool current, struct peek_rec *out)
 		.spent = flow_is_expect(r->body) && (r->flags & F_SPENT),
 		.waits = !(r->flags & (F_DOOM | F_CHECK | F_FLIGHT)),
 		.work = r->list == CACHE_LIST_WORK,
+		.claims = r->list == CACHE_LIST_LATER || (r->flags & F_STALE),
+		.since = r->aux,
 	};
 	return true;
 }
@@ -173,6 +175,7 @@ bool peek_peer(const struct engine *e, unsigned int i, struct peek_peer *out)
 		.in_sync = p->in_sync,
 		.complete = p->complete,
 		.primary = p->primary,
+		.led = p->led,
 	};
 	for (unsigned int k = 0; k < p->range_count && k < PEEK_RANGES_MAX; k++) {
 		out->ranges[k].from = p->ranges[k].from;

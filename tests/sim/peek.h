@@ -33,6 +33,8 @@ struct peek_rec {
 	bool spent;     /* which has no place in this kernel */
 	bool waits;     /* stray: nothing is under way for it */
 	bool work;      /* mirror: an operation waits to be made for it */
+	bool claims;    /* mirror: it waits to take the place of an entry of ours, */
+	uint32_t since; /* and no packet may have met that since; s */
 };
 
 #define PEEK_RANGES_MAX 128
@@ -47,6 +49,7 @@ struct peek_peer {
 	uint32_t deletions; /* remembered */
 	uint32_t flows, old_count;
 	bool in_sync, complete, primary;
+	bool led; /* it is primary, or was the last to be heard so */
 };
 
 struct peek_owner {

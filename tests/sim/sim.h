@@ -2,7 +2,7 @@
 /*
  * What the parts of the simulator share. main.c options and ranges; world.c nodes and time;
  * traffic.c connections; faults.c what goes wrong; scope.c policies; fakekern.c a conntrack table;
- * fakenet.c links; oracle.c, owncheck.c and truth.c the checks.
+ * fakenet.c links; oracle.c, owncheck.c, claimcheck.c and truth.c the checks.
  */
 #ifndef SIM_SIM_H
 #define SIM_SIM_H
@@ -118,6 +118,7 @@
 	X(failover_flows, "flows checked after a failover")                                        \
 	X(conns_lost, "connections that met no entry")                                             \
 	X(conns_stale, "connections that met an old window")                                       \
+	X(rivals, "flows checked after two nodes were primary")                                    \
 	X(claims_checked, "claims of equality checked")                                            \
 	X(tapes, "engines taped and played again")                                                 \
 	X(steps, "steps")
@@ -236,7 +237,13 @@ struct truth {                      /* what a node may do by the words that it h
 	bool lifted;                /* nothing is to be checked of timers */
 	bool ours[KEYS_MAX];        /* own as the promote was over */
 	bool over;                  /* it is */
-	usec_t promoted_at;         /* when it became the carrier; 0 = under another daemon */
+	usec_t promoted_at;         /* when it became the carrier; 0 = under another daemon, */
+	uint64_t promoted_head;     /* and its head then */
+};
+
+struct rivals_check {        /* two primaries, and this one gets the address back; claimcheck.c */
+	usec_t due;          /* 0 = nothing to be checked */
+	bool told[KEYS_MAX]; /* its own, which the other announced as the packets passed there */
 };
 
 /* Of an expectation, as expectcheck.c saw it at the last look. */
@@ -271,7 +278,7 @@ struct node {
 	bool booted_before;    /* a daemon has run since the kernel's boot */
 	enum engine_role role; /* persisted, as NOTE_ROLE said */
 	usec_t stalled_to, pump_at, up_at, unheard_to;
-	usec_t led_at;              /* it was primary then */
+	usec_t led_at, led_since;   /* it was primary then, and had become so */
 	usec_t heard_at[NODES_MAX]; /* the last datagram from that node that counts as heard */
 	usec_t dumped_at;           /* when the first dump of its daemon ended; 0 = it has not */
 	struct packet inbox[INBOX_MAX];
@@ -279,6 +286,7 @@ struct node {
 	size_t inbox_len;
 	uint64_t overruns_at_dump, overruns_over; /* as daemon.h has them */
 	struct failover_check failover;
+	struct rivals_check rivals;
 	struct truth truth;
 	uint64_t print, kinds_print; /* fingerprints at the previous look */
 	struct engine_counters last; /* of this engine at the previous check */
@@ -646,8 +654,13 @@ struct recv_look {
 void recv_look(struct sim *s, int n, const struct packet *p, struct recv_look *l);
 void recv_check(struct sim *s, int n, const struct packet *p, struct recv_look *l, int rc);
 
+/* claimcheck.c */
+void claims_check_replacement(struct sim *s, int n, unsigned int i, const struct engine_op *op);
+void claims_arm(struct sim *s, int from, int to);
+void claims_promote(struct sim *s, int n);
+void claims_check(struct sim *s, int n);
+
 /* owncheck.c */
-void own_check_replacement(struct sim *s, int n, unsigned int i, const struct engine_op *op);
 void own_check_removal(struct sim *s, int n, unsigned int i, const char *how);
 void own_check_kinds(struct sim *s, int n);
 void own_arm_failover(struct sim *s, int from, int to);

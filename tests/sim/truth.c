@@ -198,8 +198,14 @@ void truth_delete(struct sim *s, int n, unsigned int i)
 
 void truth_promote(struct sim *s, int n)
 {
-	s->node[n].truth.promoted_at = s->now;
-	s->node[n].truth.lifted = s->node[n].truth.over = false;
+	struct truth *t = &s->node[n].truth;
+	struct peek_owner o = { 0 };
+
+	if (s->node[n].e)
+		peek_owner(s->node[n].e, &o);
+	t->promoted_at = s->now;
+	t->promoted_head = o.head;
+	t->lifted = t->over = false;
 }
 
 static bool is_lifted(const struct sim *s, int n, unsigned int i)

@@ -125,7 +125,8 @@ void world_start(struct sim *s, int n)
 	node->k.dumping = false;
 	node->pump_at = s->now;
 	node->stalled_to = 0;
-	node->up_at = s->now;
+	node->up_at = node->led_since = s->now;
+	node->rivals.due = 0;
 	node->dumped_at = 0;
 	node->overruns_at_dump = node->overruns_over = 0;
 	node->last = (struct engine_counters){ 0 };
@@ -395,6 +396,13 @@ static void check_found(struct sim *s, int n, const struct engine_note *note)
 		 i, f->what, f->differs);
 }
 
+static void role_told(struct sim *s, int n, enum engine_role role)
+{
+	if (role == ROLE_PRIMARY && s->node[n].role != role)
+		s->node[n].led_since = s->now;
+	s->node[n].role = role;
+}
+
 static void read_notes(struct sim *s, int n)
 {
 	struct engine_note note;
@@ -405,7 +413,7 @@ static void read_notes(struct sim *s, int n)
 			  (unsigned long long)note.arg0, (unsigned long long)note.arg1);
 		world_mix(s, note.type, note.arg0);
 		if (note.type == NOTE_ROLE)
-			s->node[n].role = (enum engine_role)note.arg0;
+			role_told(s, n, (enum engine_role)note.arg0);
 		if (note.type == NOTE_DUMP_END)
 			s->node[n].overruns_over = s->node[n].overruns_at_dump;
 		if (note.type == NOTE_OUTCOME)
@@ -455,6 +463,7 @@ static void pump(struct sim *s, int n)
 	inquiry_watch(s, n);
 	oracle_mirrors(s, n);
 	own_check_failover(s, n);
+	claims_check(s, n);
 	own_check_kinds(s, n);
 	truth_lifted(s, n);
 	taped_turn(s, n);
