@@ -414,6 +414,25 @@ static bool is_news(const struct rec *r, const struct rec *other, enum gone_how 
 	return how == GONE_OLD && (other->flags & ~r->flags & F_PASSED) && !flow_is_expect(r->body);
 }
 
+/* An orphan of another life, beside a copy that died, has the entry then until its own wait is
+ * over, and a promote makes it in its place. */
+static bool orphan_inherits(struct engine *e, const struct rec *r, uint32_t deadline_s, uint8_t gen)
+{
+	struct rec *s = stray_find(e, r->body, r->keylen, r->hash);
+
+	if (!s || s->flags & (F_KERN | F_FLIGHT) || !copy_reborn(s, r->body, r->len))
+		return false;
+	if (s->flags & F_FORCED)
+		s->flags |= F_DOOM;
+	else
+		cache_list_del(e->strays, s);
+	s->flags = (uint16_t)((s->flags & ~F_PASSED) | F_KERN | F_REBORN);
+	s->written_s = deadline_s;
+	s->gen = gen;
+	e->absent -= !flow_is_expect(s->body);
+	return true;
+}
+
 static void copy_left(struct engine *e, struct peer *p, struct rec *r, enum gone_how how,
 		      usec_t now)
 {
@@ -453,6 +472,8 @@ static void copy_left(struct engine *e, struct peer *p, struct rec *r, enum gone
 		if (s)
 			lift_later(e, s, now);
 	} else if (how == GONE_DEAD) {
+		if (orphan_inherits(e, r, deadline_s, gen))
+			return;
 		s = stray_put(e, r, F_KERN | F_DOOM, deadline_s);
 		if (s)
 			cache_list_add(e->strays, s, CACHE_LIST_WORK);
