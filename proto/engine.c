@@ -277,8 +277,8 @@ static int recv_message(struct engine *e, struct peer *p, uint64_t counter, stru
 	}
 }
 
-/* Does p, now that it is heard, lead? Of all peers the last that is, or was, heard to be primary; of
- * two at once the first. */
+/* Does p, now that it is heard, lead? Of all peers the last that is, or was, heard to be primary;
+ * of two at once the first. */
 static void peer_leads(struct engine *e, struct peer *p)
 {
 	for (unsigned int i = 0; i < ENGINE_PEERS_MAX; i++) {

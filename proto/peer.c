@@ -500,18 +500,17 @@ static bool is_news(const struct peer *p, uint64_t from, uint64_t to)
 	return true;
 }
 
-/* On a shared medium the answers to others are heard too: LAST says whose answer ends. */
-static void asked_progress(const struct engine *e, struct peer *p, uint8_t flags,
-			   const struct wire_data *m, usec_t now)
+/* An answer has ended. If it brought anything, what is missing still of what was asked for is asked
+ * for at once; else as if it had not come, for it was merged with another's, or is one of before.
+ * On a shared medium the answers to others are heard too: LAST says whose answer ends. */
+static void answer_ended(const struct engine *e, struct peer *p, uint8_t flags)
 {
 	uint8_t whose = flags & WIRE_F_WHOSE;
 
-	if (p->asked_at && m->from < p->asked_to && is_news(p, m->from, m->to))
-		p->filled_at = now;
-	if (flags & WIRE_F_LAST && (!whose || whose & wire_whose(e->id))) {
-		p->asked_at = 0;
-		p->report_now = true;
-	}
+	if (!(flags & WIRE_F_LAST) || (whose && !(whose & wire_whose(e->id))) || !p->filled_at)
+		return;
+	p->report_now = p->report_now || p->covered < p->asked_to;
+	p->asked_at = p->filled_at = 0;
 }
 
 /* R9. What a proof makes known of a deletion is known as long as the proof stands, so it is
@@ -582,11 +581,13 @@ int peer_data(struct engine *e, struct peer *p, uint8_t flags, struct wire_buf *
 		return rc;
 	if (m.dropped > max_u64(p->covered, p->dropped0))
 		debt_raise(e, p, m.dropped);
-	asked_progress(e, p, flags, &m, now);
+	if (p->asked_at && m.from < p->asked_to && is_news(p, m.from, m.to))
+		p->filled_at = now;
 	data_apply(e, p, &m, b, &ahead, now);
 	p->maxhead = max_u64(p->maxhead, m.head);
 	ranges_cover(p, m.from, m.to, now);
 	deletions_forget(p);
+	answer_ended(e, p, flags);
 	if (p->covered >= p->maxhead)
 		p->asked_at = 0; /* nothing is missing any more */
 	p->data_at = now;

@@ -318,7 +318,7 @@ static void put_report(struct engine *e, struct peer *p, struct wire_buf *b, use
 	if (now >= gaps_at(p)) {
 		report_gaps(p, &m);
 		p->asked_at = now;
-		p->filled_at = now;
+		p->filled_at = 0;
 		p->asked_to = m.gap_count ? m.gaps[m.gap_count - 1].to : 0;
 	}
 	p->report_now = false;

@@ -97,6 +97,41 @@ static void test_repair_lost(void **state)
 	bed_free(b);
 }
 
+/* Answers that end, but bring nothing of what is missing, are no reason to ask again at once:
+ * several nodes whose repairs are merged would go round as fast as the wire. */
+static void test_answers_of_before(void **state)
+{
+	struct bed *b = group(3, 1, true);
+	struct engine *e = b->n[0].e, *r = b->n[1].e;
+	struct wire_report m = { .owner = e->id,
+				 .owner_epoch = e->epoch,
+				 .window_len = 100000,
+				 .gap_count = 1,
+				 .gaps = { { 0, e->head } } };
+	uint64_t before = r->count.reports_sent;
+	uint8_t pkt[WIRE_DGRAM_MAX];
+	uint32_t to;
+
+	(void)state;
+	m.maxhead = e->head;
+	lose_some(b);
+	for (usec_t end = b->now + 10 * USEC_PER_MS; b->now < end; b->now += 20) {
+		struct peer *p = bed_peer(b, 0, 1);
+		int len;
+
+		e->repair_at = 0, memset(e->repairs, 0, sizeof(e->repairs)); /* nothing is merged */
+		stream_report(e, p, &m, b->now);
+		while ((len = engine_send(e, pkt, &to, b->now)) > 0)
+			(void)engine_recv(r, 1, pkt, (size_t)len, b->now);
+		engine_tick(r, b->now);
+		while (engine_send(r, pkt, &to, b->now) > 0)
+			;
+	}
+	assert_true(bed_peer(b, 1, 0)->covered < e->head);     /* its questions went nowhere */
+	assert_in_range(r->count.reports_sent - before, 1, 5); /* some speak of progress */
+	bed_free(b);
+}
+
 /* What is merged is never lost to anybody: pieces at the front, at the end, in the middle. */
 static void test_repair_pieces(void **state)
 {
@@ -415,12 +450,19 @@ static void test_new_run(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_repair_once),   cmocka_unit_test(test_repair_lost),
-		cmocka_unit_test(test_repair_pieces), cmocka_unit_test(test_turns),
-		cmocka_unit_test(test_dead),          cmocka_unit_test(test_late),
-		cmocka_unit_test(test_replaced),      cmocka_unit_test(test_doubles),
-		cmocka_unit_test(test_link_cut),      cmocka_unit_test(test_loss_of_group),
-		cmocka_unit_test(test_one_way_link),  cmocka_unit_test(test_dgram_max),
+		cmocka_unit_test(test_repair_once),
+		cmocka_unit_test(test_repair_lost),
+		cmocka_unit_test(test_answers_of_before),
+		cmocka_unit_test(test_repair_pieces),
+		cmocka_unit_test(test_turns),
+		cmocka_unit_test(test_dead),
+		cmocka_unit_test(test_late),
+		cmocka_unit_test(test_replaced),
+		cmocka_unit_test(test_doubles),
+		cmocka_unit_test(test_link_cut),
+		cmocka_unit_test(test_loss_of_group),
+		cmocka_unit_test(test_one_way_link),
+		cmocka_unit_test(test_dgram_max),
 		cmocka_unit_test(test_new_run),
 	};
 
