@@ -433,6 +433,17 @@ static void tell_roles(struct sim *s)
 	}
 }
 
+/* A manager that makes sure: each time the patrol goes round at full speed. */
+static void repeat(struct sim *s, int n)
+{
+	if (s->calm || !s->repeats || n != s->carrier)
+		return;
+	s->count.repeats++;
+	verb(s, n, CMD_PROMOTE, "promote again");
+	world_act(s, ACT_REPEAT, n, 0,
+		  s->now + rng_range(&s->repeat_rng, 1000, 3000) * USEC_PER_MS);
+}
+
 static void promote(struct sim *s, int n)
 {
 	if (n != s->carrier_next)
@@ -443,6 +454,8 @@ static void promote(struct sim *s, int n)
 	verb(s, n, CMD_PROMOTE, "promote");
 	truth_promote(s, n);
 	claims_promote(s, n);
+	if (s->repeats)
+		world_act(s, ACT_REPEAT, n, 0, s->now + USEC_PER_SEC);
 	if (s->node[n].e)
 		s->node[n].failover.serial = engine_commit(s->node[n].e)->serial;
 	if (!s->p.chaos || rng_chance(&s->rng, 5000))
@@ -528,6 +541,9 @@ void faults_act(struct sim *s, const struct act *a)
 		break;
 	case ACT_PROMOTE:
 		promote(s, a->node);
+		break;
+	case ACT_REPEAT:
+		repeat(s, a->node);
 		break;
 	default:
 		break;

@@ -74,6 +74,13 @@ void params_draw(struct sim *s)
 		s->poison_us = rng_range(&s->poison_rng, 2, 20) * USEC_PER_SEC;
 	/* None of those in seeds.txt. */
 	s->small = s->seed > SEEDS_KEPT && s->seed % 16 == 8;
+	s->repeats = s->seed > SEEDS_KEPT && s->seed % 37 == 2;
+	if (s->repeats) { /* many copies, and time to lift them; none of those in seeds.txt */
+		s->repeat_rng.s = s->seed * 0xa0761d6478bd642fULL + 13;
+		p->keys = (unsigned int)rng_range(&s->repeat_rng, 120, 200);
+		p->traffic_us = rng_range(&s->repeat_rng, 5, 20) * USEC_PER_MS;
+		p->fault_us = 8 * USEC_PER_SEC;
+	}
 	s->flip_rng = (struct rng){ .s = s->seed * 0x9e3779b97f4a7c15ULL + 7 };
 	if (rng_chance(&s->flip_rng, 1200))
 		p->flip_us = rng_range(&s->flip_rng, 1, 20) * USEC_PER_SEC;
@@ -119,6 +126,10 @@ void params_conf(struct sim *s, int n, struct engine_conf *c)
 	if (s->p.flip_us)
 		c->scrub_s = (uint32_t)rng_range(&r, 5, 30);
 	rough_conf(s, c);
+	if (s->repeats) {
+		c->walk_rate = (uint32_t)rng_range(&r, 20, 40);
+		c->hold_s = (uint32_t)rng_range(&r, 20, 50);
+	}
 	if (s->small)
 		c->deletions_max = (uint32_t)rng_range(&r, 2, 20);
 	if (s->p.sealed) {

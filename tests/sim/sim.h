@@ -82,6 +82,7 @@
 	X(resyncs, "operator's resyncs")                                                           \
 	X(flushes, "operator's flushes of mirrors")                                                \
 	X(commits, "operator's commits")                                                           \
+	X(repeats, "promotes repeated by the manager")                                             \
 	X(roughs, "rough worlds")                                                                  \
 	X(late, "datagrams that came seconds late")                                                \
 	X(late_copies, "datagrams of which a copy came seconds late")                              \
@@ -360,6 +361,7 @@ enum act_type {
 	ACT_ROUGH,
 	ACT_COMMIT,
 	ACT_FALSE_START,
+	ACT_REPEAT,
 };
 
 struct act {
@@ -435,7 +437,8 @@ struct sim {
 	struct rng rng, policy_rng;
 	struct rng flip_rng; /* of flipped bits alone */
 	bool flipped; /* some bit was: from then on equality at the end counts, and no step */
-	struct rng poison_rng, later_rng;
+	struct rng poison_rng, later_rng, repeat_rng;
+	bool repeats;         /* the manager promotes again and again */
 	bool small;           /* limits that else no run would reach; fields out of range */
 	unsigned int later;   /* bitmap of nodes of a later version */
 	usec_t poison_us;     /* from one flow that kills a daemon to the next; 0 = none */
