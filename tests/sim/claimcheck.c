@@ -129,8 +129,8 @@ void claims_check_replacement(struct sim *s, int n, unsigned int i, const struct
 	int from;
 
 	check_life(s, n, i, op);
-	if (s->flipped || op->peer >= ENGINE_PEERS_MAX || expect_is(s, i) || !fk_alive(s, n, i) ||
-	    !peek_mirror(e, op->peer, key, &claim) || claim.in_kernel)
+	if (!e || s->flipped || op->peer >= ENGINE_PEERS_MAX || expect_is(s, i) ||
+	    !fk_alive(s, n, i) || !peek_mirror(e, op->peer, key, &claim) || claim.in_kernel)
 		return;
 	if ((!peek_local(e, key, &ours) || ours.tomb) &&
 	    (!peek_stray(e, key, &ours) || ours.tomb || !ours.in_kernel))
