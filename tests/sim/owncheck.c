@@ -446,6 +446,7 @@ static bool may_lack(struct sim *s, int n, unsigned int i)
 static const char *failover_wrong(struct sim *s, int n, unsigned int i, bool *again)
 {
 	struct peek_owner o;
+	bool in_kernel;
 
 	s->count.failover_flows++;
 	if (is_missed(s, n, i)) {
@@ -460,6 +461,10 @@ static const char *failover_wrong(struct sim *s, int n, unsigned int i, bool *ag
 		return "is not the one that was covered (I6)";
 	if (may_lack(s, n, i))
 		return NULL;
+	if (s->now < s->node[n].unheard_to && is_held(s, n, i, &in_kernel) && in_kernel) {
+		*again = true; /* the end of a copy was not heard: the next dump tells of it */
+		return NULL;
+	}
 	return s->node[n].k.ent[i].present ? "was covered, and has expired (I6)"
 					   : "was covered, and is not in its kernel (I6)";
 }
