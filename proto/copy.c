@@ -546,7 +546,7 @@ void own_mirror_gone(struct engine *e, struct peer *p, struct rec *r, enum gone_
 	if (s && how != GONE_FORCED) { /* who leaves says nothing of its end */
 		if (s->flags & F_KERN)
 			cache_list_del(e->strays, s);
-		else if (s->flags & F_FORCED)
+		else
 			stray_age(e, s, now);
 		s->flags &= (uint16_t) ~(F_FORCED | F_DOOM);
 		return;
