@@ -278,14 +278,16 @@ static int recv_message(struct engine *e, struct peer *p, uint64_t counter, stru
 }
 
 /* Does p, now that it is heard, lead? Of all peers the last that is, or was, heard to be primary;
- * of two at once the first. */
+ * of two at once the first. What comes late tells nothing. */
 static void peer_leads(struct engine *e, struct peer *p)
 {
 	for (unsigned int i = 0; i < ENGINE_PEERS_MAX; i++) {
 		const struct peer *q = &e->peers[i];
 
 		if (q->used && q->led &&
-		    ((q->primary && peer_hears(e, q)) || q->primary_at > p->primary_at))
+		    (q->primary_at > p->primary_at ||
+		     (q->primary && !q->bye &&
+		      e->now < q->primary_at + e->conf.dead_ms * USEC_PER_MS)))
 			return;
 	}
 	for (unsigned int i = 0; i < ENGINE_PEERS_MAX; i++)
@@ -313,8 +315,7 @@ static void peer_heard(struct engine *e, struct peer *p, uint8_t type, uint8_t f
 	if (primary && !p->primary)
 		own_claims(e);
 	p->primary = primary;
-	if (primary)
-		p->primary_at = now;
+	p->primary_at = primary ? now : p->primary_at;
 	if (p->primary_at && !p->led)
 		peer_leads(e, p);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * What several peers say of one flow, and which word counts when one of them is silent, has started
- * anew, or lost the flow as its address moved (PROTOCOL.md, R38, R47).
+ * anew, or lost the flow as its address moved (PROTOCOL.md, R36, R38, R42, R47).
  */
 #include "engine_bed.h"
 
@@ -182,6 +182,44 @@ static void test_end_beside_leftover(void **state)
 	}
 }
 
+/* What node 0 says; none of it arrives yet. */
+static size_t held_back(struct bed *b, uint8_t *pkt)
+{
+	uint32_t to;
+	size_t len;
+
+	do {
+		bed_run(b, 1);
+		b->now += 250 * USEC_PER_MS;
+		engine_tick(b->n[0].e, b->now);
+		len = engine_send(b->n[0].e, pkt, &to, b->now);
+	} while (!len);
+	return len;
+}
+
+/* What comes late of a primary that died does not keep its word before that of the next one. */
+static void test_late_word(void **state)
+{
+	uint8_t pkt[10][WIRE_DGRAM_MAX];
+	struct bed *b = trio();
+	size_t len[10];
+
+	(void)state;
+	for (unsigned int i = 0; i < 10; i++)
+		len[i] = held_back(b, pkt[i]);
+	bed_run(b, 300);
+	assert_true(bed_peer(b, 2, 0)->led);
+	bed_kill(b, 0);
+	role(b, 1, CMD_PROMOTE);
+	for (unsigned int i = 0; i < 10; i++) {
+		bed_run(b, 200);
+		assert_int_equal(
+			engine_recv(b->n[2].e, bed_endpoint(b, 0, 0), pkt[i], len[i], b->now), 0);
+	}
+	assert_true(bed_peer(b, 2, 1)->led);
+	bed_free(b);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -190,6 +228,7 @@ int main(void)
 		cmocka_unit_test(test_claim_of_silent),
 		cmocka_unit_test(test_forced_while_young),
 		cmocka_unit_test(test_end_beside_leftover),
+		cmocka_unit_test(test_late_word),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
