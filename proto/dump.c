@@ -112,8 +112,9 @@ static void dump_stray(struct engine *e, struct rec *r, const struct flow *f, co
 {
 	bool unknown = r->flags & F_UNKNOWN;
 	bool lost = unknown && e->scrub.reread == REREAD_RUNNING; /* our own record of it? (R76) */
-	bool older = r->gen != e->dump.gen; /* else its message may be older than what we wrote */
-	bool touched = (unknown || older) && dump_touched(e, r, f->timeout_s, !unknown, now);
+	bool older = r->gen != e->dump.gen; /* else its message may be older than what we wrote, or
+					     * read */
+	bool touched = older && dump_touched(e, r, f->timeout_s, !unknown, now);
 
 	r->gen = e->dump.gen;
 	if (r->flags & F_CHECK) /* an event came after this message was made; the entry is read */
@@ -124,7 +125,7 @@ static void dump_stray(struct engine *e, struct rec *r, const struct flow *f, co
 		return;
 	}
 	/* Of unknown origin: with another state its timer may have become shorter. */
-	if (!touched && !lost && (!unknown || dump_same(r, f)))
+	if (!touched && !lost && (!unknown || !older || dump_same(r, f)))
 		return;
 	e->count.touched++;
 	r = own_adopt_flow(e, f, k, unknown ? 0 : r->written_s, true, now);
