@@ -59,8 +59,8 @@ static void stray_due(struct engine *e, struct rec *r, usec_t now)
 	if (r->flags & F_KERN && e->role == ROLE_PRIMARY) {
 		e->count.revived += (r->flags & F_FORCED) != 0;
 		patrol_adopt(e, r, now);
-	} else if (r->flags & F_KERN && other && !copy_reborn(r, other->body, other->len)) {
-		copy_move(e, p, other, r); /* its word waited too (R47) */
+	} else if (r->flags & F_KERN && other) { /* its word waited too (R47) */
+		copy_move(e, p, other, r);
 		stray_del(e, r);
 	} else if (r->flags & F_KERN || e->role == ROLE_PRIMARY) {
 		cache_list_add(e->strays, r, CACHE_LIST_WORK);
