@@ -88,6 +88,8 @@ static void adopt_got(struct engine *e, const struct rec *r, const struct flow *
 		  : own_adopt(e, r->body, r->len, r->keylen, r->hash, deadline_s, touched, now);
 	if (own && !told)
 		own_maybe_mute(e, own);
+	if (own && deadline_s && !touched && e->role == ROLE_PRIMARY)
+		lift_later(e, own, now);
 }
 
 /* Our write made the entry, a copy: what a stray of its key told of is there no more. False: it is
@@ -402,15 +404,23 @@ static void stray_deleted(struct engine *e, struct rec *r, int err, const struct
 static void stray_injected(struct engine *e, struct rec *r, const struct engine_op *op, int err,
 			   usec_t now)
 {
+	struct rec *copy;
+	struct peer *p;
+
 	if (!err) {
-		e->count.injects++;
+		e->count.injects += op->type == OP_INJECT;
 		e->commit.committed += e->commit.running;
 		own_adopt(e, r->body, r->len, r->keylen, r->hash, deadline_of(op, now), false, now);
 		return;
 	}
 	if (err == -EEXIST && e->role == ROLE_PRIMARY) { /* whose is it? */
-		e->commit.existed += e->commit.running;
-		r->flags |= F_CHECK;
+		copy = mirror_find(e, r->body, r->keylen, r->hash, false, &p);
+		if (copy && orphan_inherits(e, copy, copy->written_s, entry_gen(e, copy))) {
+			copy_clear(p, copy);
+		} else {
+			e->commit.existed += e->commit.running;
+			r->flags |= F_CHECK;
+		}
 		cache_list_add(e->strays, r, CACHE_LIST_WORK);
 		return;
 	}
@@ -424,6 +434,26 @@ static void stray_injected(struct engine *e, struct rec *r, const struct engine_
 	stray_del(e, r);
 }
 
+/* The entry of an earlier life was to become that of an orphan. */
+static void stray_replaced(struct engine *e, struct rec *r, const struct engine_op *op, int err,
+			   const struct flow *got, usec_t now)
+{
+	uint8_t key[FLOW_KEY_MAX];
+	size_t keylen = r->keylen;
+	uint32_t hash = r->hash;
+
+	if (err == -EBUSY) { /* packets of that life */
+		adopt_got(e, r, got, true, now);
+		return;
+	}
+	memcpy(key, r->body, keylen);
+	e->count.replaces += !err;
+	e->absent += !flow_is_expect(r->body);
+	r->flags &= (uint16_t) ~(F_KERN | F_REBORN | F_DOOM);
+	stray_injected(e, r, op, err, now);
+	own_dump_forget(e, key, keylen, hash, 0);
+}
+
 static void stray_result(struct engine *e, const struct engine_op *op, struct rec *r, int err,
 			 const struct flow *got, usec_t now)
 {
@@ -431,6 +461,8 @@ static void stray_result(struct engine *e, const struct engine_op *op, struct re
 		stray_deleted(e, r, err, got, now);
 	} else if (op->type == OP_INJECT) {
 		stray_injected(e, r, op, err, now);
+	} else if (op->type == OP_REPLACE) {
+		stray_replaced(e, r, op, err, got, now);
 	} else if (!err && op->tag == TAG_PARTIAL) {
 		adopt_got(e, r, got, false, now);
 	} else if (!err) {

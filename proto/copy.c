@@ -414,14 +414,12 @@ static bool is_news(const struct rec *r, const struct rec *other, enum gone_how 
 	return how == GONE_OLD && (other->flags & ~r->flags & F_PASSED) && !flow_is_expect(r->body);
 }
 
-/* An orphan of another life, beside a copy that died, has the entry then until its own wait is
- * over, and a promote makes it in its place. */
-static bool orphan_inherits(struct engine *e, const struct rec *r, uint32_t deadline_s, uint8_t gen)
+struct rec *orphan_inherits(struct engine *e, const struct rec *r, uint32_t deadline_s, uint8_t gen)
 {
 	struct rec *s = stray_find(e, r->body, r->keylen, r->hash);
 
 	if (!s || s->flags & (F_KERN | F_FLIGHT) || !copy_reborn(s, r->body, r->len))
-		return false;
+		return NULL;
 	if (s->flags & F_FORCED)
 		s->flags |= F_DOOM;
 	else
@@ -430,7 +428,7 @@ static bool orphan_inherits(struct engine *e, const struct rec *r, uint32_t dead
 	s->written_s = deadline_s;
 	s->gen = gen;
 	e->absent -= !flow_is_expect(s->body);
-	return true;
+	return s;
 }
 
 static void copy_left(struct engine *e, struct peer *p, struct rec *r, enum gone_how how,

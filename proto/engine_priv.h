@@ -249,6 +249,10 @@ void copy_clear(struct peer *p, struct rec *r);
 void copy_word(struct rec *r, const uint8_t *body, size_t len);
 /* Is body another life of a's key, translated otherwise? */
 bool copy_reborn(const struct rec *a, const uint8_t *body, size_t len);
+/* An orphan of another life than r has the entry that was the copy r; it is no copy any more. A
+ * promote makes the orphan in its place, or the entry goes with it. NULL: none stands beside it. */
+struct rec *orphan_inherits(struct engine *e, const struct rec *r, uint32_t deadline_s,
+			    uint8_t gen);
 /* Which dump showed the entry of a stray or a copy, or did not have to, for we wrote it since: goes
  * with the entry to whoever has it next, so that the sweep does not pass it by. */
 uint8_t entry_gen(struct engine *e, const struct rec *r);

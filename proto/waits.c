@@ -27,6 +27,24 @@ void own_lift_held(struct engine *e, struct rec *own, usec_t now)
 	lift_later(e, own, now);
 }
 
+/* A stray that is made, in the place of an entry of another life, or of one whose time has run out,
+ * of which the kernel's word may come a minute late. */
+static bool stray_is_made(struct engine *e, struct rec *r, usec_t now)
+{
+	bool over = e->role == ROLE_PRIMARY && !(r->flags & F_UNKNOWN) &&
+		    r->written_s <= to_s(now) && !flow_is_expect(r->body);
+
+	if (stray_find(e, r->body, r->keylen, r->hash) != r || !(over || r->flags & F_REBORN))
+		return false;
+	if (over) {
+		e->absent += (r->flags & F_KERN) != 0;
+		r->flags &= (uint16_t) ~(F_KERN | F_REBORN | F_DOOM);
+		r->written_s = 0;
+	}
+	cache_list_add(e->strays, r, CACHE_LIST_WORK);
+	return true;
+}
+
 void patrol_adopt(struct engine *e, struct rec *r, usec_t now)
 {
 	bool unknown = r->flags & F_UNKNOWN;
@@ -36,6 +54,8 @@ void patrol_adopt(struct engine *e, struct rec *r, usec_t now)
 
 	if (copy_is_not_ours(r) ||
 	    expect_is_spent(r)) /* what the peer says of it need not be so here */
+		return;
+	if (stray_is_made(e, r, now))
 		return;
 	own = own_adopt(e, r->body, r->len, r->keylen, r->hash, deadline_s, false, now);
 	if (!own)

@@ -163,6 +163,15 @@ static bool is_rivalled(struct sim *s, int from, int to, unsigned int i, const s
 	       !flow_unpack(r.body, r.len, &f) && flow_is_injectable(&f);
 }
 
+/* Is a third node primary too? Of several claims the one counts whose word does (R36). */
+static bool is_third(const struct sim *s, int from, int to)
+{
+	for (int n = 0; n < (int)s->p.nodes; n++)
+		if (n != from && n != to && s->node[n].role == ROLE_PRIMARY)
+			return true;
+	return false;
+}
+
 /* The address leaves `from` for `to`, and both are primaries. */
 void claims_arm(struct sim *s, int from, int to)
 {
@@ -171,10 +180,10 @@ void claims_arm(struct sim *s, int from, int to)
 	usec_t since = a->truth.promoted_at;
 	struct peek_peer p;
 
-	*c = (struct rivals_check){ 0 };
+	*c = (struct rivals_check){ .armed_at = s->now };
 	if (s->flipped || s->policy_us || s->p.active_active || !a->e || !b->e ||
-	    a->role != ROLE_PRIMARY || b->role != ROLE_PRIMARY || !since || b->led_since >= since ||
-	    b->heard_at[from] < since + TOLD_US)
+	    a->role != ROLE_PRIMARY || b->role != ROLE_PRIMARY || is_third(s, from, to) || !since ||
+	    b->led_since >= since || b->heard_at[from] < since + TOLD_US)
 		return;
 	for (unsigned int k = 0; k < ENGINE_PEERS_MAX; k++) {
 		if (node_of(s, to, k, &p) != from || !p.primary)
@@ -198,7 +207,8 @@ void claims_check(struct sim *s, int n)
 		return;
 	if (c->due < node->stalled_to + SETTLED_US)
 		c->due = node->stalled_to + SETTLED_US;
-	if (node->role != ROLE_PRIMARY || s->carrier != n)
+	if (node->role != ROLE_PRIMARY || s->carrier != n ||
+	    node->up_at > c->armed_at) /* another run, to which the other may be primary no more */
 		c->due = 0;
 	if (!c->due || s->now < c->due || engine_commit(node->e)->running)
 		return;

@@ -405,7 +405,7 @@ static bool is_other(const struct sim *s, int n, unsigned int i)
 	    is_contested(s, f->from, n) || s->p.chaos || s->p.active_active ||
 	    s->now < s->node[n].unheard_to || scope_excludes(s, n, &t->f) || expect_is(s, i) ||
 	    !fk_alive(s, n, i) || t->raced || !s->conn[i].open || s->conn[i].doubled ||
-	    s->conn[i].seq != f->seq[i] || is_retold(s, n, i))
+	    s->conn[i].seq != f->seq[i] || is_retold(s, n, i) || reply_held(s, x, i, n))
 		return false;
 	return memcmp(&t->f.reply, &x->reply, sizeof(x->reply)) != 0 || t->f.status != x->status ||
 	       memcmp(&t->f.tcp, &x->tcp, sizeof(x->tcp)) != 0 ||

@@ -242,7 +242,8 @@ struct truth {                      /* what a node may do by the words that it h
 	uint64_t promoted_head;     /* and its head then */
 };
 
-struct rivals_check {        /* two primaries, and this one gets the address back; claimcheck.c */
+struct rivals_check { /* two primaries, and this one gets the address back; claimcheck.c */
+	usec_t armed_at;
 	usec_t due;          /* 0 = nothing to be checked */
 	bool told[KEYS_MAX]; /* its own, which the other announced as the packets passed there */
 };
