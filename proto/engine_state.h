@@ -187,6 +187,7 @@ struct peer {
 	usec_t hears_us_at; /* last REPORT that says it heard us lately */
 	usec_t progress_at; /* when nothing was missing, or P advanced, for the last time */
 	bool primary, complete, bye, up, one_way;
+	usec_t told_to;    /* the last DATA before what is told anew */
 	usec_t primary_at; /* when last heard to be primary; 0: never */
 	bool led;          /* of all peers the last that was heard to be primary */
 	bool other_tables; /* hashed with other keys than ours: nothing can be compared */

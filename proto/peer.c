@@ -194,6 +194,7 @@ static void mirror_restart(struct engine *e, struct peer *p)
 	while ((r = cache_list_first(p->mirror, CACHE_LIST_TOMB)))
 		cache_del(p->mirror, r);
 	mirror_age(p);
+	p->told_to = p->data_at;
 	p->tomb_min = UINT64_MAX;
 	quarantine_age(e, p);
 	p->old_count = cache_flows(p->mirror) + quarantine_held(e, p);
