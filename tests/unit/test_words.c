@@ -182,6 +182,44 @@ static void test_end_beside_leftover(void **state)
 	}
 }
 
+/* Nodes 0 and 2 are primary, and node 2 has a later life of the tuple, which its address takes
+ * along as it moves; then the earlier one ends at node 0, of which node 1 has the entry. Node 1
+ * makes the later one in its place if it is promoted in time; else nothing is left. */
+static void test_forced_of_other_life(void **state)
+{
+	(void)state;
+	for (unsigned int promoted = 0; promoted < 2; promoted++) {
+		struct bed *b = trio();
+		struct flow later = bed_flow(1);
+
+		later.reply.dport++;
+		role(b, 2, CMD_PROMOTE);
+		bed_end(b, 2, 1, 0, 0);
+		bed_put(b, 2, 1, &later);
+		bed_event(b, 2, KERN_NEW, 1, 0);
+		bed_run(b, 100);
+		role(b, 2, CMD_DEMOTE);
+		bed_end(b, 2, 1, 1000, 0);
+		bed_run(b, 100);
+		assert_true(waits(b, 1) && bed_mirror(b, 1, 0, 1)->flags & F_KERN);
+		bed_state(b, 0, 1, TCP_CLOSE);
+		bed_end(b, 0, 1, 0, 0);
+		bed_run(b, 100);
+		assert_null(bed_mirror(b, 1, 0, 1));
+		assert_int_equal(b->n[1].e->absent, 0);
+		if (promoted)
+			role(b, 1, CMD_PROMOTE);
+		bed_run(b, WAIT_MS);
+		assert_int_equal(b->n[1].kern[1].there, promoted);
+		if (promoted) {
+			assert_int_equal(b->n[1].kern[1].f.reply.dport, later.reply.dport);
+			assert_non_null(bed_own(b, 1, 1));
+		}
+		assert_int_equal(b->n[1].e->absent, 0);
+		bed_free(b);
+	}
+}
+
 /* What node 0 says; none of it arrives yet. */
 static size_t held_back(struct bed *b, uint8_t *pkt)
 {
@@ -228,6 +266,7 @@ int main(void)
 		cmocka_unit_test(test_claim_of_silent),
 		cmocka_unit_test(test_forced_while_young),
 		cmocka_unit_test(test_end_beside_leftover),
+		cmocka_unit_test(test_forced_of_other_life),
 		cmocka_unit_test(test_late_word),
 	};
 
