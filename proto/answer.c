@@ -78,6 +78,8 @@ static void adopt_got(struct engine *e, const struct rec *r, const struct flow *
 	uint32_t deadline_s = copy ? copy->written_s : r->written_s;
 	bool told = deadline_s || (r->flags & (F_KERN | F_CHECK)) == (F_KERN | F_CHECK);
 
+	if (got && deadline_s && to_s(now) + got->timeout_s > deadline_s + 1)
+		touched = true; /* longer than what we wrote */
 	e->count.touched += touched;
 	if (own) { /* by an earlier result of the same batch */
 		own->flags |= touched ? F_TOUCHED : 0;

@@ -39,7 +39,6 @@ static bool stray_is_made(struct engine *e, struct rec *r, usec_t now)
 	if (over) {
 		e->absent += (r->flags & F_KERN) != 0;
 		r->flags &= (uint16_t) ~(F_KERN | F_REBORN | F_DOOM);
-		r->written_s = 0;
 	}
 	cache_list_add(e->strays, r, CACHE_LIST_WORK);
 	return true;
