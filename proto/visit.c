@@ -98,7 +98,9 @@ static bool absent_op(struct engine *e, struct peer *p, struct rec *r, struct en
 	if ((!own_injects(e) && !e->commit.running && !(r->flags & F_REFUSED)) || !injectable(e, r))
 		return false;
 	s = stray_find(e, r->body, r->keylen, r->hash);
-	if (s && p->led && is_leftover(s)) {
+	if (s && is_leftover(s)) {
+		if (!p->led) /* a promote takes that first (R42) */
+			return false;
 		copy_move(e, p, r, s);
 		stray_del(e, s);
 		if (round_has(e, e->patrol.adopt_to) && active_takes_over(e, p) &&
