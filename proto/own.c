@@ -412,6 +412,12 @@ static bool end_is_doubtful(const struct rec *r, const struct flow *f, usec_t no
 	       end_s + END_NEAR_S < r->expire_s;
 }
 
+/* Of a copy we know no id: did rather an entry end that was there before we wrote it? */
+static bool copy_stands(const struct rec *r, const struct flow *f, usec_t now)
+{
+	return (f->has & FLOW_HAS_TIMEOUT) && to_s(now) + f->timeout_s + END_NEAR_S < r->written_s;
+}
+
 static void event_end(struct engine *e, const struct flow *f, const struct key *k, uint32_t portid,
 		      usec_t now)
 {
@@ -430,8 +436,10 @@ static void event_end(struct engine *e, const struct flow *f, const struct key *
 	} else if ((r = stray_find(e, k->p, k->len, k->hash)) && (r->flags & F_KERN)) {
 		stray_gone(e, r);
 	} else if ((r = mirror_find(e, k->p, k->len, k->hash, false, &p))) {
-		copy_clear(p, r);
-		reinject(e, p, r);
+		if (!copy_stands(r, f, now) || !reread_put(e, r, TAG_SWEEP, now)) {
+			copy_clear(p, r);
+			reinject(e, p, r);
+		}
 	} else {
 		e->count.events_unknown++;
 		r = mirror_find(e, k->p, k->len, k->hash, true, &p);

@@ -206,6 +206,7 @@ static void bucket_proven(struct engine *e, struct peer *p, unsigned int bucket,
 	p->proof[bucket] = max_u64(p->proof[bucket], version);
 	if (!p->old_count)
 		return;
+	own_claims(e); /* of this epoch, the word of a primary is a claim */
 	quarantine_proven(e, p, bucket);
 	for (uint32_t pos = bucket << 22, end;; pos = end + 1) {
 		for (struct rec *r = cache_chain(p->mirror, pos, &end); r;

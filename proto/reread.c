@@ -49,11 +49,16 @@ bool reread_op(struct engine *e, struct engine_op *op, usec_t now)
 	while (e->reread_count && at(e, 0)->due <= now) {
 		struct reread d = *at(e, 0);
 		struct rec *r = own_find(e, d.key, d.keylen, d.hash);
+		unsigned int table = TABLE_LOCAL;
+		struct peer *p;
 
 		e->reread_at = (e->reread_at + 1) % REREADS_MAX;
 		e->reread_count--;
+		if (!r && d.tag == TAG_SWEEP &&
+		    (r = mirror_find(e, d.key, d.keylen, d.hash, false, &p)))
+			table = p->index;
 		if (r && !(r->flags & F_FLIGHT))
-			return visit_make(op, OP_GET, r, TABLE_LOCAL, d.tag, 0, 0);
+			return visit_make(op, OP_GET, r, table, d.tag, 0, 0);
 		if (d.tag == TAG_PARTIAL) {
 			if (waits_again(e, &d)) /* of the life before: its master comes later */
 				continue;
