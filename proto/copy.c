@@ -534,7 +534,8 @@ void own_mirror_gone(struct engine *e, struct peer *p, struct rec *r, enum gone_
 	copy_wanted(e, p, r);
 	if (how == GONE_DEAD)
 		unknown_dies(e, p, r, now);
-	else if (how != GONE_RELEASE || unknown_find(e, r))
+	else if (how != GONE_RELEASE || unknown_find(e, r) ||
+		 (e->role == ROLE_PRIMARY && !p->primary)) /* settled as it is heard so */
 		claim_left(e, p, r);
 	s = stray_find(e, r->body, r->keylen, r->hash);
 	if (how == GONE_DEAD || expect_is_spent(r) || own_find(e, r->body, r->keylen, r->hash) ||
