@@ -428,7 +428,8 @@ static void stray_injected(struct engine *e, struct rec *r, const struct engine_
 	}
 	refused(e, NULL, err);
 	outcome_refused(e, (unsigned int)-err);
-	if (e->role == ROLE_BACKUP) { /* it is still nobody's */
+	if (e->role == ROLE_BACKUP) { /* it is still nobody's, and its children do not wait */
+		r->flags |= F_REFUSED;
 		stray_age(e, r, now);
 		return;
 	}

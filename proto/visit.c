@@ -177,6 +177,7 @@ static bool walk_stray(struct engine *e, struct rec *r, struct engine_op *op, us
 		e->count.revived += (r->flags & F_FORCED) != 0;
 		patrol_adopt(e, r, now);
 	} else {
+		r->flags &= (uint16_t)~F_REFUSED;
 		cache_list_add(e->strays, r, CACHE_LIST_WORK);
 	}
 	return false;
