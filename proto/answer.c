@@ -504,10 +504,12 @@ static void heir_result(struct engine *e, struct rec *r, const struct engine_op 
 		(void)own_compare(e, r, got, now);
 		return;
 	}
-	own_dump_forget(e, r->body, r->keylen, r->hash, 0);
 	if (err) { /* it was deleted, and could not be made again: it waits for a promote */
 		refused(e, NULL, err);
 		stray_age(e, stray_put(e, r, 0, 0), now);
+	}
+	own_dump_forget(e, r->body, r->keylen, r->hash, 0);
+	if (err) {
 		copy_wanted(e, NULL, r);
 		own_yield(e, r);
 		return;

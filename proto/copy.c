@@ -196,8 +196,11 @@ void own_dump_forget(struct engine *e, const uint8_t *key, size_t keylen, uint32
 	if (!e->dump.running)
 		return;
 	s = cache_find(e->strays, key, keylen, hash);
-	if (s && !s->tomb)
+	if (s && !s->tomb) {
+		s->flags |= F_WENT;
+		s->gen = e->dump.gen;
 		return;
+	}
 	if (s && s->aux != id) /* two lives ended: no message tells of one that is there */
 		id = 0;
 	if (!s && cache_tombs(e->strays) < e->conf.flows_max)

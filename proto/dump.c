@@ -117,6 +117,9 @@ static void dump_stray(struct engine *e, struct rec *r, const struct flow *f, co
 	bool touched = older && dump_touched(e, r, f->timeout_s, !unknown, now);
 
 	r->gen = e->dump.gen;
+	if (!older && r->flags & F_WENT)
+		return;
+	r->flags &= (uint16_t)~F_WENT;
 	if (r->flags & F_CHECK) /* an event came after this message was made; the entry is read */
 		return;
 	if (!(r->flags & F_KERN)) {

@@ -86,6 +86,7 @@
 #define F_FLIGHT 0x0400  /* an operation was handed out and not yet answered */
 #define F_NAMED 0x0800   /* mirror: named by the LIST at hand */
 #define F_MISSED 0x0800  /* own: an expectation that the last round at ease did not find */
+#define F_WENT 0x0800    /* stray: an entry of the key went as the dump at hand ran */
 #define F_FORCED 0x1000  /* stray: the owner's kernel ended it before its time */
 #define F_TAKEN 0x1000   /* own: a promote took it over, and that was not told yet */
 #define F_REBORN 0x4000  /* mirror, stray: the entry is of an earlier life: replace it */
