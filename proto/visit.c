@@ -43,7 +43,8 @@ bool visit_stray(struct engine *e, struct rec *r, struct engine_op *op)
 {
 	if (r->flags & F_CHECK)
 		return visit_make(op, OP_GET, r, TABLE_STRAYS, TAG_PARTIAL, 0, 0);
-	if ((r->flags & F_REBORN) && e->role == ROLE_PRIMARY && injectable(e, r))
+	if ((r->flags & F_REBORN) && (r->flags & (F_DOOM | F_FORCED)) != F_DOOM && /* not dead */
+	    e->role == ROLE_PRIMARY && injectable(e, r))
 		return op_exact(e, op, OP_REPLACE, r, TABLE_STRAYS, rec_timer(e, r).write_s);
 	if (r->flags & F_DOOM)
 		return op_exact(e, op, OP_DELETE, r, TABLE_STRAYS, 0);

@@ -258,6 +258,37 @@ static void test_late_word(void **state)
 	bed_free(b);
 }
 
+/* A later life of the tuple, which was to replace the entry of node 1, dies before that was done,
+ * and node 1 is promoted: what is dead is not made. */
+static void test_dead_while_reborn(void **state)
+{
+	struct bed *b = bed_pair(true);
+	struct flow later = bed_flow(1);
+	const struct rec *s;
+
+	(void)state;
+	bed_open(b, 0, 1);
+	bed_run(b, 1000);
+	assert_true(bed_mirror(b, 1, 0, 1)->flags & F_KERN);
+	later.reply.dport++;
+	bed_end(b, 0, 1, 0, 0);
+	bed_put(b, 0, 1, &later);
+	bed_event(b, 0, KERN_NEW, 1, 0);
+	bed_pump(b, 0);
+	assert_true(bed_mirror(b, 1, 0, 1)->flags & F_REBORN);
+	bed_state(b, 0, 1, TCP_CLOSE);
+	bed_end(b, 0, 1, 0, 0);
+	bed_pump(b, 0);
+	assert_null(bed_mirror(b, 1, 0, 1));
+	s = bed_find(b, b->n[1].e->strays, 1);
+	assert_true(s && s->flags & F_DOOM);
+	role(b, 1, CMD_PROMOTE);
+	assert_int_equal(b->n[1].ops[OP_REPLACE], 0);
+	assert_null(bed_own(b, 1, 1));
+	assert_false(b->n[1].kern[1].there);
+	bed_free(b);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -268,6 +299,7 @@ int main(void)
 		cmocka_unit_test(test_end_beside_leftover),
 		cmocka_unit_test(test_forced_of_other_life),
 		cmocka_unit_test(test_late_word),
+		cmocka_unit_test(test_dead_while_reborn),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
