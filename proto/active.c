@@ -58,7 +58,7 @@ bool active_op(struct engine *e, struct peer *p, struct rec *r, struct rec *own,
 		return false; /* were checked before they were stored */
 	if (theirs.key.proto == 6 && theirs.tcp.state == TCP_SYN_SENT && flow_is_over(&ours)) {
 		r->flags |= F_STALE;
-		r->aux = to_s(e->now);
+		r->aux = claim_date_s(e, p, r, e->now);
 		return claim_replace(e, p, r, own, op);
 	}
 	if (!flow_join(&ours, &theirs, &joined) ||

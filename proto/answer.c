@@ -143,6 +143,20 @@ static void inject_result(struct engine *e, struct peer *p, struct rec *r,
 	}
 }
 
+/* A primary's own, what p says of it notwithstanding. */
+static void keep_found(struct engine *e, struct peer *p, struct rec *r, const struct flow *got,
+		       usec_t now)
+{
+	if (!own_find(e, r->body, r->keylen, r->hash))
+		adopt_got(e, r, got, false, now);
+	if (!own_find(e, r->body, r->keylen, r->hash)) {
+		e->commit.existed -= e->commit.running;
+		refused(e, r, -EEXIST); /* no room for it; its children do not wait */
+	} else if (!e->conf.active_active) {
+		claim_rival(e, p, r, now);
+	}
+}
+
 /* The kernel has an entry for a flow that it would not create: whose is it? */
 static void check_result(struct engine *e, struct peer *p, struct rec *r, int err,
 			 const struct flow *got, usec_t now)
@@ -164,18 +178,14 @@ static void check_result(struct engine *e, struct peer *p, struct rec *r, int er
 	r->flags &= (uint16_t)~F_REFUSED;
 	if (e->commit.running)
 		e->commit.existed++;
-	if (own_find(e, r->body, r->keylen, r->hash) ||
-	    mirror_find(e, r->body, r->keylen, r->hash, false, &other))
+	if (mirror_find(e, r->body, r->keylen, r->hash, false, &other))
 		return;
 	if (e->role == ROLE_PRIMARY) {
-		adopt_got(e, r, got, false, now);
-		if (!own_find(e, r->body, r->keylen, r->hash) &&
-		    !mirror_find(e, r->body, r->keylen, r->hash, false, &other)) {
-			e->commit.existed -= e->commit.running;
-			refused(e, r, -EEXIST); /* no room for it; its children do not wait */
-		}
+		keep_found(e, p, r, got, now);
 		return;
 	}
+	if (own_find(e, r->body, r->keylen, r->hash))
+		return;
 	if (!scope_includes(e, got)) { /* perhaps our own once, before a policy */
 		own_let_go(e, r->body, r->len, r->keylen, r->hash);
 		return;

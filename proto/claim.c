@@ -32,6 +32,12 @@ static bool is_fit(const struct engine *e, const struct rec *r)
 	return !flow_unpack(r->body, r->len, &f) && active_injectable(e, &f);
 }
 
+uint32_t claim_date_s(const struct engine *e, const struct peer *p, const struct rec *r, usec_t now)
+{
+	/* It cannot have said so since. */
+	return to_s(r->gen != p->gen ? p->told_to : peer_hears(e, p) ? now : p->heard_at);
+}
+
 /* Ours yields to a primary alone; what nobody knows is the claimer's in any case. */
 bool claim_stands(struct engine *e, const struct peer *p, const struct rec *r)
 {
@@ -175,7 +181,7 @@ void claim_rival(struct engine *e, struct peer *p, struct rec *r, usec_t now)
 		return;
 	refusal_forget(e, r);
 	r->flags &= (uint16_t)~F_AWAITED;
-	r->aux = to_s(now); /* its newest word counts */
+	r->aux = claim_date_s(e, p, r, now); /* its newest word counts */
 	cache_list_add(p->mirror, r, CACHE_LIST_LATER);
 }
 

@@ -222,8 +222,7 @@ void own_stale_later(struct engine *e, struct peer *p, struct rec *r, usec_t now
 	    (r->list == CACHE_LIST_LATER && claim_stands(e, p, r)))
 		return;
 	r->flags &= (uint16_t)~F_AWAITED;
-	/* It cannot have said so since. */
-	r->aux = to_s(r->gen != p->gen ? p->told_to : peer_hears(e, p) ? now : p->heard_at);
+	r->aux = claim_date_s(e, p, r, now);
 	cache_list_add(p->mirror, r, CACHE_LIST_LATER);
 }
 

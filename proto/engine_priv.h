@@ -298,6 +298,9 @@ bool claim_replace(struct engine *e, struct peer *p, struct rec *r, const struct
 		   struct engine_op *op);
 /* Is our entry about to be replaced by what some peer claims? */
 bool claim_replaces(struct engine *e, const struct rec *own);
+/* The second, of our clock, that the claim of r dates from. */
+uint32_t claim_date_s(const struct engine *e, const struct peer *p, const struct rec *r,
+		      usec_t now);
 /* The claim of r is settled, and so are others' older ones of the key that were about to be. */
 void claim_done(struct engine *e, const struct peer *p, const struct rec *r);
 /* The claim of r leaves: was it not settled, and goes on as ours? */
