@@ -516,16 +516,15 @@ static void event_adopt(struct engine *e, enum engine_kern_event event, const st
 			const struct key *k, uint32_t deadline_s, usec_t now)
 {
 	struct rec *r = own_adopt_flow(e, f, k, deadline_s, true, now);
-	struct peer *p;
 
 	claim_refuted(e, k);
 	if (!r)
 		own_dump_forget(e, k->p, k->len, k->hash, f->id);
 	else if (event == KERN_UPDATE && e->dump.lossy)
 		r->gen = dump_gen_other(e);
-	/* What we wrote to a copy as this life had begun unheard met this one. */
-	if (r && event == KERN_UPDATE && !deadline_s &&
-	    mirror_find(e, k->p, k->len, k->hash, true, &p))
+	/* What we wrote to a copy as this life had begun unheard met this one. And what the event
+	 * did not tell is as a peer had it, in memory that may have flipped (R76). */
+	if (r && event == KERN_UPDATE)
 		(void)reread_put(e, r, TAG_REREAD, now);
 }
 
