@@ -183,7 +183,7 @@ void claims_arm(struct sim *s, int from, int to)
 	*c = (struct rivals_check){ .armed_at = s->now };
 	if (s->flipped || s->policy_us || s->p.active_active || !a->e || !b->e ||
 	    a->role != ROLE_PRIMARY || b->role != ROLE_PRIMARY || is_third(s, from, to) || !since ||
-	    b->led_since >= since || b->heard_at[from] < since + TOLD_US)
+	    b->led_since >= since || b->came_at[from] < since + TOLD_US)
 		return;
 	for (unsigned int k = 0; k < ENGINE_PEERS_MAX; k++) {
 		if (node_of(s, to, k, &p) != from || !p.primary)

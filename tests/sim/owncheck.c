@@ -226,8 +226,8 @@ void own_arm_failover(struct sim *s, int from, int to)
 	f->armed = true;
 	f->armed_at = s->now;
 	f->claimed = s->node[from].truth.promoted_at &&
-		     s->node[to].heard_at[from] > s->node[from].truth.promoted_at + CLAIMED_US;
-	f->heard = s->node[to].heard_at[from] >= s->node[from].truth.promoted_at + CLAIMED_US;
+		     s->node[to].came_at[from] > s->node[from].truth.promoted_at + CLAIMED_US;
+	f->heard = s->node[to].came_at[from] >= s->node[from].truth.promoted_at + CLAIMED_US;
 	f->from = from;
 	f->serial = UINT64_MAX;
 }

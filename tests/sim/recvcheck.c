@@ -119,6 +119,14 @@ static void check_twice(struct sim *s, int n, const struct packet *p, bool known
 		*slot = p->id;
 }
 
+static void note_heard(struct sim *s, int n, const struct packet *p)
+{
+	if (p->kind != PKT_PLAIN || p->data[WIRE_HEAD_LEN] < WIRE_DATA)
+		return;
+	s->node[n].heard_at[p->src] = s->now;
+	s->node[n].came_at[p->src] = p->at;
+}
+
 /* p->data was opened in place, but for its clear header. */
 void recv_check(struct sim *s, int n, const struct packet *p, struct recv_look *l, int rc)
 {
@@ -126,6 +134,8 @@ void recv_check(struct sim *s, int n, const struct packet *p, struct recv_look *
 	struct wire_buf b;
 	uint8_t type, flags;
 
+	if (!rc)
+		note_heard(s, n, p);
 	if (rc < 0 || s->failed)
 		return;
 	if (p->len >= WIRE_HEAD_LEN)

@@ -219,8 +219,6 @@ static void recv_one(struct sim *s, int n, struct packet *p)
 	recv_look(s, n, p, &look);
 	rc = engine_recv(node->e, net_endpoint(s, n, p->src == n ? (n ? 0 : 1) : p->src, p->link),
 			 p->data, p->len, s->now);
-	if (!rc && p->kind == PKT_PLAIN && p->data[WIRE_HEAD_LEN] >= WIRE_DATA)
-		node->heard_at[p->src] = s->now;
 	sim_trace(s, "node %d: datagram of %u from node %d kind %u: %d", n, p->len, p->src, p->kind,
 		  rc);
 	world_mix(s, (uint64_t)n, (uint64_t)(uint32_t)rc);
