@@ -110,7 +110,7 @@ static bool absent_op(struct engine *e, struct peer *p, struct rec *r, struct en
 		return false;
 	}
 	if (s && round_has(e, e->patrol.adopt_to) && !(s->flags & (F_KERN | F_PASSED)) &&
-	    injectable(e, s)) { /* an orphan, and newer */
+	    !(p->led && r->gen == p->gen) && injectable(e, s)) { /* an orphan, and newer */
 		cache_list_add(e->strays, s, CACHE_LIST_WORK);
 		return false;
 	}

@@ -8,9 +8,9 @@
 #define WAIT_MS 6000 /* forced_wait_ms and a second more */
 
 /* Three nodes, flow 1 open through node 0, the primary. */
-static struct bed *trio(void)
+static struct bed *trio_of(bool hot)
 {
-	struct bed *b = bed_new(3, true);
+	struct bed *b = bed_new(3, hot);
 
 	for (unsigned int n = 0; n < 3; n++)
 		bed_start(b, n, n ? ROLE_BACKUP : ROLE_PRIMARY, ORIGIN_BOOT);
@@ -19,6 +19,11 @@ static struct bed *trio(void)
 	bed_run(b, 1000);
 	bed_assert_equal(b);
 	return b;
+}
+
+static struct bed *trio(void)
+{
+	return trio_of(true);
 }
 
 static void role(struct bed *b, unsigned int n, enum engine_cmd cmd)
@@ -289,6 +294,38 @@ static void test_dead_while_reborn(void **state)
 	bed_free(b);
 }
 
+/* What node 2 tells as a backup, a later life, is forced to end there; node 0, where the tuple's
+ * entry is still that of the life before, is primary then, and packets meet that one: it is what a
+ * promote of node 1 writes. Unless node 0 has begun anew since it told of it. */
+static void test_forced_before_primary(void **state)
+{
+	(void)state;
+	for (unsigned int anew = 0; anew < 2; anew++) {
+		struct bed *b = trio_of(false);
+		struct flow later = bed_flow(1);
+
+		role(b, 0, CMD_DEMOTE);
+		role(b, 2, CMD_PROMOTE);
+		role(b, 2, CMD_DEMOTE);
+		b->n[0].deaf = true; /* it hears of that life when it is over */
+		later.reply.dport++;
+		bed_put(b, 2, 1, &later);
+		bed_event(b, 2, KERN_NEW, 1, 0);
+		bed_run(b, 100);
+		bed_end(b, 2, 1, 1000, 0);
+		bed_run(b, 100);
+		assert_true(waits(b, 1));
+		b->n[0].deaf = false;
+		role(b, 0, CMD_PROMOTE);
+		bed_run(b, 1000);
+		bed_mirror(b, 1, 0, 1)->gen ^= anew;
+		role(b, 1, CMD_PROMOTE);
+		assert_int_equal(b->n[1].kern[1].f.reply.dport != bed_flow(1).reply.dport, anew);
+		assert_non_null(bed_own(b, 1, 1));
+		bed_free(b);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -299,6 +336,7 @@ int main(void)
 		cmocka_unit_test(test_end_beside_leftover),
 		cmocka_unit_test(test_forced_of_other_life),
 		cmocka_unit_test(test_late_word),
+		cmocka_unit_test(test_forced_before_primary),
 		cmocka_unit_test(test_dead_while_reborn),
 	};
 
