@@ -28,6 +28,10 @@ check "and says so" grep -qE '^fw1: equal, 2000 flows at version [0-9]+$' "$TMP/
 check "fw1 likewise, of nothing" verify fw1
 check_that "in JSON" "$(ctsync fw2 --json verify | python3 -c 'import json, sys; v = json.load(sys.stdin); print(v["equal"] is True and v["peers"][0]["flows"])') == 2000"
 
+ctsync fw2 events >"$TMP/events" 2>&1 &
+PIDS[events]=$!
+check "the stream of events begins" poll 5 grep -q '"event":"hello"' "$TMP/events"
+
 # 19: the flags of a direction, state; 11: a port, key.
 for what in "fw2 1030 19" "fw1 1031 19" "fw2 1040 11"; do
 	read -r fw port at <<<"$what"
@@ -38,6 +42,11 @@ for what in "fw2 1030 19" "fw1 1031 19" "fw2 1040 11"; do
 	check "the caches are equal" poll 10 cache_equal fw1
 done
 check "both kernels hold the same" poll 20 equal fw1
+counted() { [ "$(counter fw2 divergences)" -ge 1 ]; }
+check "fw2's is counted as a divergence" counted
+check "logged, with its bucket and what was repaired" grep -qE 'peer fw1: bucket [0-9]+ differed at rest, 1 flows repaired' "$TMP/fw2/log"
+check "told by an event, with the same" grep -qE '"event":"divergence","peer":"fw1","bucket":[0-9]+,"repaired":1' "$TMP/events"
+check "and no resync was made for it" not grep -q '"event":"resync"' "$TMP/events"
 
 # A divergence that cannot be mended: what fw2 asks for (ASK, the shortest of all datagrams) never arrives, all else does.
 not_ready() { # reason
@@ -62,8 +71,18 @@ check "and again" poll 10 verify fw2
 in_ns "$FW2" nft 'table inet one_way { chain out { type filter hook output priority 0; oifname "sync0" udp dport 3780 drop; }; }'
 unheard() { unequal fw2 '^fw1: not proven: it does not hear us$'; }
 check "fw1 does not hear fw2: not proven, and why" poll 10 unheard
+check "nor ready, and why" poll 5 not_ready 'fw1 does not hear us'
 in_ns "$FW2" nft delete table inet one_way
 check "it does again: equal" poll 10 verify fw2
+
+# A restarted backup to which no records come, heartbeats do.
+daemon_kill fw2
+in_ns "$FW2" nft 'table inet no_records { chain in { type filter hook input priority 0; iifname "sync0" udp dport 3780 udp length > 400 drop; }; }'
+daemon_start fw2
+check "resyncing it is not ready, and says how far it is" poll 10 not_ready 'resync with fw1 at [0-9]* %'
+in_ns "$FW2" nft delete table inet no_records
+check "done it is ready" poll 20 ctsync fw2 ready
+check "and equal" poll 10 verify fw2
 daemon_kill fw1
 silent() { unequal fw2 '^fw1: not proven: it is silent$'; }
 check "fw1 is gone: not proven" poll 10 silent
