@@ -39,6 +39,7 @@ BUDGETS = {
     "missing 5 s after": ("value", 0),
     "stale 5 s after": ("value", 0),
     "verified age, worst, ms": ("value", 2000),
+    **{"cpu of %s, us" % name: ("value", 10) for name, _, _ in scenarios.REJECTS},
     "idle active, % of a core": ("value", 3),
     "idle standby, % of a core": ("value", 3),
 }

@@ -23,6 +23,16 @@ check "both nodes hold the same" poll 10 equal fw1
 daemon_stop fw2
 junk=$((max - $(flow_count fw2) - 500))
 check "$junk junk entries fill fw2's table up to 500 places" flood fw2 create -n "$junk" -b 5000000 -6
+
+# In memory first, so that nothing is refused: it says beforehand that a promote would find no room.
+MODE=cache daemon_start fw2
+check "600 flows more on fw1" flood fw1 create -n 600 -b 50000
+ready_says() { ctsync fw2 ready | grep -q -- "$1"; }
+check "in cache mode fw2 is not ready, and says why" poll 20 ready_says \
+	"^not ready: nf_conntrack_max of $max is too small: [0-9]* entries are there, 600 would come"
+check "those go" flood fw1 delete -n 600 -b 50000
+daemon_stop fw2
+
 daemon_start fw2
 check "fw2 is there again" poll 20 peers_up
 traffic_start

@@ -235,7 +235,7 @@ check "keepalived's script: BACKUP demotes" in_box "$notify" INSTANCE outside BA
 check "the role follows again" within 5 status_is "s['role']" backup
 check "keepalived's script refuses an unknown state" in_box sh -c "! $notify INSTANCE outside ASLEEP 100"
 check "promote" in_box ctsync promote
-check "the status line follows" within 5 status_text_has primary
+check "the status line follows, with readiness" within 5 status_text_has 'primary, ready; '
 check "systemctl reload" in_box systemctl reload ctsyncd
 check "still primary after it" status_is "s['role']" primary
 same "the same process" "$pid" "$(main_pid)"
