@@ -327,7 +327,10 @@ static void sweep_mirror(struct engine *e, struct peer *p, struct rec *r, int er
 			 const struct flow *got, usec_t now)
 {
 	if (!err && copy_is_not_ours(r)) { /* is it excluded still? */
-		adopt_got(e, r, got, false, now);
+		struct key k = { .len = r->keylen, .hash = r->hash };
+
+		memcpy(k.p, r->body, k.len);
+		own_adopt_again(e, got, &k, now);
 	} else if (!err) {
 		r->aux = e->dump.gen;
 	} else if (err == -ENOENT) {

@@ -168,7 +168,11 @@ static void dump_flow(struct engine *e, const struct flow *f, const struct key *
 	}
 	older = r->aux != e->dump.gen; /* else its message may be older than what we wrote */
 	r->aux = e->dump.gen;
-	if (older && dump_touched(e, r, f->timeout_s, true, now)) {
+	if (!older)
+		return;
+	if (copy_is_not_ours(r)) {
+		own_adopt_again(e, f, k, now);
+	} else if (dump_touched(e, r, f->timeout_s, true, now)) {
 		e->count.touched++;
 		own_adopt_flow(e, f, k, r->written_s, true, now);
 	}

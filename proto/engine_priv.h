@@ -421,6 +421,8 @@ bool patrol_token(struct engine *e); /* may a background write be made now? */
 struct cache *patrol_table(struct engine *e, unsigned int table);
 void lift_later(struct engine *e, struct rec *own, usec_t now);
 void own_lift_held(struct engine *e, struct rec *own, usec_t now);
+/* What stood for a copy (copy_is_not_ours) is included by now. We may have written it, before. */
+void own_adopt_again(struct engine *e, const struct flow *f, const struct key *k, usec_t now);
 void patrol_adopt(struct engine *e, struct rec *r,
 		  usec_t now); /* a copy or stray becomes ours; its timer is to be lifted */
 bool patrol_op(struct engine *e, struct engine_op *op, usec_t now);

@@ -27,6 +27,16 @@ void own_lift_held(struct engine *e, struct rec *own, usec_t now)
 	lift_later(e, own, now);
 }
 
+void own_adopt_again(struct engine *e, const struct flow *f, const struct key *k, usec_t now)
+{
+	struct rec *own = own_adopt_flow(e, f, k, 0, false, now);
+
+	if (!own)
+		return;
+	own_lift_held(e, own, now);
+	own_maybe_mute(e, own);
+}
+
 /* A stray that is made, in the place of an entry of another life, or of one whose time has run out,
  * of which the kernel's word may come a minute late. */
 static bool stray_is_made(struct engine *e, struct rec *r, usec_t now)
