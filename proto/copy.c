@@ -521,6 +521,13 @@ static void unknown_dies(struct engine *e, const struct peer *p, const struct re
 	stray_wait(e, s, CACHE_LIST_LATER, now + CLAIM_WAIT_S * USEC_PER_SEC);
 }
 
+/* Does the entry of r's flow wait for a promote, by an earlier end? */
+static bool waits_already(const struct rec *s, const struct rec *r)
+{
+	return (s->flags & (F_KERN | F_FORCED | F_FLIGHT)) == (F_KERN | F_FORCED) &&
+	       !copy_reborn(s, r->body, r->len);
+}
+
 void own_mirror_gone(struct engine *e, struct peer *p, struct rec *r, enum gone_how how, usec_t now)
 {
 	struct peer *q;
@@ -540,6 +547,8 @@ void own_mirror_gone(struct engine *e, struct peer *p, struct rec *r, enum gone_
 		 (e->role == ROLE_PRIMARY && !p->primary)) /* settled as it is heard so */
 		claim_left(e, p, r);
 	s = stray_find(e, r->body, r->keylen, r->hash);
+	if (how == GONE_FORCED && s && waits_already(s, r))
+		stray_wait(e, s, CACHE_LIST_LATER, now + e->conf.forced_wait_ms * USEC_PER_MS);
 	if (how == GONE_DEAD || expect_is_spent(r) || own_find(e, r->body, r->keylen, r->hash) ||
 	    (s && (s->flags & F_KERN) && (how == GONE_FORCED || !(s->flags & F_FORCED))) ||
 	    (how != GONE_FORCED && (x = also_claimed(e, p, r, &q)) &&

@@ -73,7 +73,8 @@ static void check_untouched(struct sim *s, int n, unsigned int i, const struct p
 		return;
 	if (since > heard_to)
 		since = heard_to;
-	since += flow_full_timeout(&s->node[n].conf.timeouts, &f) * USEC_PER_SEC;
+	since += flow_full_timeout(&s->node[n].conf.timeouts, ours->heir ? &t->f : &f) *
+		 USEC_PER_SEC;
 	if (t->expire_at > (since > end_at ? since : end_at) + SLACK_US)
 		sim_fail(s,
 			 "node %d: replaces flow %u by what node %d claims, and packets met it "

@@ -127,6 +127,7 @@ static bool look(const struct rec *r, bool current, struct peek_rec *out)
 		.current = current,
 		.id = r->aux,
 		.mute = (r->flags & F_MUTE) != 0,
+		.heir = (r->flags & F_HEIR) != 0,
 		.in_kernel = (r->flags & F_KERN) != 0,
 		.expect = flow_is_expect(r->body),
 		.spent = flow_is_expect(r->body) && (r->flags & F_SPENT),

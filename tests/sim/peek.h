@@ -28,6 +28,7 @@ struct peek_rec {
 	bool current;   /* mirror: of the peer's present epoch */
 	uint32_t id;    /* own: the kernel's id of its entry, 0 = not known */
 	bool mute;      /* own: its end may go unheard */
+	bool heir;      /* own: as a claim that left had it, which its entry is to become */
 	bool in_kernel; /* mirror, stray: has an entry in this kernel */
 	bool expect;    /* an expectation; */
 	bool spent;     /* which has no place in this kernel */
