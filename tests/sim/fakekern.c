@@ -314,8 +314,10 @@ int fk_op(struct sim *s, int n, const struct engine_op *op, struct flow *got, bo
 	*has_got = op->type == OP_GET || op->type == OP_REFRESH || op->type == OP_JOIN;
 	if (op->type == OP_JOIN)
 		return op_join(s, n, (unsigned int)i, &op->flow, got);
-	if (op->type == OP_GET)
+	if (op->type == OP_GET) {
+		truth_read(s, n, (unsigned int)i);
 		return 0;
+	}
 	if (!untouched(s, n, (unsigned int)i, op)) {
 		*has_got = true;
 		return -EBUSY;
@@ -402,6 +404,7 @@ static void read_slice(struct sim *s, int n)
 			struct flow *f = &k->slice[k->slice_count++];
 
 			fk_snapshot(s, n, i, f);
+			truth_read(s, n, i);
 			f->has |= FLOW_HAS_ALL;
 		}
 	}

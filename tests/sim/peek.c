@@ -132,6 +132,7 @@ static bool look(const struct rec *r, bool current, struct peek_rec *out)
 		.expect = flow_is_expect(r->body),
 		.spent = flow_is_expect(r->body) && (r->flags & F_SPENT),
 		.waits = !(r->flags & (F_DOOM | F_CHECK | F_FLIGHT)),
+		.let_go = (r->flags & F_KERN) && !r->written_s,
 		.work = r->list == CACHE_LIST_WORK,
 		.claims = r->list == CACHE_LIST_LATER || (r->flags & F_STALE),
 		.since = r->aux,

@@ -34,6 +34,7 @@ struct peek_rec {
 	bool spent;     /* which has no place in this kernel */
 	bool waits;     /* stray: nothing is under way for it */
 	bool work;      /* mirror: an operation waits to be made for it */
+	bool let_go;    /* mirror: of the entry that stands for it this node wrote nothing */
 	bool claims;    /* mirror: it waits to take the place of an entry of ours, */
 	uint32_t since; /* and no packet may have met that since; s */
 };

@@ -157,7 +157,7 @@ struct kent {
 	usec_t written_at; /* last write by the daemon, 0 none, */
 	usec_t wrote_to;   /* and the end that it set then */
 	bool joined;       /* since then a peer's news changed its state, and not its timer (R72) */
-	bool let_go;       /* since then its own word withdrew the flow, which it excludes (R62) */
+	bool let_go;       /* since then it let go of it, or withdrew it: excluded (R62) */
 	usec_t packet_at;  /* last packet through, 0 none */
 	uint64_t seq;      /* conn.seq at that packet */
 	uint32_t ended_by; /* once it is no longer present: whose port, 0 the kernel's own */
@@ -685,6 +685,7 @@ void truth_left(struct sim *s, int n, unsigned int i, bool dead);
 void truth_silent(struct sim *s, int n, int m, unsigned int i, uint32_t full_s);
 void truth_orphans(struct sim *s, int n);
 void truth_refresh(struct sim *s, int n, unsigned int i);
+void truth_read(struct sim *s, int n, unsigned int i);
 void truth_delete(struct sim *s, int n, unsigned int i);
 void truth_promote(struct sim *s, int n);
 void truth_lifted(struct sim *s, int n);

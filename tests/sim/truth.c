@@ -161,6 +161,16 @@ void truth_orphans(struct sim *s, int n)
 
 /* ---- Entries ---- */
 
+/* Entry i is read. What the node wrote of a copy it has forgotten when its policy let go of it. */
+void truth_read(struct sim *s, int n, unsigned int i)
+{
+	struct peek_rec r;
+
+	for (unsigned int k = 0; s->policy_us && k < s->p.nodes - 1; k++)
+		s->node[n].k.ent[i].let_go |= peek_mirror(s->node[n].e, k, &s->conn[i].key, &r) &&
+					      r.let_go;
+}
+
 /* The timer of a copy is about to be set anew, as of one that no packet met. */
 void truth_refresh(struct sim *s, int n, unsigned int i)
 {
