@@ -57,7 +57,7 @@ struct engine *engine_new(const struct engine_conf *conf, uint64_t epoch, const 
 	e->role = conf->role;
 	e->mark = &e->no_mark;
 	e->syn_sent = conf->active_active;
-	e->now = e->started_at = e->hello_at = now;
+	e->now = e->started_at = e->ticked_at = e->hello_at = now;
 	memcpy(e->seed, seed, sizeof(e->seed));
 	seal_init(&e->seal, conf->key, conf->key_count);
 	e->local = cache_new(e->conf.pages, e->seal.group, e->seal.digest);
@@ -277,31 +277,10 @@ static int recv_message(struct engine *e, struct peer *p, uint64_t counter, stru
 	}
 }
 
-/* Does p, now that it is heard, lead? Of all peers the last that is, or was, heard to be primary;
- * of two at once the first. What comes late tells nothing. */
-static void peer_leads(struct engine *e, struct peer *p)
-{
-	for (unsigned int i = 0; i < ENGINE_PEERS_MAX; i++) {
-		const struct peer *q = &e->peers[i];
-
-		if (q->used && q->led &&
-		    (q->primary_at > p->primary_at ||
-		     (q->primary && !q->bye &&
-		      e->now < q->primary_at + e->conf.dead_ms * USEC_PER_MS)))
-			return;
-	}
-	for (unsigned int i = 0; i < ENGINE_PEERS_MAX; i++)
-		e->peers[i].led = false;
-	p->led = true;
-	own_claims(e);
-}
-
 /* newest: of all that came of this epoch; what comes late tells nothing of the role. */
 static void peer_heard(struct engine *e, struct peer *p, uint8_t type, uint8_t flags, size_t len,
 		       bool newest, usec_t now)
 {
-	bool primary = flags & WIRE_F_PRIMARY;
-
 	p->heard_at = now;
 	p->unreported_len += (uint32_t)len;
 	if (type != WIRE_BYE)
@@ -312,12 +291,7 @@ static void peer_heard(struct engine *e, struct peer *p, uint8_t type, uint8_t f
 	p->complete = (flags & WIRE_F_COMPLETE) && !p->other_tables;
 	if (!newest)
 		return;
-	if (primary && !p->primary)
-		own_claims(e);
-	p->primary = primary;
-	p->primary_at = primary ? now : p->primary_at;
-	if (p->primary_at && !p->led)
-		peer_leads(e, p);
+	lead_heard(e, p, flags & WIRE_F_PRIMARY, now);
 }
 
 static int recv_body(struct engine *e, struct peer *p, const struct wire_head *h,

@@ -47,6 +47,7 @@
 #define LIST_RETRY_MS 50
 #define VECTOR_RETRY_MS 200
 #define OVERRUN_WAIT_MS 100   /* from an overrun to its dump: lets the burst pass */
+#define WAKE_MS 100           /* after we stood still: so long old datagrams are read */
 #define OPS_SLOW_MS 1000      /* between operation and answer: the machine stood still */
 #define INEXACT_S 432000      /* the longest timer that we write for a copy which packets refresh */
 #define CLAIM_WAIT_S 2        /* a claim must stand so long before a stale entry is replaced */
@@ -375,6 +376,7 @@ struct engine {
 	bool limited;             /* some flows of our kernel are not held for want of room */
 	bool complete, bye, gone; /* bye: to be said; gone: was said, nothing is sent after it */
 	usec_t started_at, now, ticked_at;
+	usec_t still_at, woke_at; /* we stood still from then to then, the last time; 0: never */
 
 	struct policy *policy; /* NULL: no rules */
 	bool fluid;            /* its answers change with a flow's state */

@@ -294,6 +294,30 @@ static void test_dead_while_reborn(void **state)
 	bed_free(b);
 }
 
+/* Node 2 stands still while node 0 dies and node 1 is promoted. What node 0 said before waits for
+ * it, and is read as node 1 speaks: node 1 leads. */
+static void test_word_that_waited(void **state)
+{
+	uint8_t pkt[WIRE_DGRAM_MAX];
+	struct bed *b = trio();
+	size_t len;
+
+	(void)state;
+	len = held_back(b, pkt);
+	bed_kill(b, 0);
+	engine_cmd(b->n[1].e, CMD_PROMOTE, b->now);
+	b->n[2].deaf = true;
+	for (unsigned int ms = 0; ms < 5000; ms++) {
+		b->now += USEC_PER_MS;
+		bed_pump(b, 1);
+	}
+	b->n[2].deaf = false;
+	assert_int_equal(engine_recv(b->n[2].e, bed_endpoint(b, 0, 0), pkt, len, b->now), 0);
+	bed_run(b, 300);
+	assert_true(bed_peer(b, 2, 1)->led);
+	bed_free(b);
+}
+
 /* What node 2 tells as a backup, a later life, is forced to end there; node 0, where the tuple's
  * entry is still that of the life before, is primary then, and packets meet that one: it is what a
  * promote of node 1 writes. Unless node 0 has begun anew since it told of it. */
@@ -336,6 +360,7 @@ int main(void)
 		cmocka_unit_test(test_end_beside_leftover),
 		cmocka_unit_test(test_forced_of_other_life),
 		cmocka_unit_test(test_late_word),
+		cmocka_unit_test(test_word_that_waited),
 		cmocka_unit_test(test_forced_before_primary),
 		cmocka_unit_test(test_dead_while_reborn),
 	};
