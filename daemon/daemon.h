@@ -115,8 +115,9 @@ void pump_stop(struct daemon *d);
 /* Moves the engine's outputs, each with a budget. Called once a turn, and by nobody else. */
 void pump(struct daemon *d);
 
-/* Takes in what the peers have said already. A node that stood still (a paused machine) has not
- * heard it yet: before it says whether it is ready, or takes flows over that ended meanwhile. */
+/* Takes in what the peers and the kernel have said already. A node that stood still (a paused
+ * machine) has not heard it yet: before it says whether it is ready, or takes flows over that ended
+ * meanwhile. */
 void pump_hear(struct daemon *d);
 
 /* Sends what is left, up to a limit. */

@@ -288,6 +288,11 @@ static void end_overrun(struct kern *k, struct engine *e, usec_t now)
 	engine_kern(e, KERN_OVERRUN, NULL, 0, now);
 }
 
+bool kern_overran(const struct kern *k)
+{
+	return k && k->overrun;
+}
+
 /* A budget that ended just where the queue did leaves nothing that would wake the reader again. */
 static bool queue_is_empty(const struct kern *k)
 {

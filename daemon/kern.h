@@ -59,6 +59,10 @@ int kern_read_dump(struct kern *k, struct engine *e, usec_t now);
 void kern_apply(struct kern *k, struct engine *e, const struct engine_op *ops, size_t count,
 		usec_t now);
 
+/* Events were lost, and the engine is yet to hear of it: when those that are left have been read.
+ * NULL: no. */
+bool kern_overran(const struct kern *k);
+
 /* What became of one operation. */
 struct kern_step {
 	int err;

@@ -307,7 +307,8 @@ void pump_hear(struct daemon *d)
 {
 	for (unsigned int n = 0; n < DGRAMS_HEAR_MAX; n += DGRAMS_IN_BUDGET)
 		if (links_read(d->links, d->engine, DGRAMS_IN_BUDGET, d->now) < DGRAMS_IN_BUDGET)
-			return;
+			break;
+	(void)kern_read_events(d->kern, d->engine, EVENTS_BUDGET, d->now); /* more waits its turn */
 }
 
 static void watch_links(struct daemon *d);

@@ -17,7 +17,8 @@ void ready_judge(const struct daemon *d, const struct engine_stats *s, struct re
 {
 	struct ready_facts f = { .active_active = d->conf.active_active,
 				 .missing = d->missing,
-				 .rereading = s->count.overruns > d->overruns_over,
+				 .rereading = s->count.overruns > d->overruns_over ||
+					      kern_overran(d->kern),
 				 .tracking = ready_tracks(&d->tracking, d->now) };
 
 	memcpy(f.nat, d->tracking.nat, sizeof(f.nat));

@@ -36,6 +36,21 @@ kill -CONT "${PIDS[fw1]}"
 check "overrun again" poll 5 overran "$before"
 check "all go from fw2" poll 20 count_is fw2 remote 0
 check "equal after the deletes" poll 10 quick_equal fw1
+
+# The backup loses events of its own kernel's: it is not ready before the table was read again.
+check "fw2 is ready" poll 10 ready fw2
+kill -STOP "${PIDS[fw2]}"
+check "creates in fw2's kernel while the daemon sleeps" flood fw2 create -n 2000 -b 200000
+ctsync fw2 ready >"$TMP/answer" 2>&1 &
+asker=$!
+for_time 0.3
+kill -CONT "${PIDS[fw2]}"
+wait "$asker"
+check "asked as it wakes fw2 is not ready, and says why" grep -q '^not ready: the kernel lost events' "$TMP/answer"
+check "soon it is again" poll 10 ready fw2
+check "it has read what it was not told" poll 10 count_is fw2 local 2000
+check "they go" flood fw2 delete -n 2000 -b 200000
+check "from fw1, too" poll 10 count_is fw1 remote 0
 daemon_stop fw1
 daemon_stop fw2
 
