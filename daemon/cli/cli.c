@@ -7,14 +7,13 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <sys/un.h>
 #include <unistd.h>
-
-#include "../../include/ctl.h"
 
 #define BUF_FIRST 4096
 
@@ -48,6 +47,27 @@ void cli_close(struct cli *c)
 		(void)close(c->fd); /* the reply was read, or nobody wants it */
 	free(c->buf);
 	*c = (struct cli){ .fd = -1 };
+}
+
+enum ctl_exit cli_open_failed(const char *path, int err)
+{
+	if (err == -ENOENT || err == -ECONNREFUSED) {
+		(void)fprintf(stderr,
+			      "ctsync: no daemon at %s (%s): see systemctl status ctsyncd\n", path,
+			      strerror(-err));
+		return CTL_EXIT_NO_DAEMON;
+	}
+	if (err == -EACCES)
+		(void)fprintf(
+			stderr,
+			"ctsync: %s: permission denied: be root or in the group control.group\n",
+			path);
+	else if (err == -EAGAIN)
+		(void)fprintf(stderr, "ctsync: the daemon at %s does not accept connections\n",
+			      path);
+	else
+		(void)fprintf(stderr, "ctsync: %s: %s\n", path, strerror(-err));
+	return CTL_EXIT_FAILED;
 }
 
 pid_t cli_peer(const struct cli *c)

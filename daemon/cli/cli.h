@@ -7,6 +7,8 @@
 #include <stddef.h>
 #include <sys/types.h>
 
+#include "ctl.h"
+
 #define CLI_TIMEOUT_MS                                                                             \
 	10000              /* the daemon says something at least every second while it works       \
 			    */
@@ -23,6 +25,9 @@ struct cli {
  * accept in time. */
 int cli_open(struct cli *c, const char *path, int timeout_ms);
 void cli_close(struct cli *c);
+
+/* Says on standard error why there is no connection. Returns the exit status. */
+enum ctl_exit cli_open_failed(const char *path, int err);
 
 /* The daemon's process, 0 if that cannot be told. */
 pid_t cli_peer(const struct cli *c);

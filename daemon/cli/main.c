@@ -29,13 +29,14 @@
 #endif
 
 #define BAR_WIDTH 40
+#define POLICY_WORDS "test [FILE] [--seconds N]"
 
 struct options {
 	const char *socket;
 	int timeout_ms;
 	bool json;
 	const char *file;     /* a word of the verb's that the daemon is not told */
-	unsigned int seconds; /* of policy test */
+	unsigned int seconds; /* of policy test; 0: not told */
 	int argc;             /* the verb and its words */
 	char *argv[WORDS_MAX];
 };
@@ -69,7 +70,7 @@ static void usage(FILE *out)
 	for (size_t i = 0; (v = words_at(i)); i++)
 		(void)fprintf(out, "  %-9s%-32s %s\n", v->name,
 			      is_record(v->name)   ? "FILE"
-			      : is_policy(v->name) ? "test [FILE] [--seconds N]"
+			      : is_policy(v->name) ? POLICY_WORDS
 						   : v->words,
 			      v->help);
 	(void)fprintf(out, "  %-9s%-32s %s\n", "keygen", "FILE",
@@ -192,6 +193,16 @@ static int parse(struct options *opt, char **argv)
 	return 0;
 }
 
+/* "policy test [FILE]": the daemon is not told of the file. */
+static bool take_policy(struct options *opt)
+{
+	if (opt->argc < 2 || opt->argc > 3 || strcmp(opt->argv[1], "test") != 0)
+		return false;
+	if (opt->argc == 3)
+		opt->file = opt->argv[--opt->argc];
+	return !opt->file || (opt->file[0] && opt->file[0] != '-');
+}
+
 /* Checks verb and words before anybody is asked. Returns 0 or CTL_EXIT_USAGE. */
 static int check(const struct options *opt)
 {
@@ -202,6 +213,8 @@ static int check(const struct options *opt)
 		usage(stderr);
 		return CTL_EXIT_USAGE;
 	}
+	if (opt->seconds && !is_policy(opt->argv[0]))
+		return usage_error("--seconds goes with 'policy test' alone");
 	verb = words_find(opt->argv[0]);
 	if (!verb)
 		return usage_error("unknown verb '%s' (ctsync --help lists them)", opt->argv[0]);
@@ -383,30 +396,7 @@ static int converse(struct cli *c, const struct options *opt)
 	return status;
 }
 
-/* ---- No conversation ---- */
-
-static int open_failed(const struct options *opt, int err)
-{
-	const char *path = opt->socket;
-
-	if (err == -ENOENT || err == -ECONNREFUSED) {
-		(void)fprintf(stderr,
-			      "ctsync: no daemon at %s (%s): see systemctl status ctsyncd\n", path,
-			      strerror(-err));
-		return CTL_EXIT_NO_DAEMON;
-	}
-	if (err == -EACCES)
-		(void)fprintf(
-			stderr,
-			"ctsync: %s: permission denied: be root or in the group control.group\n",
-			path);
-	else if (err == -EAGAIN)
-		(void)fprintf(stderr, "ctsync: the daemon at %s does not accept connections\n",
-			      path);
-	else
-		(void)fprintf(stderr, "ctsync: %s: %s\n", path, strerror(-err));
-	return CTL_EXIT_FAILED;
-}
+/* ---- The whole ---- */
 
 static bool changes(const struct options *opt)
 {
@@ -415,9 +405,7 @@ static bool changes(const struct options *opt)
 
 int main(int argc, char **argv)
 {
-	struct options opt = { .socket = getenv("CTSYNCD_SOCKET"),
-			       .timeout_ms = CLI_TIMEOUT_MS,
-			       .seconds = 10 };
+	struct options opt = { .socket = getenv("CTSYNCD_SOCKET"), .timeout_ms = CLI_TIMEOUT_MS };
 	struct cli cli;
 	int err, status;
 
@@ -431,8 +419,8 @@ int main(int argc, char **argv)
 	if (opt.argc > 0 && strcmp(opt.argv[0], "keygen") == 0)
 		return opt.argc == 2 ? (int)keygen(opt.argv[1])
 				     : usage_error("keygen: needs one word, the file to make");
-	if (opt.argc == 3 && is_policy(opt.argv[0]))
-		opt.file = opt.argv[--opt.argc];
+	if (opt.argc > 0 && is_policy(opt.argv[0]) && !take_policy(&opt))
+		return usage_error("policy: allowed: " POLICY_WORDS);
 	if (opt.argc > 0 && is_record(opt.argv[0])) {
 		if (opt.argc != 2)
 			return usage_error("record: needs one word, the file to write");
@@ -449,15 +437,15 @@ int main(int argc, char **argv)
 					       .timeout_ms = opt.timeout_ms,
 					       .json = opt.json,
 					       .file = opt.file ? opt.file : CONF_PATH_DEFAULT,
-					       .seconds = opt.seconds });
+					       .seconds = opt.seconds ? opt.seconds : 10 });
 	if (strcmp(opt.argv[0], "rehearse") == 0)
 		return (int)rehearse(opt.socket, opt.timeout_ms, opt.json);
 	err = cli_open(&cli, opt.socket, opt.timeout_ms);
 	if (err < 0)
-		return open_failed(&opt, err);
+		return (int)cli_open_failed(opt.socket, err);
 	err = cli_send(&cli, opt.argc, opt.argv);
 	/* Refused before the request was read: the answer says why. */
-	status = err < 0 && err != -EPIPE ? open_failed(&opt, err)
+	status = err < 0 && err != -EPIPE ? (int)cli_open_failed(opt.socket, err)
 		 : is_record(opt.argv[0]) ? (int)record(&cli, opt.file)
 					  : converse(&cli, &opt);
 	cli_close(&cli);

@@ -117,11 +117,8 @@ static enum ctl_exit look(const struct tester *t, struct look *l)
 
 	*l = (struct look){ .t = t };
 	ret = cli_open(&c, t->opt->socket, t->opt->timeout_ms);
-	if (ret < 0) {
-		(void)fprintf(stderr, "ctsync: %s: %s\n", t->opt->socket, strerror(-ret));
-		return ret == -ENOENT || ret == -ECONNREFUSED ? CTL_EXIT_NO_DAEMON
-							      : CTL_EXIT_FAILED;
-	}
+	if (ret < 0)
+		return cli_open_failed(t->opt->socket, ret);
 	ret = cli_send(&c, 2, words);
 	if (ret == 0 || ret == -EPIPE)
 		ret = flows_read(&c, look_take, l);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The daemon gives its flows: its own, then those that a promote would make entries of. Into a
- * namespace with this node's rules and settings (scratch.c) go first the own ones, which stand for
- * the live table, then the others, by the very code that the daemon writes with. Each is read back:
+ * The daemon gives its kernel's table, announced or not, then the flows that a promote would make
+ * entries of. Into a namespace with this node's rules and settings (scratch.c) goes first the
+ * table, then the others, by the very code that the daemon writes with. Each is read back:
  * what the kernel took otherwise than it was asked to is a loss as well, if it did not refuse it.
  *
  * Children go after all others, and expectations last: they need their masters.
@@ -314,12 +314,6 @@ static enum ctl_exit report(struct rehearsal *r, bool has_nat)
 
 static enum ctl_exit broke_off(const char *path, int err)
 {
-	if (err == -ENOENT || err == -ECONNREFUSED) {
-		(void)fprintf(stderr,
-			      "ctsync: no daemon at %s (%s): see systemctl status ctsyncd\n", path,
-			      strerror(-err));
-		return CTL_EXIT_NO_DAEMON;
-	}
 	(void)fprintf(stderr, "ctsync: rehearse: %s: %s\n", path, strerror(-err));
 	return CTL_EXIT_FAILED;
 }
@@ -333,7 +327,7 @@ static enum ctl_exit perform(struct rehearsal *r, const char *path, int timeout_
 	int err = cli_open(&c, path, timeout_ms);
 
 	if (err < 0)
-		return broke_off(path, err);
+		return cli_open_failed(path, err);
 	err = cli_send(&c, 1, request);
 	if (err == 0)
 		err = flows_read(&c, take, r);
@@ -372,7 +366,7 @@ enum ctl_exit rehearse(const char *path, int timeout_ms, bool json)
 	int err = cli_open(&c, path, timeout_ms);
 
 	if (err < 0)
-		return broke_off(path, err);
+		return cli_open_failed(path, err);
 	pid = cli_peer(&c);
 	cli_close(&c); /* a silent client is a burden */
 	if (scratch_enter(pid, &has_nat) < 0)

@@ -529,9 +529,19 @@ static void test_program_usage(void **state)
 	expect_run(run(s, "status -s", NULL, NULL), 2, "", "-s: needs a path");
 	expect_run(run(s, "--timeout 0 status", NULL, NULL), 2, "", "needs seconds");
 	expect_run(run(s, "flows local 1 2 3 4 5 6 7 8", NULL, NULL), 2, "", "too many words");
+	expect_run(run(s, "status --seconds 5", NULL, NULL), 2, "",
+		   "goes with 'policy test' alone");
+	expect_run(run(s, "policy test a b", NULL, NULL), 2, "", "allowed: test [FILE] [--seconds");
+	expect_run(run(s, "policy test --second", NULL, NULL), 2, "", "allowed: test [FILE]");
+	expect_run(run(s, "policy tset", NULL, NULL), 2, "", "allowed: test [FILE]");
+	expect_run(run(s, "policy test --seconds 0", NULL, NULL), 2, "", "needs seconds");
+	expect_run(run(s, "policy test /nonexistent/conf", NULL, NULL), 1, "",
+		   "/nonexistent/conf: cannot read: No such file");
 	expect_run(run(s, "--help", NULL, NULL), 0, "  promote  [--strict] ", "");
 	expect_run(run(s, "-V", NULL, NULL), 0, "ctsync ", "");
 	expect_run(run(s, "-s /nonexistent/sock status", NULL, NULL), 3, "",
+		   "no daemon at /nonexistent/sock (No such file or directory): see systemctl");
+	expect_run(run(s, "-s /nonexistent/sock rehearse", NULL, NULL), 3, "",
 		   "no daemon at /nonexistent/sock (No such file or directory): see systemctl");
 	(void)close(s->fd); /* a file without a listener is what a killed daemon leaves */
 	s->fd = -1;
