@@ -211,6 +211,28 @@ static void read_side(const struct reading *x, unsigned int side)
 	}
 }
 
+/* No flow has addresses of two families. */
+static void check_families(const struct reading *x)
+{
+	const struct policy_conf *c = &x->p->conf.policy;
+	unsigned int of_side[POLICY_SIDES] = { 0 }, common = ~0U;
+
+	for (unsigned int i = 0; i < c->prefix_count; i++)
+		if (c->prefix[i].rule == x->r - c->rule)
+			of_side[c->prefix[i].side] |= c->prefix[i].l3 == 4   ? 1U
+						      : c->prefix[i].l3 == 6 ? 2U
+									     : 3U; /* none: told */
+	for (unsigned int side = 0; side < POLICY_SIDES; side++) {
+		if (of_side[side])
+			common &= of_side[side];
+		if (common)
+			continue;
+		wrong(x, side_names[side], x->t->prefix[side][0],
+		      "the family of the rule's other addresses; this one never matches");
+		return;
+	}
+}
+
 static void read_rule(struct parse *p, const struct scope *sc)
 {
 	struct conf_rule_text *t = sc->base;
@@ -228,6 +250,7 @@ static void read_rule(struct parse *p, const struct scope *sc)
 	read_states(&x);
 	for (unsigned int side = 0; side < POLICY_SIDES; side++)
 		read_side(&x, side);
+	check_families(&x);
 }
 
 void conf_read_policy(struct parse *p, config_setting_t *list)

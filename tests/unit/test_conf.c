@@ -383,12 +383,14 @@ static void test_policy(void **state)
 	char restart[256];
 
 	(void)state;
-	check_round_trip(GOOD "policy = ( { class = \"always\"; source = [ \"10.0.0.0/8\", "
-			      "\"2001:db8::1\" ]; zone = 0; }, { class = \"assured\"; protocol = "
-			      "\"tcp\"; port = \"80-443\"; mark = \"0x10/0xf0\"; }, { class = "
-			      "\"never\"; protocol = \"253\"; destination = [ \"0.0.0.0/0\" ]; "
-			      "address = [ \"::/0\" ]; mark = \"7\"; }, { class = \"never\"; "
-			      "tcp_states = [ \"TIME_WAIT\", \"CLOSE\" ]; port = \"53\"; } );");
+	check_round_trip(
+		GOOD
+		"policy = ( { class = \"always\"; source = [ \"10.0.0.0/8\", "
+		"\"2001:db8::1\" ]; zone = 0; }, { class = \"assured\"; protocol = "
+		"\"tcp\"; port = \"80-443\"; mark = \"0x10/0xf0\"; }, { class = "
+		"\"never\"; protocol = \"253\"; destination = [ \"0.0.0.0/0\" ]; "
+		"address = [ \"::/0\", \"10.0.0.0/8\" ]; mark = \"7\"; }, { class = \"never\"; "
+		"tcp_states = [ \"TIME_WAIT\", \"CLOSE\" ]; port = \"53\"; } );");
 	check_good(RULE("zone = 7; address = [ \"10.1.0.0/16\" ];"), &a);
 	assert_int_equal(a.policy.rule_count, 1);
 	assert_int_equal(a.policy.rule[0].class, POLICY_NEVER);
@@ -427,6 +429,9 @@ static void test_policy_errors(void **state)
 		RULE("source = [ \"10.0.0.1/8\" ];"),
 		":3: policy[0].source: \"10.0.0.1/8\"; allowed: no bits behind the length of the "
 		"prefix\n");
+	check_error(RULE("source = [ \"10.0.0.0/8\" ]; destination = [ \"fd00::/8\" ];"),
+		    ":3: policy[0].destination: \"fd00::/8\"; allowed: the family of the rule's "
+		    "other addresses; this one never matches\n");
 	check_error(RULE("address = [ \"10.0.0.0/33\" ];"),
 		    ":3: policy[0].address: \"10.0.0.0/33\"; allowed: a length of 0 to 32\n");
 	check_error(RULE("destination = [ \"fw1\" ];"),
