@@ -50,11 +50,14 @@ struct verbs {
 
 enum walk_of { WALK_LOCAL, WALK_REMOTE, WALK_ORPHANS, WALK_KERNEL, WALK_RECORD };
 
+/* Of flows or of expectations, as text; else packed: the kernel's table for a policy, or for a
+ * rehearsal that and then one half after the other. */
+enum list { LIST_FLOWS, LIST_EXPECTS, LIST_POLICY, LIST_REHEARSAL };
+
 struct walk { /* a client's listing of flows, or its recording */
 	enum walk_of of;
+	enum list what;
 	bool begun;
-	bool expects;                   /* show these alone, else the flows alone */
-	bool all;                       /* rehearse: one half after the other, packed */
 	uint64_t pos;                   /* of engine_each */
 	struct kern_snapshot *snapshot; /* WALK_KERNEL */
 };
@@ -359,41 +362,60 @@ static int walk_next(struct daemon *d, struct walk *w, struct flow *out, size_t 
 						 [WALK_ORPHANS] = HALF_ORPHANS };
 	size_t count;
 
-	if (w->of == WALK_KERNEL)
-		return kern_snapshot_read(w->snapshot, out, max);
+	if (w->of == WALK_KERNEL) {
+		int got = kern_snapshot_read(w->snapshot, out, max);
+
+		if (got != 0 || w->what != LIST_REHEARSAL)
+			return got;
+		w->of = WALK_LOCAL;
+	}
 	if (w->begun && w->pos == 0) {
-		if (!w->all || w->of == WALK_ORPHANS)
+		if (w->what != LIST_REHEARSAL || w->of == WALK_ORPHANS)
 			return 0;
 		w->of++;
 	}
 	count = engine_each(d->engine, half[w->of], &w->pos, out, max, d->now);
 	w->begun = true;
-	if (count == 0 && (w->pos != 0 || (w->all && w->of != WALK_ORPHANS)))
+	if (count == 0 && (w->pos != 0 || (w->what == LIST_REHEARSAL && w->of != WALK_ORPHANS)))
 		return -EAGAIN;
 	return (int)count;
 }
 
-/* As the wire has it: half and flow. Nothing of it is for people. */
+/* As the wire has it, and whether it is of this node. Nothing of it is for people. */
 static void put_packed(struct ctl_client *c, enum walk_of of, const struct flow *f)
 {
 	uint8_t body[FLOW_PACKED_MAX];
 	size_t len = flow_pack(f, body);
 	char line[4 + 2 * FLOW_PACKED_MAX];
-	int at = snprintf(line, sizeof(line), "%c ", of == WALK_LOCAL ? 'l' : 'r');
+	int at = snprintf(line, sizeof(line), "%c ",
+			  of == WALK_LOCAL || of == WALK_KERNEL ? 'l' : 'r');
 
 	for (size_t i = 0; i < len; i++)
 		at += snprintf(line + at, sizeof(line) - (size_t)at, "%02x", body[i]);
 	ctl_put_line(c, line);
 }
 
-static void put_flow(struct ctl_client *c, const struct walk *w, const struct flow *f)
+/* What is nobody's to announce costs nothing and clashes with nothing; of what is announced the
+ * kernel's table had the flows. */
+static bool packed_wanted(const struct daemon *d, enum walk_of of, const struct flow *f)
+{
+	return of == WALK_KERNEL  ? !engine_ignores(d->engine, f)
+	       : of == WALK_LOCAL ? f->key.expect != 0
+				  : true;
+}
+
+static void put_flow(const struct daemon *d, struct ctl_client *c, const struct walk *w,
+		     const struct flow *f)
 {
 	char line[CTL_LINE_MAX];
 
-	if (w->all)
-		put_packed(c, w->of, f);
-	else if (w->expects == (f->key.expect != 0) && kern_format(line, sizeof(line), f) > 0)
+	if (w->what == LIST_POLICY || w->what == LIST_REHEARSAL) {
+		if (packed_wanted(d, w->of, f))
+			put_packed(c, w->of, f);
+	} else if ((w->what == LIST_EXPECTS) == (f->key.expect != 0) &&
+		   kern_format(line, sizeof(line), f) > 0) {
 		ctl_put_line(c, line);
+	}
 }
 
 static void walk_end(struct daemon *d, struct ctl_client *c, struct walk *w, int err)
@@ -466,7 +488,7 @@ void verbs_more(void *arg, struct ctl_client *c)
 	if (count == -EAGAIN)
 		return;
 	for (int i = 0; i < count; i++)
-		put_flow(c, w, &flows[i]);
+		put_flow(d, c, w, &flows[i]);
 	if (count <= 0)
 		walk_end(d, c, w, count);
 }
@@ -491,8 +513,6 @@ static void count_flows(struct daemon *d, struct ctl_client *c, enum walk_of of)
 	ctl_end(c, CTL_EXIT_DONE);
 }
 
-enum list { LIST_FLOWS, LIST_EXPECTS, LIST_PACKED }; /* packed: both, except the kernel's */
-
 /* A listing of the kernel's table, or of a half. */
 static void walk_start(struct ctl_client *c, enum walk_of of, enum list what)
 {
@@ -510,8 +530,7 @@ static void walk_start(struct ctl_client *c, enum walk_of of, enum list what)
 		return;
 	}
 	w->of = of;
-	w->all = what == LIST_PACKED;
-	w->expects = what == LIST_EXPECTS;
+	w->what = what;
 	ctl_stream_set(c, w);
 }
 
@@ -545,7 +564,7 @@ static void do_policy(struct daemon *d, struct ctl_client *c, int argc, char **a
 	(void)d;
 	(void)argc;
 	(void)argv;
-	walk_start(c, WALK_KERNEL, LIST_PACKED);
+	walk_start(c, WALK_KERNEL, LIST_POLICY);
 }
 
 /* What the CLI rehearses with (cli/rehearse.c). */
@@ -554,7 +573,7 @@ static void do_rehearse(struct daemon *d, struct ctl_client *c, int argc, char *
 	(void)d;
 	(void)argc;
 	(void)argv;
-	walk_start(c, WALK_LOCAL, LIST_PACKED);
+	walk_start(c, WALK_KERNEL, LIST_REHEARSAL);
 }
 
 /* ---- The doors for ctl.c and main.c ---- */

@@ -541,4 +541,7 @@ const struct engine_inquiry *engine_inquiry(const struct engine *e);
 size_t engine_each(const struct engine *e, enum engine_half half, uint64_t *pos, struct flow *out,
 		   size_t max, usec_t now);
 
+/* Is f, of the kernel's table, left out whatever the policy says? (R62) */
+bool engine_ignores(const struct engine *e, const struct flow *f);
+
 #endif

@@ -32,6 +32,11 @@ bool scope_ignores(const struct engine *e, const struct flow *f)
 	return false;
 }
 
+bool engine_ignores(const struct engine *e, const struct flow *f)
+{
+	return scope_ignores(e, f);
+}
+
 bool scope_wants_body(struct engine *e, const uint8_t *body, size_t len)
 {
 	struct flow f;

@@ -10,7 +10,7 @@
 #include "cli.h"
 #include "flow.h"
 
-/* own: of the daemon's local half. Returns 0 to go on, or -errno. */
+/* own: of the daemon's own table. Returns 0 to go on, or -errno. */
 typedef int flows_take(void *arg, const uint8_t *body, size_t len, bool own);
 
 /* Reads the answer to its end and hands over each flow. Returns the daemon's exit status, or -errno

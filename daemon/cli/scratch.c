@@ -421,9 +421,9 @@ int scratch_enter(pid_t pid, bool *has_nat)
 	if (!err)
 		err = write_links(&c);
 	if (!err)
-		err = write_rules(&c);
-	if (!err)
 		err = write_settings(&c);
+	if (!err)
+		err = write_rules(&c);
 	*has_nat = has_nat_chain(&c);
 	copy_free(&c);
 	return err;

@@ -106,12 +106,15 @@ check "fw2 loses what it leaves out" poll 10 not_remote ' src=10\.64\.'
 EXTRA='policy = ( { class = "never"; protocol = "udp"; }, { class = "assured"; protocol = "tcp"; } );' config_write fw2
 dry() { ctsync fw1 --json policy test "$TMP/fw2/ctsyncd.conf" --seconds 2 >"$TMP/dry.json"; }
 row() { python3 -c 'import json,sys; r=json.load(open(sys.argv[1])); print(int(eval("r" + sys.argv[2])))' "$TMP/dry.json" "$1"; }
+in_ns "$FW1" python3 -c 'import socket; socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b"x", ("127.0.0.1", 9))'
+check "a flow over loopback is there" eval 'in_ns "$FW1" conntrack -L -p udp -s 127.0.0.1 2>/dev/null | grep -q dport=9'
+loop_in() { in_ns "$FW1" conntrack -L -p udp -s 127.0.0.1 2>/dev/null | grep -c '^udp'; }
 sent=$(sent_once)
 (for_time 1 && flood fw1 create -n 400 -b 800000 && flood fw1 create -U -n 300 -b 810000) &
 check "a dry run of fw2's policy on fw1" dry
 wait $!
-check_that "it counts the flows of UDP, and announces none" \
-	"$(row '["rules"][0]["flows"]') == $(udp_in fw1) && $(row '["rules"][0]["announced"]') == 0"
+check_that "it counts the flows of UDP but those of loopback, and announces none" \
+	"$(row '["rules"][0]["flows"]') == $(udp_in fw1) - $(loop_in) && $(row '["rules"][0]["announced"]') == 0"
 check_that "and those of TCP, which are assured" \
 	"$(row '["rules"][1]["announced"]') == $(row '["rules"][1]["flows"]')"
 check_that "400 records in 2 s" "$(row '["all"]["records_per_s"]') == 200"
@@ -119,6 +122,44 @@ bytes=$(row '["all"]["bytes_per_s"]')
 check_that "of 20 to 40 bytes" "20 * 200 < $bytes && $bytes < 40 * 200"
 check "as text too" ctsync fw1 policy test "$TMP/fw2/ctsyncd.conf" --seconds 1
 check "a file that is not there is told" not ctsync fw1 policy test "$TMP/none.conf"
+told() { "$CTSYNC" -s "$TMP/none.sock" policy test "$TMP/fw2/ctsyncd.conf" 2>&1 | grep -q 'no daemon at .*systemctl status'; }
+check "a daemon that is not there too" told
+
+# Each thing that a rule may look at: of two flows that differ in it alone one is sent. Marks tell which should be.
+check "reload: by zone, state, prefixes of either family and side, protocol, mark" reload \
+	'policy = ( { class = "never"; zone = 5; }, { class = "never"; tcp_states = [ "CLOSE_WAIT" ]; },
+	{ class = "never"; destination = [ "2001:db8:1::/48" ]; }, { class = "always"; source = [ "198.51.100.200/32" ]; },
+	{ class = "never"; address = [ "198.51.100.128/25" ]; }, { class = "never"; protocol = "icmp"; },
+	{ class = "never"; mark = "0x10/0xf0"; } );'
+of_mark() { ctsync fw2 flows remote | grep -c "mark=$1\( \|$\)"; }
+is_sent() { [ "$(of_mark 4097)" = 7 ]; }
+put() { # mark, words of conntrack -I
+	local mark=$1
+	shift
+	check "conntrack -I $*" in_ns "$FW1" conntrack -I -t 600 -u SEEN_REPLY,ASSURED -m "$mark" "$@"
+}
+tcp=(-p tcp --sport 9 --dport 9 --state)
+udp=(-p udp --sport 9 --dport 9)
+before=$(events)
+put 4098 "${udp[@]}" -s 192.0.2.1 -d 192.0.2.2 -w 5
+put 4098 "${udp[@]}" -s 2001:db8:3::9 -d 2001:db8:1::9
+put 4098 "${udp[@]}" -s 198.51.100.129 -d 192.0.2.2
+put 4098 "${udp[@]}" -s 192.0.2.2 -d 198.51.100.130
+put 4098 -p icmp -s 192.0.2.1 -d 192.0.2.2 --icmp-type 8 --icmp-code 0 --icmp-id 1
+check_that "no event of these came to the daemon" "$(events) - $before == 0"
+put 4098 "${tcp[@]}" CLOSE_WAIT -s 192.0.2.1 -d 192.0.2.2
+put 4112 "${udp[@]}" -s 192.0.2.9 -d 192.0.2.2
+put 4097 "${udp[@]}" -s 192.0.2.1 -d 192.0.2.2 -w 6
+put 4097 "${udp[@]}" -s 2001:db8:1::9 -d 2001:db8:2::9
+put 4097 "${udp[@]}" -s 198.51.100.200 -d 198.51.100.129
+put 4097 "${udp[@]}" -s 198.51.100.127 -d 192.0.2.2
+put 4097 -p udplite --sport 9 --dport 9 -s 192.0.2.1 -d 192.0.2.2
+put 4097 "${tcp[@]}" ESTABLISHED -s 192.0.2.3 -d 192.0.2.2
+put 4097 "${udp[@]}" -s 192.0.2.10 -d 192.0.2.2
+check "those outside of it are sent" poll 5 is_sent
+check_that "no other is" "$(of_mark 4098) + $(of_mark 4112) == 0"
+check "one comes into a state that is left out" in_ns "$FW1" conntrack -U "${tcp[@]}" CLOSE_WAIT -s 192.0.2.3 -d 192.0.2.2
+check "it is withdrawn" poll 5 not_remote 'src=192.0.2.3 .*mark=4097'
 
 EXTRA='policy = ( { class = "sometimes"; } );' config_write fw1
 kill -HUP "${PIDS[fw1]}"
