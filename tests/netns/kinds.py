@@ -76,6 +76,29 @@ class Datagrams:
         await_bytes(self.a, back)
 
 
+class Unanswered:
+    """UDP in one direction, until the end: then comes the answer."""
+
+    def __init__(self, port):
+        self.to = (SERVER[V4], port)
+        enter(CL)
+        self.a = socket.socket(V4, socket.SOCK_DGRAM)
+        self.a.bind((CLIENT[V4], 0))
+        enter(SV)
+        self.b = socket.socket(V4, socket.SOCK_DGRAM)
+        self.b.bind(self.to)
+
+    def open(self):
+        t = token()
+        self.a.sendto(t, self.to)
+        self.peer = await_bytes(self.b, t)[1]
+
+    def finish(self):
+        t = token()
+        self.b.sendto(t, self.peer)
+        await_bytes(self.a, t)
+
+
 def crc32c(data):
     crc = 0xFFFFFFFF
     for byte in data:
@@ -360,6 +383,7 @@ def main():
         "udp, zone": Datagrams(V4, 17, 7005), "udp, zone of the original direction": Datagrams(V4, 17, 7006),
         "udp, zone of the reply direction": Datagrams(V4, 17, 7008),
         "udp, labels": Datagrams(V4, 17, 7007), "udp6, labels": Datagrams(V6, 17, 7007),
+        "udp, mark": Datagrams(V4, 17, 7014), "udp, nobody answers": Unanswered(7015),
         "udp, hairpin": Datagrams(V4, 17, 8081, target="10.1.0.254", here="10.1.0.2"),
         "gre": Datagrams(V4, GRE, kind=socket.SOCK_RAW, head=gre),
         "gre6": Datagrams(V6, GRE, kind=socket.SOCK_RAW, head=gre),

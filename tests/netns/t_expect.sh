@@ -98,6 +98,7 @@ check "fw1 announces that" poll 15 half_equal fw1 local "$want"
 check "fw2 learns that" poll 5 half_equal fw2 remote "$want"
 rules_lock
 [ "$MODE" != hot ] || check "fw2's kernel expects them" poll 5 kernel_equal "$FW2" "$want"
+check "a rehearsal takes all" ctsync fw2 rehearse
 left1=$(lefts "$FW1")
 daemon_kill fw1
 links_down fw1

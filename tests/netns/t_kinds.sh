@@ -45,6 +45,8 @@ kinds_rules() { # on both: helper, labels, zones, hairpin
 				tcp dport 6667-6668 ct helper set "irc-std"
 				udp dport 7007 ct label 77 counter
 				udp dport 7007 ct label set 77
+				udp dport 7014 ct mark 0x4d counter
+				udp dport 7014 ct state new ct mark set 0x4d
 			}
 		}
 		table ip hairpin {
@@ -81,6 +83,9 @@ kinds_rules() { # on both: helper, labels, zones, hairpin
 # Packets that met a label before the rule set it.
 labelled() { in_ns "$1" nft list chain inet kinds help | sed -n 's/.*ct label .*counter packets \([0-9]*\).*/\1/p'; }
 
+# Packets that met a mark before the rule set it.
+marked() { in_ns "$1" nft list chain inet kinds help | sed -n 's/.*ct mark .*counter packets \([0-9]*\).*/\1/p'; }
+
 # Packets of handshakes that were answered by the proxy: SYN and ACK of each.
 proxied() { in_ns "$1" nft list chain inet kinds proxy | sed -n 's/.*counter packets \([0-9]*\).*synproxy.*/\1/p'; }
 
@@ -92,6 +97,15 @@ owner_is_known() { compare --skip-state SYN_SENT --skip-port 6667,6668 "kernel:$
 helped() { in_ns "$1" conntrack -L -p tcp 2>/dev/null | grep -c "dport=666[78] .*helper=irc"; }
 helper_told() { grep -c "kernel: no helper irc here: its flows are written without it" "$TMP/fw2/log"; }
 
+rehearsed() { # in hot mode all are there
+	LD_PRELOAD="$BUILD/tests/netns/poison.so" ASAN_OPTIONS=verify_asan_link_order=0 LACKS_HELPER=irc \
+		"$CTSYNC" -s "$(sock fw2)" rehearse >"$TMP/rehearsal"
+	if [ "$MODE" = hot ]; then grep -q ' 0 taken, [1-9][0-9]* are here already, 0 refused, 0 altered' "$TMP/rehearsal"; else
+		[ "$(grep -c '^altered (without its helper' "$TMP/rehearsal")" = 2 ] &&
+			grep -q ' [1-9][0-9]* taken, 0 are here already, 0 refused, 2 altered' "$TMP/rehearsal"
+	fi && ! grep 'own flows could not be copied' "$TMP/rehearsal" || ! cat "$TMP/rehearsal"
+}
+fixed_left() { in_ns "$1" conntrack -L -p udp -s 10.1.0.9 2>/dev/null | awk '/dport=2 / { print $3 }'; }
 audited() { ctsync "$1" verify --kernel >"$TMP/audit" 2>&1 || ! cat "$TMP/audit"; }
 
 NAT6=snat
@@ -113,7 +127,7 @@ daemons_start
 ends_start kinds.py
 ends_do open "before"
 # No packet makes a fixed timer.
-in_ns "$FW1" conntrack -I -p udp -s 10.1.0.9 -d 10.2.0.9 --sport 1 --dport 2 -t 600 \
+in_ns "$FW1" conntrack -I -p udp -s 10.1.0.9 -d 10.2.0.9 --sport 1 --dport 2 -t 500 \
 	-u SEEN_REPLY,ASSURED,FIXED_TIMEOUT >"$TMP/insert" 2>&1 || die "conntrack -I: $(cat "$TMP/insert")"
 for_time 3 # UDP is a stream when it was seen for 2 s; its state is told then
 ends_do check "before, again"
@@ -124,7 +138,7 @@ in_ns "$FW1" conntrack -L -f ipv6 >>"$TMP/held.txt" 2>/dev/null
 for what in '^sctp .*ESTABLISHED' '^sctp .*SHUTDOWN_SENT' '^udplite .*src=10.1' '^udplite .*src=fd01' '^gre' '^unknown  99' \
 	'zone=5' 'zone-orig=6' 'zone-reply=8' 'helper=ftp' '^tcp .*dport=7010' 'helper=pptp' \
 	'^gre .*srckey=0x1111 dstkey=0x2222' 'dport=40[0-9][0-9] ' '^udp .*fd02::fe .*dport=42[0-9][0-9] ' \
-	'^tcp .*fd02::fe .*dport=43[0-9][0-9] ' SYN_RECV FIN_WAIT CLOSE_WAIT LAST_ACK TIME_WAIT 'CLOSE '; do
+	'^tcp .*fd02::fe .*dport=43[0-9][0-9] ' 'mark=77' '^udp .*dport=7015 \[UNREPLIED\]' SYN_RECV FIN_WAIT CLOSE_WAIT LAST_ACK TIME_WAIT 'CLOSE '; do
 	check "fw1 holds $what" has "$what"
 done
 check_that "fw1 proxied the handshake" "$(proxied "$FW1") == 2"
@@ -134,16 +148,21 @@ check "fw2 learns them" poll 15 ready fw2
 check "fw2's cache holds them" poll 15 cache_equal fw1
 check "an audit of fw1 finds nothing" audited fw1
 check "nor does one of fw2" audited fw2
+check "a rehearsal takes every kind, but that one helper" rehearsed
 check_that "fw1 could read all that its kernel said" "$(counter fw1 parse_errors) == 0"
 rules_lock
 compare --save "$FW1" "$TMP/owner"
+left1=$(fixed_left "$FW1")
 daemon_kill fw1
 links_down fw1
 vip_add fw2
 check "promote" ctsync fw2 promote
 check "fw2's kernel holds what fw1's held, attribute by attribute" poll 5 same_as_saved
+left2=$(fixed_left "$FW2")
+check_that "a fixed timer goes on: $left1 s, then $left2 s" "$left2 <= $left1 && $left2 > $left1 - 8"
 ends_do check "after"
 check_that "the first packets on fw2 met the labels" "$(labelled "$FW2") == 2"
+check_that "the mark too" "$(marked "$FW2") > 0"
 ends_do check "after, again" # an entry may end with its first packet
 ends_do finish "to its end"
 check_that "two flows had a helper that fw2 lacks" "$(helped "$FW1") == 2"
