@@ -54,6 +54,7 @@ no_rules() { in_ns "$FW2" nft flush ruleset; }
 
 MODE=cache NAT=masquerade NAT6=masquerade
 net_make
+timeouts_long
 check "no daemon: exit 3" exits 3 ctsync fw2 rehearse
 daemons_start
 check "nothing to take over: exit 0" exits 0 ctsync fw2 rehearse
