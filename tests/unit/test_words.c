@@ -75,6 +75,27 @@ static void test_forced_beside_copy(void **state)
 	}
 }
 
+/* Of two that have the flow both lose it by force, one after the other: the entry waits for a
+ * promote from the second end on. */
+static void test_forced_anew(void **state)
+{
+	struct bed *b = trio();
+
+	(void)state;
+	role(b, 0, CMD_DEMOTE);
+	bed_open(b, 2, 1);
+	bed_run(b, 100);
+	bed_end(b, 0, 1, 1000, 0);
+	bed_run(b, WAIT_MS / 2);
+	assert_true(waits(b, 1) && b->n[1].kern[1].there);
+	bed_end(b, 2, 1, 1000, 0);
+	bed_run(b, WAIT_MS - 2000);
+	assert_true(waits(b, 1) && b->n[1].kern[1].there);
+	bed_run(b, 2000);
+	assert_false(waits(b, 1) || b->n[1].kern[1].there);
+	bed_free(b);
+}
+
 /* Node 2 took the flow over and loses it as its address moves. Node 0, which is back without the
  * flow, said before its restart that it had it: nobody else has it any more. */
 static void test_claim_of_earlier_epoch(void **state)
@@ -354,6 +375,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_forced_beside_copy),
+		cmocka_unit_test(test_forced_anew),
 		cmocka_unit_test(test_claim_of_earlier_epoch),
 		cmocka_unit_test(test_claim_of_silent),
 		cmocka_unit_test(test_forced_while_young),
