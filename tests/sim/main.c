@@ -28,6 +28,14 @@ static const struct {
 	{ "events_ignored", "no loopback here: tests/unit/test_engine.c" },
 };
 
+/* What has to happen more than once. */
+static const struct {
+	const char *name;
+	uint64_t least;
+} floors[] = {
+	{ "ready_promotes", 1000 }, /* moments at which "ready" was put to the proof */
+};
+
 #define JOBS_MAX 64
 #define SEED_LIMIT_S 120 /* one seed takes milliseconds; what takes so long never ends */
 
@@ -239,10 +247,17 @@ static bool is_exempt(const char *name)
 
 static unsigned int cover(const char *name, uint64_t count)
 {
-	bool miss = !count && !is_exempt(name);
+	uint64_t least = is_exempt(name) ? 0 : 1;
 
-	printf("%s %-28s %llu\n", miss ? "NEVER" : "     ", name, (unsigned long long)count);
-	return miss;
+	for (unsigned int i = 0; i < ARRAY_LEN(floors); i++)
+		if (!strcmp(floors[i].name, name))
+			least = floors[i].least;
+	printf("%s %-28s %llu\n",
+	       count >= least ? "     "
+	       : count        ? "FEW  "
+			      : "NEVER",
+	       name, (unsigned long long)count);
+	return count < least;
 }
 
 /* Prints every counter; returns how many never moved though they should have. */
