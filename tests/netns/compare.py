@@ -3,16 +3,19 @@
 """Judges whether two tables hold the same flows in the same state.
 
     compare.py [options] A B        exit status 0: equal, 1: they differ, 2: could not tell
-    compare.py --save NETNS FILE    takes a raw dump now, to be compared later
+    compare.py --save NETNS FILE    takes a raw dump now, to be compared later; --expect: of the expectations
 
 A and B each name a source:
-    kernel:NETNS   a raw ctnetlink dump of that network namespace, taken and read here
-    dump:FILE      a raw dump that --save took
-    text:FILE      lines as `conntrack -L` and `ctsync flows` print them
+    kernel:NETNS        a raw ctnetlink dump of that network namespace, taken and read here
+    dump:FILE           a raw dump that --save took
+    text:FILE           lines as `conntrack -L` and `ctsync flows` print them
+    expect:NETNS        a raw dump of what that kernel expects
+    expect-dump:FILE    what --save --expect took
 
 Two kernels are compared attribute by attribute as the kernel wrote them, whatever the attribute means, so that an
 attribute which nobody here has heard of counts too. Left out is what belongs to one kernel alone: timeout, counters,
 id, use count, timestamps; of the status the bits that are a kernel's own bookkeeping, of the TCP flags those that are.
+Of two expectations the seconds that are left and the id are left out, nothing else is.
 Text against anything is compared as text: tuples, protocol state, assured and unreplied, mark, zone.
 
 This file shares no code with ctsyncd. It knows the attribute numbers from linux/netfilter/nfnetlink_conntrack.h.
@@ -35,6 +38,10 @@ SYNPROXY = 24
 SYNPROXY_NONE = b"".join(b"\x08\x00%c\x00\0\0\0\0" % i for i in (1, 2, 3))
 TUPLE_ORIG, TUPLE_REPLY, STATUS, PROTOINFO, HELP, TIMEOUT, MARK = 1, 2, 3, 4, 5, 7, 8
 COUNTERS_ORIG, COUNTERS_REPLY, USE, ID, ZONE, SECCTX, TIMESTAMP = 9, 10, 11, 12, 18, 19, 20
+# enum ctattr_expect; their key is the tuple, the mask and the zone.
+EXP_TUPLE, EXP_MASK, EXP_TIMEOUT, EXP_ID, EXP_ZONE = 2, 3, 4, 5, 7
+EXP_NAMES = {1: "master", 2: "tuple", 3: "mask", 6: "helper", 7: "zone", 8: "flags", 9: "class", 10: "nat", 11: "function"}
+CONNTRACK, EXPECTATIONS = 1, 2  # subsystems of nfnetlink
 LEFT_OUT = {TIMEOUT, COUNTERS_ORIG, COUNTERS_REPLY, USE, ID, SECCTX, TIMESTAMP}
 NAMES = {1: "orig", 2: "reply", 3: "status", 4: "protoinfo", 5: "help", 8: "mark", 13: "seqadj-orig",
          14: "seqadj-reply", 15: "seqadj", 16: "tuple-master", 18: "zone", 22: "labels", 24: "synproxy"}
@@ -69,14 +76,14 @@ def enter_netns(name):
             raise OSError(ctypes.get_errno(), "setns " + name)
 
 
-def raw_messages(netns):
+def raw_messages(netns, subsystem):
     """Yields what the kernel answers to a dump, as it comes."""
     enter_netns(netns)
     sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 12)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
     sock.bind((0, 0))
-    # CT_GET with NLM_F_REQUEST | NLM_F_DUMP, any family
-    sock.send(struct.pack("=IHHIIBBH", 20, 1 << 8 | 1, 0x301, 1, 0, 0, 0, 0))
+    # The GET of either subsystem is 1; with NLM_F_REQUEST | NLM_F_DUMP, any family.
+    sock.send(struct.pack("=IHHIIBBH", 20, subsystem << 8 | 1, 0x301, 1, 0, 0, 0, 0))
     while True:
         data = sock.recv(1 << 17)
         yield data
@@ -90,9 +97,9 @@ def saved_messages(path):
             yield dump.read(struct.unpack("=I", size)[0])
 
 
-def save(netns, path):
+def save(netns, path, subsystem):
     with open(path, "wb") as dump:
-        for data in raw_messages(netns):
+        for data in raw_messages(netns, subsystem):
             dump.write(struct.pack("=I", len(data)) + data)
     return 0
 
@@ -160,6 +167,13 @@ def raw_record(family, data, start, end):
     if orig and GRE_TUPLE in orig:
         rest = [(k, v & ~FIXED_TIMEOUT) if k == STATUS else (k, v) for k, v in rest]
     return (family, zone, orig), tuple(rest)
+
+
+def raw_expectation(family, data, start, end):
+    """Key (family, zone, tuple, mask) and the other attributes of one expectation, byte by byte."""
+    attrs = {kind: data[a:b] for kind, a, b in attributes(data, start, end)}
+    key = (family, attrs.pop(EXP_ZONE, b""), attrs.pop(EXP_TUPLE), attrs.pop(EXP_MASK))
+    return key, tuple((k, v) for k, v in attrs.items() if k not in (EXP_TIMEOUT, EXP_ID))
 
 
 def tuple_of(data):
@@ -259,7 +273,7 @@ def load(source, as_text, opts):
     table = {}
     filters = opts.proto or opts.skip_state or opts.skip_port
     if kind in ("kernel", "dump"):
-        messages = raw_messages(name) if kind == "kernel" else saved_messages(name)
+        messages = raw_messages(name, CONNTRACK) if kind == "kernel" else saved_messages(name)
         for family, data, start, end in raw_dump(messages):
             key, rest = raw_record(family, data, start, end)
             if as_text or filters:
@@ -268,6 +282,12 @@ def load(source, as_text, opts):
                     continue
                 if as_text:
                     key, rest = freeze(text)
+            table[key] = rest
+    elif kind in ("expect", "expect-dump"):
+        for message in raw_dump(raw_messages(name, EXPECTATIONS) if kind == "expect" else saved_messages(name)):
+            key, rest = raw_expectation(*message)
+            if key in table:
+                raise ValueError("expected twice in %s: %s" % (name, readable(key)))
             table[key] = rest
     elif kind == "text":
         with open(name, encoding="ascii") as lines:
@@ -290,15 +310,15 @@ def readable(key):
     return " ".join([PROTO_NAMES.get(tuple_of(key[2])[0], "?")] + words_of(tuple_of(key[2])))
 
 
-def difference(a, b):
+def difference(a, b, names):
     if not isinstance(a[0], tuple):
         return "%s | %s" % (a, b)
     x, y = dict(a), dict(b)
     out = []
     for kind in sorted(set(x) | set(y)):
         if x.get(kind) != y.get(kind):
-            show = (lambda v: " ".join(words_of(tuple_of(v)))) if kind == TUPLE_REPLY else str
-            out.append("%s: %s | %s" % (NAMES.get(kind, kind), *(show(t[kind]) if kind in t else "none" for t in (x, y))))
+            show = (lambda v: " ".join(words_of(tuple_of(v)))) if names.get(kind) == "reply" else str
+            out.append("%s: %s | %s" % (names.get(kind, kind), *(show(t[kind]) if kind in t else "none" for t in (x, y))))
     return "; ".join(out)
 
 
@@ -307,15 +327,15 @@ def report(left, right, opts):
     only_b = [] if opts.subset else [k for k in right if k not in left]
     differ = [k for k in left if k in right and left[k] != right[k]]
     if not (only_a or only_b or differ):
-        print("equal: %d flows" % len(left) + (" of %d" % len(right) if opts.subset else ""))
+        print("equal: %d entries" % len(left) + (" of %d" % len(right) if opts.subset else ""))
         return 0
-    print("not equal: %d against %d flows, %d only in %s, %d only in %s, %d differ" %
+    print("not equal: %d against %d, %d only in %s, %d only in %s, %d differ" %
           (len(left), len(right), len(only_a), opts.a, len(only_b), opts.b, len(differ)))
     for title, keys in (("only in " + opts.a, only_a), ("only in " + opts.b, only_b)):
         for key in keys[:opts.show]:
             print("  %s: %s" % (title, readable(key)))
     for key in differ[:opts.show]:
-        print("  differs: %s -> %s" % (readable(key), difference(left[key], right[key])))
+        print("  differs: %s -> %s" % (readable(key), difference(left[key], right[key], EXP_NAMES if len(key) == 4 else NAMES)))
     return 1
 
 
@@ -327,13 +347,14 @@ def main():
     parser.add_argument("--skip-port", type=lambda s: set(s.split(",")), default=set())
     parser.add_argument("--proto", type=lambda s: {int(p) for p in s.split(",")}, default=set())
     parser.add_argument("--save", action="store_true")
+    parser.add_argument("--expect", action="store_true")
     parser.add_argument("--subset", action="store_true")
     parser.add_argument("--show", type=int, default=5)
     opts = parser.parse_args()
     as_text = opts.a.startswith("text:") or opts.b.startswith("text:")
     try:
         if opts.save:
-            return save(opts.a, opts.b)
+            return save(opts.a, opts.b, EXPECTATIONS if opts.expect else CONNTRACK)
         return report(load(opts.a, as_text, opts), load(opts.b, as_text, opts), opts)
     except (OSError, ValueError) as error:
         print("compare.py: %s" % error, file=sys.stderr)
