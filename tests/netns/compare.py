@@ -50,8 +50,8 @@ NAMES = {1: "orig", 2: "reply", 3: "status", 4: "protoinfo", 5: "help", 8: "mark
 STATUS_MASK = 0x243F
 # A GRE entry that came by netlink lives only if its timer is fixed: CTA_PROTO_NUM 47.
 GRE_TUPLE, FIXED_TIMEOUT = b"\x05\x00\x01\x00\x2f", 0x400
-# WINDOW_SCALE and SACK_PERM. The rest is a kernel's own view of the stream: BE_LIBERAL is what a copy needs to live.
-TCP_FLAGS_MASK = 0x03
+# WINDOW_SCALE, SACK_PERM, CLOSE_INIT. The rest is a kernel's own view of the stream: BE_LIBERAL is what a copy needs to live.
+TCP_FLAGS_MASK = 0x07
 TCP_STATES = ["NONE", "SYN_SENT", "SYN_RECV", "ESTABLISHED", "FIN_WAIT", "CLOSE_WAIT", "LAST_ACK",
               "TIME_WAIT", "CLOSE", "SYN_SENT2"]
 SCTP_STATES = ["NONE", "CLOSED", "COOKIE_WAIT", "COOKIE_ECHOED", "ESTABLISHED", "SHUTDOWN_SENT", "SHUTDOWN_RECD",
