@@ -79,8 +79,9 @@ void bed_flush(void);
 /* Creates count flows, the same ones for the same numbers. */
 void bed_flood(struct kern *k, uint32_t first, uint32_t count);
 
-/* kern_attrs.c, kern_table.c: parts of kern_check. full: the table may be filled. */
+/* kern_attrs.c, kern_syn.c, kern_table.c: parts of kern_check. full: the table may be filled. */
 void check_attrs(struct kern *k);
+void check_syn(struct kern *k);
 void check_table(struct kern *k, bool full);
 
 #endif

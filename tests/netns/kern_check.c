@@ -5,7 +5,8 @@
  * namespace (one interface up, rules that track and a nat chain) and runs this as root and as a
  * user with CAP_NET_ADMIN alone.
  *
- *   kern_check [full]      with full also fills the table to nf_conntrack_max
+ *   kern_check [full]      with full also fills the table to nf_conntrack_max and sends segments
+ *                          by hand, as only root may
  */
 #include "kern_bed.h"
 
@@ -677,8 +678,10 @@ int main(int argc, char **argv)
 	test_overrun_at_budget(k);
 	test_burst(k);
 	test_system();
-	if (argc > 1 && strcmp(argv[1], "full") == 0)
+	if (argc > 1 && strcmp(argv[1], "full") == 0) {
+		check_syn(k);
 		test_full(k);
+	}
 	kern_close(k);
 	return bed_close();
 }

@@ -26,7 +26,7 @@ in_ns() { ip netns exec "$ns" "$@"; }
 in_ns ip link set lo up
 in_ns nft -f - <<RULES || exit 1
 table inet t {
-	chain track { type filter hook input priority 0; ct state invalid drop; }
+	chain track { type filter hook input priority 0; ct state invalid drop; tcp dport 7020 drop; tcp sport 7020 drop; }
 	chain nat { type nat hook postrouting priority 100; }
 }
 RULES
