@@ -201,9 +201,12 @@ bool claim_heir_op(struct engine *e, struct rec *r, struct engine_op *op)
 			  r->written_s);
 }
 
-/* The patrol's next round asks again. */
+/* The patrol's next round asks again. An event that waited while we stood still may be older than
+ * the claim: the timer will tell. */
 void claim_refuted(struct engine *e, const struct key *k)
 {
+	if (lead_wakes(e, e->now))
+		return;
 	for (unsigned int i = 0; i < ENGINE_PEERS_MAX; i++) {
 		const struct peer *p = &e->peers[i];
 		struct rec *r = p->used && cache_list_count(p->mirror, CACHE_LIST_LATER)

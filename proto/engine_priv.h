@@ -101,6 +101,8 @@ struct peer *peer_find(struct engine *e, uint64_t id);
 bool peer_primary_known(const struct engine *e);
 /* p is heard, as a primary or not: who leads now? (lead.c) */
 void lead_heard(struct engine *e, struct peer *p, bool primary, usec_t now);
+/* Have we stood still until just now, so that what is read may have waited? */
+bool lead_wakes(const struct engine *e, usec_t now);
 int peer_hack(struct engine *e, const struct wire_head *h, const struct wire_hack *m,
 	      unsigned int endpoint, usec_t now);
 int peer_data(struct engine *e, struct peer *p, uint8_t flags, struct wire_buf *b, usec_t now);

@@ -8,6 +8,11 @@
  */
 #include "engine_priv.h"
 
+bool lead_wakes(const struct engine *e, usec_t now)
+{
+	return e->woke_at && now < e->woke_at + WAKE_MS * USEC_PER_MS;
+}
+
 /* When was it said, at the earliest, what is heard now? */
 static usec_t lead_said_at(struct engine *e, usec_t now)
 {
@@ -15,7 +20,7 @@ static usec_t lead_said_at(struct engine *e, usec_t now)
 		e->still_at = e->ticked_at;
 		e->woke_at = now;
 	}
-	return e->woke_at && now < e->woke_at + WAKE_MS * USEC_PER_MS ? e->still_at : now;
+	return lead_wakes(e, now) ? e->still_at : now;
 }
 
 /* Does p, now that it is heard, lead? What comes late tells nothing. */

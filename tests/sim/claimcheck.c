@@ -66,7 +66,7 @@ static void check_untouched(struct sim *s, int n, unsigned int i, const struct p
 {
 	const struct kent *t = &s->node[n].k.ent[i];
 	usec_t since = claim->since * USEC_PER_SEC, end_at = t->wrote_to;
-	usec_t heard_to = s->node[n].heard_at[from] + DEAD_US;
+	usec_t heard_to = s->node[n].took_at[from] + DEAD_US;
 	struct flow f;
 
 	if (t->wrote || flow_unpack(ours->body, ours->len, &f) || flow_timer(&f) != FLOW_TIMER_LIVE)
@@ -145,6 +145,19 @@ void claims_check_replacement(struct sim *s, int n, unsigned int i, const struct
 
 /* ---- Two primaries ---- */
 
+/* Has a mute entry come to a state with a longer timer than the one that the node knows of? It
+ * looks as if packets had met it since, until the next dump. */
+static bool is_beyond(const struct sim *s, int n, unsigned int i)
+{
+	const struct flow_timeouts *t = &s->node[n].conf.timeouts;
+	struct peek_rec r;
+	struct flow f;
+
+	return s->node[n].k.ent[i].mute && peek_local(s->node[n].e, &s->conn[i].key, &r) &&
+	       !flow_unpack(r.body, r.len, &f) &&
+	       flow_full_timeout(t, &f) < flow_full_timeout(t, &s->node[n].k.ent[i].f);
+}
+
 /* Has node `to`, which owns flow i and is primary, been told by `from`, since that one became
  * primary, that its packets may pass there? And did they? */
 static bool is_rivalled(struct sim *s, int from, int to, unsigned int i, const struct peek_peer *p)
@@ -157,7 +170,8 @@ static bool is_rivalled(struct sim *s, int from, int to, unsigned int i, const s
 
 	if (!owns(s, to, i) || !fk_alive(s, to, i) || c->flow.key.proto != 6 || !c->open ||
 	    c->doubled || c->carrier >= 0 || expect_is(s, i) || s->node[to].poison[i] || !t->seq ||
-	    t->seq == c->seq || t->packet_at > s->node[from].truth.promoted_at)
+	    t->seq == c->seq || t->packet_at > s->node[from].truth.promoted_at ||
+	    is_beyond(s, to, i))
 		return false;
 	return told > s->node[from].truth.promoted_head && oracle_covered(p, told) &&
 	       peek_mirror(s->node[to].e, p->index, &c->key, &r) && r.version == told &&
@@ -184,7 +198,8 @@ void claims_arm(struct sim *s, int from, int to)
 	*c = (struct rivals_check){ .armed_at = s->now };
 	if (s->flipped || s->policy_us || s->p.active_active || !a->e || !b->e ||
 	    a->role != ROLE_PRIMARY || b->role != ROLE_PRIMARY || is_third(s, from, to) || !since ||
-	    b->led_since >= since || b->came_at[from] < since + TOLD_US)
+	    b->led_since >= since || a->led_since > since + TOLD_US || /* a backup between */
+	    b->came_at[from] < since + TOLD_US)
 		return;
 	for (unsigned int k = 0; k < ENGINE_PEERS_MAX; k++) {
 		if (node_of(s, to, k, &p) != from || !p.primary)

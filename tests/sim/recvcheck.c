@@ -121,6 +121,7 @@ static void check_twice(struct sim *s, int n, const struct packet *p, bool known
 
 static void note_heard(struct sim *s, int n, const struct packet *p)
 {
+	s->node[n].took_at[p->src] = s->now;
 	if (p->kind != PKT_PLAIN || p->data[WIRE_HEAD_LEN] < WIRE_DATA)
 		return;
 	s->node[n].heard_at[p->src] = s->now;

@@ -282,6 +282,7 @@ struct node {
 	usec_t stalled_to, pump_at, up_at, unheard_to;
 	usec_t led_at, led_since;   /* it was primary then, and had become so */
 	usec_t heard_at[NODES_MAX]; /* the last datagram from that node that counts as heard */
+	usec_t took_at[NODES_MAX];  /* any that it took, late ones too: it seemed to speak */
 	usec_t came_at[NODES_MAX];  /* and when it came, to wait while the daemon stood still */
 	usec_t dumped_at;           /* when the first dump of its daemon ended; 0 = it has not */
 	struct packet inbox[INBOX_MAX];
