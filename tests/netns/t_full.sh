@@ -1,14 +1,14 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# The backup's conntrack table is full: the kernel refuses copies with ENOMEM. That must be counted, said, visible in
+# The conntrack table is full, the backup's first: the kernel refuses copies with ENOMEM. That must be counted, said, visible in
 # `ready`, retried without a verb when there is room, and leave everything else alone. nf_conntrack_max is one number for
 # all namespaces of a machine, but it limits each one's own count: so the backup's table is filled with junk instead of
 # making its limit smaller. (The size of the hash is the machine's too: a smaller one on the backup cannot be had here;
 # the refusal that it brings, ENOSPC, takes the same path as ENOMEM.)
 #
 # The junk must not be announced, else the active's table fills as well: fw2 meets it as a restarted backup, which does
-# not announce what nobody has claimed.
+# not announce what nobody has claimed. Then the active's.
 
 # shellcheck source=tests/netns/lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -58,4 +58,48 @@ start=$SECONDS
 check "the refused are written without a verb" poll 130 kernels_equal # at most two rounds of the patrol
 note "after $((SECONDS - start)) s"
 check "fw2 is ready again" poll 20 ready fw2
+
+# The active's own table is full, of flows that it announces: new ones are dropped before any rule, the others go on, and
+# what the kernel did not track is known nowhere.
+dropped() { in_ns "$FW1" conntrack -S | sed -n 's/.* drop=\([0-9]*\).*/\1/p' | awk '{ n += $1 } END { print n + 0 }'; }
+fresh() { # 20 datagrams and a SYN from a port that nothing else uses; is the SYN answered, be it by a RST?
+	in_ns "$CL" python3 -c '
+import socket
+udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+udp.bind(("10.1.0.25", 7777))
+for i in range(20):
+    udp.sendto(b"x", ("10.2.0.1", 7777))
+try:
+    socket.create_connection(("10.2.0.1", 7777), 1, ("10.1.0.25", 7777))
+except ConnectionRefusedError:
+    pass'
+}
+known() {
+	{
+		in_ns "$FW1" conntrack -L
+		in_ns "$FW2" conntrack -L
+		ctsync fw1 flows local
+		ctsync fw2 flows remote
+	} 2>/dev/null | grep -c 'src=10\.1\.0\.25 .* sport=7777 '
+}
+known_by_all() { [ "$(known)" = 4 ]; }
+has_as_many() { [ "$(status fw2 flows.remote)" = "$(status fw1 flows.local)" ]; }
+marked() { in_ns "$FW2" conntrack -L -m 7 2>/dev/null | grep -c mark=7 | grep -qx 200; }
+junk=$((max - $(flow_count fw1)))
+flood fw1 create -n $((junk + 500)) -b 5000000 -6 >"$TMP/fill"
+check "fw1's table takes $junk more, and no 500 beyond" grep -q ' 500 Cannot allocate memory' "$TMP/fill"
+before=$(dropped)
+check "a SYN is not answered" not fresh
+check_that "it was dropped for want of room, and so were 20 datagrams" "$(dropped) - $before >= 21"
+check "fw2 has as many flows as fw1" poll 20 has_as_many
+check_that "those are all that fw1's kernel holds" "$(status fw1 flows.local) == $max && $(flow_count fw1) == $max"
+check_that "what was dropped is known nowhere" "$(known) == 0"
+check "200 flows change" flood fw1 update -n 200 -b 100000 -m 7
+check "fw2's kernel follows" poll 10 marked
+traffic_alive 3000 "live flows through a full table"
+check "the junk goes" flood fw1 delete -n "$junk" -b 5000000 -6
+check "a SYN is answered" fresh
+check "all know of the datagrams" poll 5 known_by_all
+check "both nodes hold the same" poll 20 equal fw1
+traffic_alive 3000 "live flows after that"
 finish
