@@ -147,8 +147,12 @@ static void inject_result(struct engine *e, struct peer *p, struct rec *r,
 static void keep_found(struct engine *e, struct peer *p, struct rec *r, const struct flow *got,
 		       usec_t now)
 {
+	struct peer *q;
+
 	if (!own_find(e, r->body, r->keylen, r->hash))
 		adopt_got(e, r, got, false, now);
+	if (mirror_find(e, r->body, r->keylen, r->hash, false, &q)) /* excluded: it was let go */
+		return;
 	if (!own_find(e, r->body, r->keylen, r->hash)) {
 		e->commit.existed -= e->commit.running;
 		refused(e, r, -EEXIST); /* no room for it; its children do not wait */
@@ -585,6 +589,8 @@ static void own_result(struct engine *e, const struct engine_op *op, struct rec 
 			e->count.joins++;
 			if ((r->flags & F_ADOPTED) && is_moved(r, got)) /* with its timer (R72) */
 				r->written_s = to_s(now) + got->timeout_s;
+		} else {
+			own_look(e, r, got, now);
 		}
 		own_update(e, r, got, false, now);
 	} else if (op->tag == TAG_SCOPE && err != -ENOENT) { /* by what we know of it */

@@ -31,6 +31,20 @@ static bool is_beyond(const struct engine *e, const struct rec *r, uint32_t time
 	return to_s(e->dump.since) + timeout_s > r->written_s + 1;
 }
 
+/* TCP with data under way has a short timer, so a busy flow is as likely found with less than we
+ * wrote as with more. That proves a packet only if the message is not older than our write. */
+static bool is_shorter(const struct engine *e, const struct rec *r, uint32_t end_s, usec_t now)
+{
+	struct rec_timer t;
+	uint32_t wrote_s;
+
+	if (end_s + ENGINE_EXACT_S >= r->written_s || to_s(now) < e->inexact_to_s)
+		return false;
+	t = rec_timer(e, r);
+	wrote_s = r->written_s - (r->flags & F_LIFT ? t.hold_s : t.full_s);
+	return t.kind == FLOW_TIMER_LIVE && wrote_s + 1 < to_s(e->dump.started_at);
+}
+
 static void dump_own(struct engine *e, struct rec *r, const struct flow *f, usec_t now)
 {
 	uint32_t end_s = to_s(now) + f->timeout_s;
@@ -42,7 +56,7 @@ static void dump_own(struct engine *e, struct rec *r, const struct flow *f, usec
 	if (newer)
 		return;
 	if ((r->flags & F_ADOPTED) &&
-	    (is_beyond(e, r, f->timeout_s) || outcome_shortened(e, r, end_s))) {
+	    (is_beyond(e, r, f->timeout_s) || is_shorter(e, r, end_s, now))) {
 		r->flags |= F_TOUCHED;
 		r->flags &= (uint16_t)~F_LIFT;
 	}

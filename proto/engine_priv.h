@@ -233,6 +233,9 @@ void own_yield(struct engine *e, struct rec *r); /* the flow is another's now: R
 void own_dump_forget(struct engine *e, const uint8_t *key, size_t keylen, uint32_t hash,
 		     uint32_t id);
 void own_update(struct engine *e, struct rec *r, const struct flow *f, bool fresh, usec_t now);
+/* f is the entry of an own flow as it was just read. Does its timer tell that packets set it since
+ * we wrote? (R35) Marks it so. */
+void own_look(const struct engine *e, struct rec *r, const struct flow *f, usec_t now);
 /* The kernel's whole word on an own flow whose record cannot be believed. Returns whether it
  * differed. The record may move. */
 bool own_reread(struct engine *e, struct rec *r, const struct flow *f, usec_t now);
@@ -447,8 +450,6 @@ void outcome_take(struct engine *e, struct rec *r);  /* r, in our kernel by our 
 void outcome_ended(struct engine *e, struct rec *r); /* r has F_TAKEN */
 void outcome_left(struct engine *e, struct rec *r);  /* r lives on, but is not ours any more */
 void outcome_refused(struct engine *e, unsigned int err); /* a flow, and nobody tries again */
-/* Has a packet made the timer of r, read by a dump, shorter than we wrote it? */
-bool outcome_shortened(const struct engine *e, const struct rec *r, uint32_t end_s);
 void outcome_visit(struct engine *e, unsigned int table, struct rec *r);
 void outcome_tick(struct engine *e, usec_t now);
 

@@ -105,20 +105,6 @@ void outcome_visit(struct engine *e, unsigned int table, struct rec *r)
 		outcome_refused(e, r->aux & 0xffff);
 }
 
-/* TCP with data under way has a short timer, so a busy flow is as likely found with less than we
- * wrote as with more. That proves a packet only if the message is not older than our write. */
-bool outcome_shortened(const struct engine *e, const struct rec *r, uint32_t end_s)
-{
-	struct rec_timer t;
-	uint32_t wrote_s;
-
-	if (!(r->flags & F_TAKEN) || end_s + ENGINE_EXACT_S >= r->written_s)
-		return false;
-	t = rec_timer(e, r);
-	wrote_s = r->written_s - (r->flags & F_LIFT ? t.hold_s : t.full_s);
-	return t.kind == FLOW_TIMER_LIVE && wrote_s + 1 < to_s(e->dump.started_at);
-}
-
 static void dump_want(struct engine *e, usec_t now)
 {
 	e->outcome.gen = (uint8_t)(e->dump.gen + 1);

@@ -286,14 +286,17 @@ void own_update(struct engine *e, struct rec *r, const struct flow *f, bool fres
 		stream_changed(e, r);
 }
 
-/* Does the timer that was just read tell that packets set it since we wrote? (R35) */
-static bool was_met(const struct engine *e, const struct rec *r, uint32_t end_s, usec_t now)
+void own_look(const struct engine *e, struct rec *r, const struct flow *f, usec_t now)
 {
-	if ((r->flags & (F_ADOPTED | F_HEIR)) != F_ADOPTED ||
+	uint32_t end_s = to_s(now) + f->timeout_s;
+	bool longer = end_s > r->written_s + 1;
+	bool shorter = to_s(now) >= e->inexact_to_s && end_s + ENGINE_EXACT_S < r->written_s;
+
+	if ((r->flags & (F_ADOPTED | F_HEIR)) != F_ADOPTED || !(longer || shorter) ||
 	    rec_timer(e, r).kind != FLOW_TIMER_LIVE)
-		return false;
-	return end_s > r->written_s + 1 ||
-	       (to_s(now) >= e->inexact_to_s && end_s + ENGINE_EXACT_S < r->written_s);
+		return;
+	r->flags |= F_TOUCHED;
+	r->flags &= (uint16_t)~F_LIFT;
 }
 
 bool own_reread(struct engine *e, struct rec *r, const struct flow *f, usec_t now)
@@ -301,10 +304,7 @@ bool own_reread(struct engine *e, struct rec *r, const struct flow *f, usec_t no
 	uint8_t body[FLOW_PACKED_MAX];
 	size_t len = flow_pack(f, body);
 
-	if (was_met(e, r, to_s(now) + f->timeout_s, now)) {
-		r->flags |= F_TOUCHED;
-		r->flags &= (uint16_t)~F_LIFT;
-	}
+	own_look(e, r, f, now);
 	r->aux = f->id;
 	r->expire_s = to_s(now) + f->timeout_s;
 	r->gen = e->dump.gen;

@@ -358,6 +358,30 @@ static void test_claim_released(void **state)
 	bed_free(b);
 }
 
+/* Packets met the entry after the claim, and the event that told so is lost: the dump shows it by a
+ * timer that is shorter than the one that we lifted. */
+static void test_failback_unheard(void **state)
+{
+	struct bed *b = bed_pair(true);
+
+	(void)state;
+	engine_cmd(b->n[0].e, CMD_DEMOTE, b->now);
+	engine_cmd(b->n[1].e, CMD_PROMOTE, b->now);
+	bed_run(b, 90000);
+	engine_cmd(b->n[1].e, CMD_DEMOTE, b->now);
+	engine_cmd(b->n[0].e, CMD_PROMOTE, b->now);
+	bed_run(b, 700);
+	b->n[1].kern[1].f.tcp.state = 4;
+	b->n[1].kern[1].end_at = b->now + 120 * USEC_PER_SEC;
+	engine_kern(b->n[1].e, KERN_OVERRUN, NULL, 0, b->now);
+	bed_run(b, 200);
+	assert_true(bed_own(b, 1, 1)->flags & F_TOUCHED);
+	bed_run(b, 3000);
+	assert_non_null(bed_own(b, 1, 1));
+	assert_null(bed_own(b, 1, 2));
+	bed_free(b);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -367,7 +391,8 @@ int main(void)
 		cmocka_unit_test(test_unknown_forgotten),  cmocka_unit_test(test_two_claims),
 		cmocka_unit_test(test_two_claims_word),    cmocka_unit_test(test_claim_word),
 		cmocka_unit_test(test_failback_forced),    cmocka_unit_test(test_word_counts),
-		cmocka_unit_test(test_claim_released),     cmocka_unit_test(test_failback_lifting),
+		cmocka_unit_test(test_failback_unheard),   cmocka_unit_test(test_claim_released),
+		cmocka_unit_test(test_failback_lifting),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -290,6 +290,31 @@ static void test_unheard_end(void **state)
 	bed_free(b);
 }
 
+/* A promote meets an entry that nobody told of and that the policy leaves out: it is there, which
+ * is no refusal. */
+static void test_found_excluded(void **state)
+{
+	static struct policy_conf c;
+	struct bed *b = bed_pair(false);
+	struct flow f = bed_flow(1);
+	struct engine_stats s;
+
+	(void)state;
+	c = all;
+	rule(&c, POLICY_ASSURED, 6);
+	set(b, 1, &c);
+	f.status &= ~0x4U; /* not ASSURED */
+	bed_put(b, 1, 1, &f);
+	engine_cmd(b->n[1].e, CMD_PROMOTE, b->now);
+	bed_run(b, 3000);
+	s = bed_stats(b, 1);
+	assert_null(bed_own(b, 1, 1));
+	assert_int_equal(s.commit.existed, 1);
+	assert_int_equal(s.commit.refused, 0);
+	assert_int_equal(bed_mirror(b, 1, 0, 1)->flags & F_REFUSED, 0);
+	bed_free(b);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -297,7 +322,7 @@ int main(void)
 		cmocka_unit_test(test_assured),      cmocka_unit_test(test_fluid),
 		cmocka_unit_test(test_other_policy), cmocka_unit_test(test_promote),
 		cmocka_unit_test(test_release),      cmocka_unit_test(test_withheld),
-		cmocka_unit_test(test_unheard_end),
+		cmocka_unit_test(test_unheard_end),  cmocka_unit_test(test_found_excluded),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
