@@ -24,6 +24,7 @@
 #define EVENTS_BUDGET 2048 /* kernel events a turn */
 #define DGRAMS_IN_BUDGET 512
 #define DGRAMS_HEAR_MAX 16384 /* more than the buffer of a socket holds */
+#define EVENTS_HEAR_MAX 32768 /* half a second of 60,000 a second */
 #define DGRAMS_OUT_BUDGET 128
 #define DUMP_BUDGET 4 /* slices of a dump a turn, at most 32 KiB each */
 #define OPS_BATCHES 8
@@ -308,7 +309,9 @@ void pump_hear(struct daemon *d)
 	for (unsigned int n = 0; n < DGRAMS_HEAR_MAX; n += DGRAMS_IN_BUDGET)
 		if (links_read(d->links, d->engine, DGRAMS_IN_BUDGET, d->now) < DGRAMS_IN_BUDGET)
 			break;
-	(void)kern_read_events(d->kern, d->engine, EVENTS_BUDGET, d->now); /* more waits its turn */
+	for (unsigned int n = 0; n < EVENTS_HEAR_MAX; n += EVENTS_BUDGET) /* a flood never ends */
+		if (kern_read_events(d->kern, d->engine, EVENTS_BUDGET, d->now) < EVENTS_BUDGET)
+			break;
 }
 
 static void watch_links(struct daemon *d);

@@ -60,6 +60,7 @@ struct walk { /* a client's listing of flows, or its recording */
 	bool begun;
 	uint64_t pos;                   /* of engine_each */
 	struct kern_snapshot *snapshot; /* WALK_KERNEL */
+	usec_t alive_at;                /* the client was told that it goes on */
 };
 
 /* ---- Promote and commit ---- */
@@ -485,6 +486,10 @@ void verbs_more(void *arg, struct ctl_client *c)
 		return;
 	}
 	count = walk_next(d, w, flows, ARRAY_LEN(flows));
+	if (w->alive_at && d->now >= w->alive_at + USEC_PER_SEC) /* nothing to show for long? */
+		ctl_put_alive(c);
+	if (!w->alive_at || d->now >= w->alive_at + USEC_PER_SEC)
+		w->alive_at = d->now;
 	if (count == -EAGAIN)
 		return;
 	for (int i = 0; i < count; i++)
