@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
 # A switchover, and the daemon that takes over is killed in the midst of its promote: in cache mode some of the flows are in
-# its kernel, some were in its memory alone. Started again it is primary still, learns from the peer what it lacks, writes
-# it, and a promote that is given again finds all done. Nothing is lost, and both kernels are the same.
+# its kernel, some were in its memory alone; another client is answered meanwhile. Started again it is primary still, learns
+# from the peer what it lacks, writes it, and a promote that is given again finds all done. Nothing is lost, and both kernels
+# are the same.
 #
 # MODE=hot and MODE=cache; without it both, one after the other.
 
@@ -27,11 +28,15 @@ client=$!
 check "fw2 has taken the role" poll 10 grep -q 'role: primary' "$TMP/fw2/log"
 check "and writes" poll 10 flows_above fw2 500
 [ "$MODE" = hot ] || check "its client draws how far it is" poll 5 grep -Eq $'\r\\[#* *\\] [0-9]+ of [0-9]+' "$TMP/promote"
+start=$(now_ms)
+ctsync fw2 status >/dev/null
+took=$(($(now_ms) - start))
 daemon_kill fw2
 wait $client
 note "its client: exit status $?, $(tr '\r' '\n' <"$TMP/promote" | tail -n 1)"
 note "written: $(flow_count fw2)"
 [ "$MODE" = hot ] || check_that "it was in the midst" "$(flow_count fw2) < $flows"
+check_that "and answered another client in $took ms" "$took < $(scaled 100)"
 vip_del fw1
 vip_add fw2
 daemon_start fw2
