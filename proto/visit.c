@@ -157,6 +157,23 @@ static bool sweep_missed(const struct engine *e, uint32_t gen)
 	return round_has(e, e->patrol.sweep_to) && e->dump.sweeping && (uint8_t)gen != e->dump.gen;
 }
 
+/* What was forced to end yields to the word of a peer that was heard as a primary since: packets
+ * met that one's entry (R47). */
+static bool stray_yields(struct engine *e, struct rec *r, usec_t now)
+{
+	struct peer *p;
+	struct rec *x = also_claimed(e, NULL, r, &p);
+
+	if (!(r->flags & F_FORCED) || !x || !p->led || x->gen != p->gen || (x->flags & F_FLIGHT) ||
+	    !active_takes_over(e, p))
+		return false;
+	copy_move(e, p, x, r);
+	stray_del(e, r);
+	if (x->list == CACHE_LIST_NONE) /* else the answer adopts it */
+		patrol_adopt(e, x, now);
+	return true;
+}
+
 static bool walk_stray(struct engine *e, struct rec *r, struct engine_op *op, usec_t now)
 {
 	bool kern = r->flags & F_KERN, follows;
@@ -173,6 +190,8 @@ static bool walk_stray(struct engine *e, struct rec *r, struct engine_op *op, us
 		return false;
 	}
 	if (!round_has(e, e->patrol.adopt_to))
+		return false;
+	if (kern && stray_yields(e, r, now))
 		return false;
 	if (kern) {
 		e->count.revived += (r->flags & F_FORCED) != 0;

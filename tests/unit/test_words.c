@@ -362,8 +362,9 @@ static void test_word_that_waited(void **state)
 static void test_forced_before_primary(void **state)
 {
 	(void)state;
-	for (unsigned int anew = 0; anew < 2; anew++) {
-		struct bed *b = trio_of(false);
+	for (unsigned int i = 0; i < 4; i++) {
+		unsigned int anew = i % 2;
+		struct bed *b = trio_of(i / 2);
 		struct flow later = bed_flow(1);
 
 		role(b, 0, CMD_DEMOTE);
