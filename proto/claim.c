@@ -166,6 +166,8 @@ void claim_left(struct engine *e, struct peer *p, const struct rec *r)
 		return;
 	limit_s = untouched_s(e, r, ours);
 	own = own_find(e, r->body, r->keylen, r->hash);
+	if (!own && !scope_wants_body(e, ours->body, ours->len)) /* as it is in our kernel */
+		return;
 	if (!own) /* of unknown origin, and claimed by nobody else */
 		own = own_adopt(e, ours->body, ours->len, ours->keylen, ours->hash, 0, false,
 				e->now);
