@@ -199,8 +199,7 @@ static void check_result(struct engine *e, struct peer *p, struct rec *r, int er
 		return;
 	len = flow_pack(got, body); /* as it is there, not as the peer knows it */
 	s = cache_put(e->strays, body, len, r->keylen, r->hash);
-	/* Its events were lost; before the first dump has told what there is it is unknown (R46).
-	 */
+	/* Its events were lost. Before the first dump has ended it is unknown (R46). */
 	if (s && e->complete && entry_was_touched(e, s, now)) {
 		e->count.touched++;
 		patrol_adopt(e, s, now);

@@ -19,8 +19,8 @@ static usec_t lead_said_at(struct engine *e, usec_t now)
 	if (now > e->ticked_at + e->conf.dead_ms * USEC_PER_MS) {
 		e->still_at = e->ticked_at;
 		e->woke_at = now;
-		for (unsigned int i = 0; i < ENGINE_PEERS_MAX;
-		     i++) /* of what came since the tick */
+		/* What came since the tick is no newer than what waited. */
+		for (unsigned int i = 0; i < ENGINE_PEERS_MAX; i++)
 			e->peers[i].primary_at = min_u64(e->peers[i].primary_at, e->still_at);
 	}
 	return lead_wakes(e, now) ? e->still_at : now;
